@@ -1,0 +1,30 @@
+"""Mine, write, filter and deduplicate training pairs for embedding models, retrievers and rerankers.
+
+The stages behind the commands work on Arrow tables: ``from pairmine import mine, filter_pairs, dedup``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_STAGES = {
+    "derive": "pairmine.stages.derive",
+    "mine": "pairmine.stages.mine",
+    "score_pairs": "pairmine.stages.score",
+    "filter_pairs": "pairmine.stages.filter",
+    "dedup": "pairmine.stages.dedup",
+    "export": "pairmine.stages.export",
+    "PairmineError": "pairmine.errors",
+    "Outcome": "pairmine.outcome",
+}
+
+__all__ = [*sorted(_STAGES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _STAGES:
+        raise AttributeError(f"module 'pairmine' has no attribute {name!r}")
+    return getattr(import_module(_STAGES[name]), name)

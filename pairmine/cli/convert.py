@@ -1,0 +1,92 @@
+"""`pairmine convert`: any input as a corpus or a pair set in another format."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pairmine.cli import options as shared
+from pairmine.cli.run import Run
+
+
+def convert(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A file, a folder of shards, a BEIR folder, hf://, s3:// or -.", show_default=False)
+    ],
+    output: shared.Output,
+    to: Annotated[
+        str, typer.Option("--as", help="What to read it as: corpus (id, title, text), queries (id, text) or pairs.")
+    ] = "corpus",
+    split: shared.Split = None,
+    id_column: shared.IdColumn = None,
+    text_column: shared.TextColumn = None,
+    title_column: shared.TitleColumn = None,
+    query_column: shared.QueryColumn = None,
+    document_column: shared.DocumentColumn = None,
+    query_id_column: shared.QueryIdColumn = None,
+    doc_id_column: shared.DocIdColumn = None,
+    label_column: shared.LabelColumn = None,
+    kind: shared.Format = None,
+    summary: shared.Summary = None,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Read anything that pairmine reads, and write it with canonical columns in another format.
+
+    A corpus and a query file are streamed. A pair set may also come as triplets, n-tuples,
+    query/pos/neg lists or a BEIR folder; rows of one query are brought together.
+
+    \b
+      pairmine convert corpus.jsonl.gz -o corpus.parquet
+      pairmine convert triplets.jsonl --as pairs -o pairs.parquet
+    """
+    from pairmine.errors import PairmineError
+
+    if to not in ("corpus", "queries", "pairs"):
+        raise PairmineError(f"--as {to}: corpus, queries or pairs")
+    documents = {"id": id_column, "text": text_column, "title": title_column}
+    pairs = {
+        "query": query_column,
+        "document": document_column,
+        "query_id": query_id_column,
+        "doc_id": doc_id_column,
+        "label": label_column,
+    }
+    unused = [name for name, value in (documents if to == "pairs" else pairs).items() if value]
+    if unused:
+        raise PairmineError(f"--{unused[0].replace('_', '-')}-column has no effect with --as {to}")
+    with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
+        if to == "pairs":
+            _pairs(run, source, split, pairs)
+        else:
+            _rows(run, source, to, split, documents)
+
+
+def _pairs(run: Run, source: str, split: str | None, columns: dict[str, str | None]) -> None:
+    from pairmine.files.source import open_pairs
+    from pairmine.outcome import Outcome, no_rejects
+
+    table = run.reads(open_pairs(source, run.say, split=split, **columns), "source").read()
+    run.write(Outcome(table, no_rejects(table), rows_in=table.num_rows))
+
+
+def _rows(run: Run, source: str, to: str, split: str | None, columns: dict[str, str | None]) -> None:
+    from pairmine.errors import PairmineError
+    from pairmine.files.source import open_documents, open_queries
+    from pairmine.outcome import Outcome, no_rejects
+
+    if split:
+        raise PairmineError("--split has an effect with --as pairs alone")
+    if to == "queries":
+        columns = {name: value for name, value in columns.items() if name != "title"}
+    opened: Any = run.reads((open_queries if to == "queries" else open_documents)(source, run.say, **columns), "source")
+    advance = run.begin("rows")
+    for table in opened.tables():
+        run.write(Outcome(table, no_rejects(table), rows_in=table.num_rows))
+        advance(table.num_rows)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(convert)

@@ -1,0 +1,167 @@
+"""`pairmine derive`: a subcommand for every recipe that needs no LLM, made from the recipe itself."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pairmine.cli import options as shared
+from pairmine.cli.run import Run, cores
+
+if TYPE_CHECKING:
+    from pairmine.recipes import Option, Recipe
+
+_HELP = """Make pairs out of texts themselves, or of structure that they have; no LLM.
+
+\b
+  pairmine derive ict corpus.jsonl -o pairs.parquet
+"""
+
+
+class _Recipes(TyperGroup):
+    """Looks recipes up when they are asked for, so that `pairmine --help` need not import them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        from pairmine.recipes import all_recipes
+
+        return [recipe.name for recipe in all_recipes()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        from pairmine.recipes import find_recipe
+
+        return _command(find_recipe(cmd_name))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return args[0], self.get_command(ctx, args[0]), args[1:]
+
+
+def _command(recipe: Recipe) -> Any:
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(recipe.name, help=_help(recipe))(_function(recipe))
+    command = typer.main.get_command(single)
+    command.name = recipe.name
+    return command
+
+
+def _help(recipe: Recipe) -> str:
+    columns = ""
+    if recipe.inputs:
+        columns = "\n\nReads the columns " + ", ".join(
+            f"{each.name} ({each.meaning})" if each.meaning else each.name for each in recipe.inputs
+        )
+    return f"{recipe.summary}\n\n{recipe.paper}{columns}\n\n\b\n  {recipe.example}\n"
+
+
+def _function(recipe: Recipe) -> Any:
+    """A function with the shared options and the recipe's own, as typer reads them from a signature."""
+
+    def run(context: typer.Context, **given: Any) -> None:
+        _derive(recipe, context, given)
+
+    own = {option.keyword: (_annotation(option), option.default) for option in recipe.options}
+    parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    for name, (annotation, default) in {**_shared(recipe), **own}.items():
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+    parameters.sort(key=lambda each: each.default is not inspect.Parameter.empty)
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _annotation(option: Option) -> Any:
+    name = option.name
+    flags = (f"--{name}/--no-{name}",) if option.kind is bool else (f"--{name}",)
+    meaning = option.meaning + (f" ({', '.join(option.choices)})" if option.choices else "")
+    return Annotated[option.kind, typer.Option(*flags, help=meaning, rich_help_panel="Recipe")]
+
+
+def _shared(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    what = {
+        "documents": "A corpus: a file, a folder of shards, a BEIR folder, or -.",
+        "rows": "A table: a file, a folder of shards, or -.",
+        "code": "A folder with Python source.",
+    }[recipe.reads]
+    found: dict[str, tuple[Any, Any]] = {
+        "source": (
+            Annotated[str, typer.Argument(metavar="INPUT", help=what, show_default=False)],
+            inspect.Parameter.empty,
+        ),
+        "output": (shared.Output, inspect.Parameter.empty),
+        "seed": (shared.Seed, 0),
+        "workers": (shared.Workers, 0),
+        "kind": (shared.Format, None),
+        "rejects": (shared.Rejects, None),
+        "summary": (shared.Summary, None),
+        "quiet": (shared.Quiet, False),
+    }
+    for name in _column_names(recipe):
+        flag = f"--{name.replace('_', '-')}-column"
+        found[f"{name}_column"] = (
+            Annotated[str | None, typer.Option(flag, help=f"Column with the {name}.", rich_help_panel="Columns")],
+            None,
+        )
+    return found
+
+
+def _column_names(recipe: Recipe) -> list[str]:
+    if recipe.reads == "documents":
+        return ["id", "text", "title"]
+    return [each.name for each in recipe.inputs] if recipe.reads == "rows" else []
+
+
+def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> None:
+    from functools import partial
+
+    from pairmine.engines.local import map_tables
+    from pairmine.stages.derive import check_options, derive
+
+    options = {option.keyword: given[option.keyword] for option in recipe.options}
+    check_options(recipe.name, options)
+    unit = {"documents": "documents", "rows": "rows", "code": "files"}[recipe.reads]
+    with Run(
+        context,
+        given["output"],
+        kind=given["kind"],
+        rejects=given["rejects"],
+        summary=given["summary"],
+        quiet=given["quiet"],
+        units=(unit, "pairs"),
+    ) as run:
+        source = run.reads(_open(recipe, run, given), "source")
+        stage = partial(derive, recipe.name, seed=given["seed"], **options)
+        advance = run.begin(unit)
+        tables = iter([source.read()]) if recipe.whole else source.tables()
+        for outcome in map_tables(stage, tables, workers=1 if recipe.whole else cores(given["workers"])):
+            run.write(outcome)
+            advance(outcome.rows_in)
+
+
+def _open(recipe: Recipe, run: Run, given: dict[str, Any]) -> Any:
+    from pairmine.files.code import CodeTree
+    from pairmine.files.columns import Wanted
+    from pairmine.files.source import open_documents, open_rows
+
+    columns = {name: given[f"{name}_column"] for name in _column_names(recipe)}
+    if recipe.reads == "code":
+        return CodeTree(given["source"])
+    if recipe.reads == "documents":
+        return open_documents(given["source"], run.say, **columns)
+    wanted = [
+        Wanted(each.name, each.aliases, f"--{each.name.replace('_', '-')}-column", each.required) for each in recipe.inputs
+    ]
+    return open_rows(given["source"], wanted, run.say, **columns)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    group = typer.Typer(cls=_Recipes, help=_HELP, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name="derive")
+
+    @group.callback()
+    def _derive_group() -> None:
+        """Keep the group a group, whose commands are looked up."""

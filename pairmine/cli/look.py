@@ -1,0 +1,103 @@
+"""`pairmine info`, `head` and `stats`: look at a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from pairmine.cli import options as shared
+from pairmine.cli.run import say
+
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="A file, a folder of shards, or -.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def info(source: Input, as_json: Json = False) -> None:
+    """How a file came to be, as the commands that rebuild it; and its columns.
+
+    \b
+      pairmine info train.parquet
+    """
+    from pairmine.cli.lineage import commands
+    from pairmine.files.source import describe
+
+    described = describe(source, say)
+    if as_json:
+        _print(json.dumps(described, ensure_ascii=False, indent=2))
+        return
+    lines = [f"{source}: {described['rows']:,} rows"]
+    for column in described["columns"]:
+        scale = f", {column['scale']}" if column.get("scale") else ""
+        lines.append(f"  {column['name']:<18} {column['type']}{scale}")
+    entries = described["lineage"]
+    lines += ["", *commands(entries)] if entries else ["", "no lineage: not written by pairmine"]
+    _print("\n".join(lines))
+
+
+def head(
+    source: Input,
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """The first rows of any file that pairmine reads.
+
+    \b
+      pairmine head pairs.parquet -n 3
+    """
+    from pairmine.files.sink import short_floats
+    from pairmine.files.source import first_rows
+
+    table = short_floats(first_rows(source, rows, say))
+    if as_json:
+        _print("\n".join(json.dumps(row, ensure_ascii=False, default=str) for row in table.to_pylist()))
+        return
+    _print("\n\n".join(_row_lines(number, row) for number, row in enumerate(table.to_pylist(), 1)))
+
+
+def _row_lines(number: int, row: dict[str, Any]) -> str:
+    import shutil
+
+    width = max(shutil.get_terminal_size((120, 20)).columns - 20, 40)
+    lines = [f"row {number}"]
+    for name, value in row.items():
+        if value is None:
+            continue
+        text = " ".join(str(value).split())
+        lines.append(f"  {name:<16}  {text if len(text) <= width else text[: width - 3] + '...'}")
+    return "\n".join(lines)
+
+
+def stats(
+    source: Input,
+    as_json: Json = False,
+    split: shared.Split = None,
+) -> None:
+    """Counts, lengths and scores of a pair set, by label and origin.
+
+    \b
+      pairmine stats pairs.parquet
+    """
+    from pairmine.cli.statistics import lines
+    from pairmine.files.source import open_pairs
+    from pairmine.stages.stats import Stats
+
+    counted = Stats()
+    for chunk in open_pairs(source, say, split=split).chunks():
+        counted.add(chunk)
+    found = counted.to_dict()
+    _print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(lines(found)))
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(info)
+    app.command()(head)
+    app.command()(stats)

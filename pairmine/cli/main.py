@@ -1,0 +1,120 @@
+"""The `pairmine` command: its subcommands, and how errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from pairmine.cli import convert, dedup, derive, export, filter, look, mine, recipes, score
+from pairmine.errors import BAD_INPUT, INTERRUPTED, PairmineError
+
+_ORDER = ("recipes", "derive", "mine", "score", "filter", "dedup", "export", "convert", "info", "head", "stats")
+
+
+class _InFlowOrder(TyperGroup):
+    """Lists the commands in the order in which data flows through them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: _ORDER.index(name))
+
+
+_HELP = """Build training pairs for embedding models, retrievers and rerankers.
+
+A pair set is one table with a row per (query, document) pair. Every command reads one and
+writes one, as a file or through a pipe:
+
+\b
+  pairmine derive ict corpus.jsonl -o - | pairmine mine - --corpus corpus.jsonl --retriever bm25 -o - |
+  pairmine filter - --negatives 5 -o - | pairmine export - --to st-ntuple -o train.parquet
+"""
+
+app = typer.Typer(
+    name="pairmine",
+    cls=_InFlowOrder,
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes.register(app)
+derive.register(app)
+mine.register(app)
+score.register(app)
+filter.register(app)
+dedup.register(app)
+export.register(app)
+convert.register(app)
+look.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pairmine import __version__
+
+        typer.echo(f"pairmine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["PAIRMINE_DEBUG"] = "1"
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that a user can cause leaves as one line on stderr."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    usage_error = typer.BadParameter.__mro__[2]
+    try:
+        code = app(standalone_mode=False)
+    except PairmineError as error:
+        _debug()
+        _leave(str(error), error.exit_code)
+    except usage_error as error:
+        _leave(_usage_line(error), BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        _leave("interrupted; nothing was half-written, run the same command again to continue", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except MemoryError:
+        _debug()
+        _leave("out of memory; work on a slice, or on a machine with more", 3)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _usage_line(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    where = context.command_path.partition(" ")[2] if context else ""
+    message = error.format_message().strip() if hasattr(error, "format_message") else str(error)
+    first = " ".join(message.split()).rstrip(".")
+    command = f"pairmine {where}".strip()
+    return f"{first[:1].lower()}{first[1:]}; see '{command} --help'"
+
+
+def _debug() -> None:
+    if os.environ.get("PAIRMINE_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+
+
+def _leave(line: str, code: int) -> NoReturn:
+    sys.stderr.write(f"pairmine: {line}\n")
+    sys.stderr.flush()
+    sys.exit(code)

@@ -1,0 +1,132 @@
+"""`pairmine mine`: candidates for hard negatives."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pairmine.cli import options as shared
+from pairmine.cli.run import Run
+
+
+def mine(
+    context: typer.Context,
+    pairs: Annotated[str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)],
+    output: shared.Output,
+    corpus: Annotated[
+        str | None,
+        typer.Option("--corpus", help="Documents to search; without it, those of the pair set.", show_default=False),
+    ] = None,
+    retriever: Annotated[
+        list[str],
+        typer.Option("--retriever", help="st:MODEL or bm25, several times for several; NAME=SPEC names the score column."),
+    ] = ["st:all-MiniLM-L6-v2"],  # noqa: B006 (typer copies it)
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates per query and retriever.")] = 100,
+    query_prompt: Annotated[
+        str | None,
+        typer.Option("--query-prompt", help="Text before every query, or the name of one of the model's prompts."),
+    ] = None,
+    document_prompt: Annotated[
+        str | None, typer.Option("--document-prompt", help="The same for documents.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", min=1, help="Tokens of a text that are read; the model's own by default.")
+    ] = None,
+    title: Annotated[bool, typer.Option("--title/--no-title", help="Put a document's title before its text.")] = True,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")] = None,
+    workers: shared.Workers = 0,
+    split: shared.Split = None,
+    id_column: shared.IdColumn = None,
+    text_column: shared.TextColumn = None,
+    title_column: shared.TitleColumn = None,
+    query_column: shared.QueryColumn = None,
+    document_column: shared.DocumentColumn = None,
+    query_id_column: shared.QueryIdColumn = None,
+    doc_id_column: shared.DocIdColumn = None,
+    label_column: shared.LabelColumn = None,
+    kind: shared.Format = None,
+    summary: shared.Summary = None,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Add candidates for hard negatives to every query of a pair set.
+
+    FAISS over a bi-encoder, BM25, or several at once. Known positives, their copies, the
+    documents that they were cut from and the query's own text are never candidates. Every row
+    gets every retriever's score; nothing is decided here, 'pairmine filter' does that.
+
+    \b
+      pairmine mine pairs.parquet --corpus corpus.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o mined.parquet
+    """
+    from pairmine.backends.models import use_threads
+    from pairmine.files.source import open_documents, open_pairs
+    from pairmine.stages.mine import Documents, Queries, search_blocks
+
+    run = Run(context, output, kind=kind, summary=summary, quiet=quiet)
+    with run:
+        retrievers = _open(run, retriever, query_prompt, document_prompt, max_length, device, workers)
+        pair_source = run.reads(
+            open_pairs(
+                pairs,
+                run.say,
+                split=split,
+                query=query_column,
+                document=document_column,
+                query_id=query_id_column,
+                doc_id=doc_id_column,
+                label=label_column,
+            ),
+            "pairs",
+        )
+        table = pair_source.read()
+        known = None
+        if corpus is not None:
+            source = run.reads(
+                open_documents(corpus, run.say, id=id_column, text=text_column, title=title_column), "corpus"
+            )
+            known = source.read()
+            if not title and "title" in known.column_names:
+                known = known.drop_columns("title")
+        queries, documents = Queries.of(table), Documents.of(table, known)
+        if documents.copies:
+            run.say(f"{documents.copies} documents are exact copies of others; each text is searched once")
+        if documents.blank:
+            run.say(f"{documents.blank} documents have no text and cannot be candidates")
+        use_threads(workers)
+        for each in retrievers:
+            each.index(documents.texts, documents.searchable, run.begin(f"documents for {each.name}", len(documents.texts)))
+            each.prepare(queries.texts, run.begin(f"queries for {each.name}", len(queries)))
+        run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
+        advance = run.begin("rows", None)
+        for outcome in search_blocks(table, queries, documents, retrievers, depth=depth):
+            run.write(outcome)
+            advance(outcome.kept.num_rows)
+
+
+def _open(run: Run, specs, query_prompt, document_prompt, max_length, device, workers):  # type: ignore[no-untyped-def]
+    from pairmine.backends.retrievers import open_retriever
+    from pairmine.backends.specs import parse_spec, slug
+    from pairmine.errors import PairmineError
+
+    parsed = [parse_spec(text, ("st", "bm25", "fake"), "--retriever") for text in specs]
+    dense = [spec for spec in parsed if spec.kind != "bm25"]
+    if not dense and (query_prompt or document_prompt or max_length):
+        raise PairmineError("--query-prompt, --document-prompt and --max-length are for st: retrievers, and there is none")
+    retrievers = []
+    for spec in parsed:
+        score = slug(spec.alias or spec.name) if spec.alias or len(dense) > 1 else "dense"
+        settings = {"query_prompt": query_prompt, "document_prompt": document_prompt, "max_length": max_length}
+        retrievers.append(
+            open_retriever(spec, score=score, threads=workers, device=device, **settings)
+        )
+    names = [retriever.score for retriever in retrievers]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise PairmineError(
+            f'--retriever: two would fill the column "score_{twice.pop()}"; name one of them, as in mine1={specs[0]}'
+        )
+    return retrievers
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(mine)

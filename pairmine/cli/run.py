@@ -1,0 +1,223 @@
+"""One run of a command: its inputs, outputs, counts and lineage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pairmine.cli.options import NOT_IN_LINEAGE
+from pairmine.cli.progress import Advance, Progress
+
+if TYPE_CHECKING:
+    from pairmine.files.sink import Sink
+    from pairmine.outcome import Outcome
+
+
+def say(line: str) -> None:
+    """A line for people, on stderr."""
+    sys.stderr.write(f"pairmine: {line}\n")
+
+
+class Run:
+    """Opens outputs, takes outcomes, and at the end puts everything in its place with the lineage.
+
+    Used as a context manager: an exception inside it leaves no output behind.
+    """
+
+    def __init__(
+        self,
+        context: typer.Context,
+        output: str,
+        *,
+        kind: str | None = None,
+        rejects: str | None = None,
+        summary: str | None = None,
+        quiet: bool = False,
+        units: tuple[str, str] = ("rows", "rows"),
+    ) -> None:
+        from pairmine.files.lineage import Lineage
+        from pairmine.files.sink import STDOUT
+
+        self.command = _command_path(context)
+        self.progress = Progress(self.command, quiet=quiet)
+        self.lineage = Lineage()
+        self._context = context
+        self._summary = summary
+        self._quiet = quiet
+        self._units = units
+        self._details: dict[str, Any] = {}
+        self._inputs: list[tuple[Any, str]] = []
+        self._rows_in = self._added = self._kept = self._used = 0
+        self._reshapes = False
+        self._rejected: Counter[str] = Counter()
+        self._notes: Counter[str] = Counter()
+        self._sinks: list[Sink] = []
+        self._main = self._open(output, kind)
+        self._rejects = self._open(rejects, None) if rejects else None
+        if output == STDOUT and (rejects == STDOUT or summary == STDOUT):
+            from pairmine.errors import PairmineError
+
+            raise PairmineError("only one of -o, --rejects and --summary can be standard output")
+
+    def say(self, line: str) -> None:
+        """A line for people, unless --quiet."""
+        if not self._quiet:
+            say(line)
+
+    def reads(self, source: Any, role: str = "input") -> Any:
+        """Note `source` as an input of this run, for the lineage."""
+        self._inputs.append((source, role))
+        return source
+
+    def open_extra(self, target: str) -> Sink:
+        """A further output that is put in place together with the main one."""
+        return self._open(target, None)
+
+    def detail(self, **values: Any) -> None:
+        """Facts for the lineage that are no options: models with their digests, prompts."""
+        self._details.update(values)
+
+    def begin(self, what: str, total: int | None = None) -> Advance:
+        """A progress count on stderr."""
+        return self.progress.begin(what, total)
+
+    def write(self, outcome: Outcome) -> None:
+        """Write what a stage kept and rejected, and add up its counts."""
+        import pyarrow.compute as pc
+
+        self._rows_in += outcome.rows_in
+        self._added += outcome.added
+        self._kept += outcome.kept.num_rows
+        self._used += outcome.rows_in - outcome.rejected.num_rows
+        self._reshapes = outcome.reshapes
+        self._notes.update(outcome.notes)
+        for reason in pc.value_counts(outcome.rejected["reason"]).to_pylist():
+            self._rejected[reason["values"]] += reason["counts"]
+        self._main.write(outcome.kept)
+        if self._rejects is not None:
+            self._rejects.write(outcome.rejected)
+
+    def counts(self) -> dict[str, Any]:
+        """The counts of the run so far; rows in = used or kept + rejected, each with its reason."""
+        counts: dict[str, Any] = {"rows_in": self._rows_in}
+        if self._added:
+            counts["added"] = self._added
+        counts |= {"rejected": dict(sorted(self._rejected.items())), "rows_out": self._kept}
+        if self._notes:
+            counts["notes"] = dict(sorted(self._notes.items()))
+        return counts
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.end()
+        if error is not None:
+            self._abort()
+            return
+        try:
+            self._commit()
+        except BaseException:
+            self._abort()
+            raise
+        if not self._quiet:
+            self._report()
+
+    def _open(self, target: str, kind: str | None) -> Sink:
+        from pairmine.files.sink import Sink
+
+        try:
+            sink = Sink(target, kind)
+        except BaseException:
+            self._abort()
+            raise
+        self._sinks.append(sink)
+        return sink
+
+    def _abort(self) -> None:
+        for sink in self._sinks:
+            sink.abort()
+
+    def _commit(self) -> None:
+        from pairmine import __version__
+        from pairmine.files.sink import write_atomically
+
+        for source, role in self._inputs:
+            source.add_to(self.lineage, role)
+        options = {
+            name: _public(value)
+            for name, value in self._context.params.items()
+            if name not in NOT_IN_LINEAGE and name not in {role for _, role in self._inputs} and value not in (None, ())
+        }
+        entry = {
+            "command": self.command,
+            "counts": self.counts(),
+            "inputs": self.lineage.inputs,
+            "options": options,
+            "version": __version__,
+            **self._details,
+        }
+        entries = [*self.lineage.entries, json.loads(json.dumps(entry, default=str))]
+        for sink in reversed(self._sinks):
+            sink.commit(entries)
+        if self._summary:
+            body = {"command": self.command, **self.counts()}
+            write_atomically(self._summary, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+
+    def _report(self) -> None:
+        taken, given = self._units
+        rows: list[tuple[str, int]] = [(f"{taken} in", self._rows_in)]
+        rows += [(f"  rejected: {reason}", -count) for reason, count in self._rejected.most_common()]
+        if self._reshapes:
+            rows.append((f"{taken} used", self._used))
+        elif self._added:
+            rows.append(("  added", self._added))
+        rows.append((f"{given} out", self._kept))
+        rows += [(f"  {what}", count) for what, count in sorted(self._notes.items())]
+        report(self.command, rows)
+
+
+def report(title: str, rows: list[tuple[str, int]]) -> None:
+    """A small table of counts on stderr, as plain text that a log can hold."""
+    width = max(len(name) for name, _ in rows)
+    shown = [f"{count:,}" if not name.startswith("  rejected") else f"{count:+,}".replace("+", "") for name, count in rows]
+    column = max(map(len, shown))
+    lines = [f"pairmine {title}"]
+    lines += [f"  {name:<{width}}  {count:>{column}}" for (name, _), count in zip(rows, shown, strict=True)]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _command_path(context: typer.Context) -> str:
+    return context.command_path.partition(" ")[2]
+
+
+def choice(flag: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise a PairmineError unless `value` is one of the `allowed` ones."""
+    from pairmine.errors import PairmineError
+
+    if value not in allowed:
+        raise PairmineError(f"{flag} {value}: choose {', '.join(allowed)}")
+
+
+def cores(workers: int) -> int:
+    """`workers`, or for 0 the number of processor cores that this process may use."""
+    import os
+
+    return workers or len(os.sched_getaffinity(0))
+
+
+def _public(value: Any) -> Any:
+    """An option's value as a lineage shows it: paths of this machine by their last part."""
+    from pairmine.files.lineage import shown_path
+
+    if isinstance(value, list | tuple):
+        return [_public(item) for item in value]
+    if isinstance(value, str):
+        head, colon, path = value.partition(":")
+        return f"{head}:{shown_path(path)}" if colon and "/" not in head else shown_path(value)
+    return value

@@ -1,0 +1,229 @@
+"""From somebody's columns to a corpus, a query file or a pair set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairmine import schema
+from pairmine.errors import PairmineError
+from pairmine.files.columns import Mapped, Wanted, listed
+from pairmine.files.raw import Raw
+from pairmine.identity import content_id
+
+_LIST_NAMES = re.compile(r"^(pos|neg|positives|negatives|hard_negatives|pos_list|neg_list)$", re.I)
+_POSITIVE_NAMES = re.compile(r"^(pos|positives?|pos_list)$", re.I)
+_NEGATIVE_NAMES = re.compile(r"^(hard[-_]?)?neg(ative)?s?([-_]?\d+)?$|^neg_list$", re.I)
+
+
+def documents(raw: Raw, mapped: Mapped) -> pa.Table:
+    """A corpus or query chunk: `id` string, `text` (and `title`) large_string, then everything else."""
+    names = mapped.names
+    columns = {"text": texts(raw, names["text"], "text", nullable=False)}
+    if "title" in names:
+        columns["title"] = texts(raw, names["title"], "title", nullable=True)
+    columns["id"] = ids(raw, names.get("id"), schema.document_text(pa.table(columns)))
+    ordered = {name: columns[name] for name in ("id", "title", "text") if name in columns}
+    return pa.table({**ordered, **passed_through(raw, names, reserved={"id", "title", "text"})})
+
+
+def rows(raw: Raw, mapped: Mapped, wanted: Sequence[Wanted]) -> pa.Table:
+    """A recipe's own input columns under their canonical names, then everything else."""
+    for column in wanted:
+        if column.required and (nulls := _first_null(raw, mapped.names[column.name])) is not None:
+            raise PairmineError(absent_line(raw, nulls, column.name, mapped.names[column.name]))
+    own = {name: raw.table[found] for name, found in mapped.names.items()}
+    return pa.table({**own, **passed_through(raw, mapped.names, reserved=set(own))})
+
+
+def long_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
+    """A pair-set chunk from rows that hold one query and one document each."""
+    names = mapped.names
+    table = raw.table
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name, text in (("query_id", "query"), ("doc_id", "document")):
+        content = texts(raw, names[text], text, nullable=name in names, kind=schema.TEXT) if text in names else None
+        columns[name] = ids(raw, names.get(name), content)
+        if content is not None:
+            columns[text] = content
+    if "label" in names:
+        columns["label"] = numbers(raw, names["label"], pa.int8())
+    else:
+        columns["label"] = pa.chunked_array([pa.repeat(pa.scalar(schema.POSITIVE, pa.int8()), table.num_rows)])
+    used = set(names.values())
+    rest = {name: column for name, column in zip(table.column_names, table.columns, strict=True) if name not in used}
+    if "origin" not in rest:
+        columns["origin"] = pa.chunked_array([pa.repeat("given", table.num_rows)])
+    for name, column in rest.items():
+        kind = schema.pair_type(name)
+        if name in columns:
+            columns[f"other_{name}"] = column
+        elif kind is None:
+            columns[name] = column
+        else:
+            columns[name] = numbers(raw, name, kind) if not pa.types.is_dictionary(kind) else column
+    fields = [_field(table, name, column, names.get(name, name)) for name, column in columns.items()]
+    pairs = schema.as_pairs(pa.table(list(columns.values()), schema=pa.schema(fields)))
+    schema.check_pairs(pairs, where=raw.name)
+    return pairs
+
+
+def _field(table: pa.Table, name: str, column: pa.ChunkedArray, source: str) -> pa.Field:
+    """A field for `column` with the score scale that its source declared, and no other metadata."""
+    field = pa.field(name, column.type)
+    if name.startswith(schema.SCORE_PREFIX) and source in table.column_names:
+        kept = {k: v for k, v in (table.schema.field(source).metadata or {}).items() if k in (b"scale", b"model")}
+        return field.with_metadata(kept or None)
+    return field
+
+
+def is_wide(names: Sequence[str]) -> bool:
+    """Whether a file holds a query with its positives and negatives in columns of one row, as trainers read them."""
+    if any(name.casefold() in {"label", "document", "doc_id"} for name in names):
+        return False
+    return any(_NEGATIVE_NAMES.match(name) or _LIST_NAMES.match(name) for name in names)
+
+
+def wide_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
+    """A pair-set chunk from triplets, n-tuples or query/pos/neg lists: a row per positive, then per negative."""
+    table = raw.table
+    sides = [
+        (name, schema.POSITIVE if _POSITIVE_NAMES.match(name) else schema.NEGATIVE)
+        for name in table.column_names
+        if _POSITIVE_NAMES.match(name) or _NEGATIVE_NAMES.match(name)
+    ]
+    if not any(label == schema.POSITIVE for _, label in sides):
+        raise PairmineError(f'{raw.name}: no "positive" or "pos" (found: {listed(table.column_names)})')
+    pieces = [(*_side(raw, name), label) for name, label in sorted(sides, key=lambda side: -side[1])]
+    row = np.concatenate([piece[0] for piece in pieces])
+    label = np.concatenate([np.full(len(piece[0]), piece[2], np.int8) for piece in pieces])
+    document = pa.chunked_array([chunk for piece in pieces for chunk in piece[1].chunks], pa.string())
+    order = np.argsort(row, kind="stable")
+    taken = [name for name, _ in sides]
+    spread = table.drop_columns(taken).take(pa.array(row[order]))
+    spread = spread.append_column("document", document.take(pa.array(order)))
+    spread = spread.append_column("label", pa.array(label[order]))
+    names = {name: found for name, found in mapped.names.items() if found not in taken}
+    long = Raw(spread, raw.name, lambda at: raw.where(int(row[order][at])), lambda _: raw.table.column_names)
+    return long_pairs(long, Mapped({**names, "document": "document", "label": "label"}))
+
+
+def _side(raw: Raw, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
+    """One column of positives or negatives: the row of each text, and the texts; null texts are left out."""
+    column = raw.table[name].combine_chunks()
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
+        values = pc.list_flatten(column)
+        if pa.types.is_null(values.type):
+            values = values.cast(pa.string())
+        if not _is_text(values.type) or values.null_count:
+            at = int(parents[np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False))[0]]) if values.null_count else 0
+            raise PairmineError(f'{raw.where(at)}: "{name}" must be a list of strings')
+        return parents.astype(np.int64), pa.chunked_array([values.cast(pa.string())])
+    if _is_text(kind) and _LIST_NAMES.match(name):
+        at = int(np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))[0])
+        raise PairmineError(f'{raw.where(at)}: "{name}" is a string where a list belongs; write it as ["..."]')
+    if not _is_text(kind) and not pa.types.is_null(kind):
+        raise PairmineError(f'{raw.where(0)}: "{name}" holds {kind}, where a text or a list of texts belongs')
+    valid = np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))
+    return valid.astype(np.int64), pa.chunked_array([column.take(pa.array(valid)).cast(pa.string())])
+
+
+def texts(
+    raw: Raw, found: str, name: str, *, nullable: bool, kind: pa.DataType | None = None
+) -> pa.ChunkedArray:
+    """The column `found` as text; a value that is none, or null where it may not be, is an error with its place."""
+    column = raw.table[found]
+    if pa.types.is_null(column.type) and nullable:
+        return pa.chunked_array([pa.nulls(len(column), kind or pa.large_string())])
+    if not nullable and (at := _first_null(raw, found)) is not None:
+        raise PairmineError(absent_line(raw, at, name, found))
+    if not _is_text(column.type):
+        what = "a list" if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) else str(column.type)
+        at = int(np.flatnonzero(pc.is_valid(column).to_numpy())[0]) if len(column) > column.null_count else 0
+        place = raw.where(at) if len(column) else raw.name
+        raise PairmineError(f'{place}: "{found}" is {what} where a string belongs')
+    if kind is not None and pa.types.is_dictionary(kind):
+        return schema.cast_column(column, kind, name)
+    return column.cast(kind or pa.large_string())
+
+
+def ids(raw: Raw, found: str | None, content: pa.ChunkedArray | None) -> pa.ChunkedArray:
+    """The column `found` as string ids, or content hashes where there is none."""
+    if found is None:
+        if content is None:
+            raise PairmineError(f"{raw.name}: neither ids nor texts (found: {listed(raw.table.column_names)})")
+        if pa.types.is_dictionary(content.type):
+            content = content.cast(content.type.value_type)
+        return pa.chunked_array([pa.array([content_id(text) for text in content.to_pylist()], pa.string())])
+    column = raw.table[found]
+    if (at := _first_null(raw, found)) is not None:
+        raise PairmineError(absent_line(raw, at, found, found))
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (_is_text(column.type) or pa.types.is_integer(column.type)):
+        raise PairmineError(f'{raw.where(0) if len(column) else raw.name}: "{found}" holds {column.type}; an id is text or a whole number')
+    as_text = column.cast(pa.string())
+    blank = np.flatnonzero(pc.equal(as_text, "").to_numpy())
+    if len(blank):
+        raise PairmineError(f'{raw.where(int(blank[0]))}: "{found}" is empty; give every row an id, or drop the column')
+    return as_text
+
+
+def passed_through(raw: Raw, names: object, reserved: set[str]) -> dict[str, pa.ChunkedArray]:
+    """The columns that no canonical name claims; one that bears such a name becomes `other_<name>`."""
+    used = set(names.values()) if isinstance(names, dict) else set()
+    rest = {}
+    for name in raw.table.column_names:
+        if name not in used:
+            rest[f"other_{name}" if name in reserved else name] = raw.table[name]
+    return rest
+
+
+def numbers(raw: Raw, found: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column `found` as `kind`; in text files an empty cell is null and a boolean counts as 0 or 1."""
+    column = raw.table[found]
+    if pa.types.is_string(column.type) and not pa.types.is_string(kind):
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    try:
+        return schema.cast_column(column, kind, found)
+    except PairmineError:
+        for at in range(len(column)):
+            try:
+                column.slice(at, 1).cast(kind)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                value = str(column[at].as_py())[:40]
+                hint = '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)' if kind == pa.int8() else ""
+                raise PairmineError(f'{raw.where(at)}: "{found}" holds {value!r}, which is no {_plain(kind)}{hint}') from None
+        raise
+
+
+def _plain(kind: pa.DataType) -> str:
+    return "whole number" if pa.types.is_integer(kind) else "number" if pa.types.is_floating(kind) else "text"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+
+
+def _first_null(raw: Raw, found: str) -> int | None:
+    column = raw.table[found]
+    if not column.null_count:
+        return None
+    return int(np.flatnonzero(pc.is_null(column).to_numpy())[0])
+
+
+def absent_line(raw: Raw, at: int, name: str, found: str) -> str:
+    keys = list(raw.found(at))
+    if found not in keys:
+        flag = f"--{name.replace('_', '-')}-column"
+        spare = next((key for key in keys if key.strip("_").casefold() not in {"id", "title"}), "NAME")
+        return f'{raw.where(at)}: no "{found}" (found: {listed(keys)}); pass {flag} {spare}, or mend the row'
+    return f'{raw.where(at)}: "{found}" is null; give the row a value or remove it'

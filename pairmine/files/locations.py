@@ -1,0 +1,206 @@
+"""Where bytes come from: paths, folders of shards, fsspec addresses, standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import pyarrow as pa
+
+from pairmine.errors import PairmineError
+
+STDIN = "-"
+
+FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+_COMPRESSIBLE = {"jsonl", "csv", "tsv"}
+_MAGIC = {b"PAR1": ("parquet", None), b"ARRO": ("arrow", None), b"\xff\xff\xff\xff": ("arrow", None)}
+_COMPRESSED_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def format_of(name: str) -> tuple[str, str | None] | None:
+    """The (format, compression) that a file name's endings mean, or None for a name that says neither.
+
+    >>> format_of("corpus.jsonl.gz")
+    ('jsonl', 'gzip')
+    """
+    path = PurePosixPath(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    if compression:
+        path = path.with_suffix("")
+    kind = FORMATS.get(path.suffix)
+    if kind is None or (compression and kind not in _COMPRESSIBLE):
+        return None
+    return kind, compression
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file to read: how to name it in a message, its format, and how to open it."""
+
+    name: str
+    kind: str
+    compression: str | None
+    size: int
+    filesystem: Any = None
+    path: str = ""
+
+    @contextmanager
+    def open(self) -> Iterator[pa.NativeFile]:
+        """The file's bytes, decompressed, as an Arrow input stream."""
+        with self._raw() as raw:
+            yield pa.input_stream(raw, compression=self.compression) if self.compression else raw
+
+    @contextmanager
+    def _raw(self) -> Iterator[pa.NativeFile]:
+        if self.filesystem is None:
+            try:
+                native = pa.OSFile(self.path, "rb")
+            except OSError as error:
+                raise PairmineError(f"{self.name}: {_cause(error)}") from None
+            with native:
+                yield native
+        else:
+            with self.filesystem.open(self.path, "rb") as handle, pa.PythonFile(handle, "r") as native:
+                yield native
+
+    def sha256(self) -> str:
+        """The digest of the file's bytes as they are stored."""
+        digest = sha256()
+        with self._raw() as raw:
+            while block := raw.read(1 << 22):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+def _cause(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` is an address for fsspec, such as hf:// or s3://."""
+    return "://" in path
+
+
+def filesystem_of(path: str) -> tuple[Any, str]:
+    """The fsspec filesystem of an address and the path inside it."""
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(path)
+    except ImportError as error:
+        extra = {"s3": "pip install 'pairmine[s3]'", "gs": "pip install gcsfs"}.get(path.partition("://")[0])
+        raise PairmineError(f"{path}: {error}" + (f"; {extra}" if extra else "")) from None
+    except ValueError as error:
+        raise PairmineError(f"{path}: {error}") from None
+
+
+def find_shards(path: str) -> list[Shard]:
+    """The file at `path`, or every data file in the folder `path`, in the order of their names.
+
+    Names that start with "." or "_" are left alone, as is everything in folders below.
+    """
+    if is_remote(path):
+        return _remote_shards(path)
+    local = Path(path)
+    if local.is_dir():
+        entries = sorted(child for child in local.iterdir() if child.is_file())
+        return _of_one_format(path, [(str(child), child.name, child.stat().st_size, None) for child in entries])
+    if not local.exists():
+        raise PairmineError(f"{path}: no such file or folder")
+    return [_shard(path, str(local), local.stat().st_size, None)]
+
+
+def _remote_shards(path: str) -> list[Shard]:
+    filesystem, inner = filesystem_of(path)
+    try:
+        info = filesystem.info(inner)
+        if info["type"] == "directory":
+            children = sorted(filesystem.ls(inner, detail=True), key=lambda child: str(child["name"]))
+            files = [child for child in children if child["type"] == "file"]
+            return _of_one_format(
+                path, [(c["name"], c["name"].rpartition("/")[2], c.get("size") or 0, filesystem) for c in files]
+            )
+    except FileNotFoundError:
+        raise PairmineError(f"{path}: no such file or folder") from None
+    except (OSError, RuntimeError) as error:
+        raise PairmineError(f"{path}: cannot be read ({_first_line(error)})") from None
+    return [_shard(path, inner, info.get("size") or 0, filesystem)]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _of_one_format(folder: str, files: list[tuple[str, str, int, Any]]) -> list[Shard]:
+    data = [file for file in files if not file[1].startswith((".", "_")) and format_of(file[1])]
+    if not data:
+        found = ", ".join(name for _, name, _, _ in files[:5]) or "nothing"
+        raise PairmineError(
+            f"{folder}: a folder without shards (found: {found}); "
+            f"expected files ending in {', '.join(sorted(FORMATS))}, or a BEIR folder with corpus.jsonl"
+        )
+    shards = [_shard(f"{folder.rstrip('/')}/{name}", path, size, fs) for path, name, size, fs in data]
+    kinds = {shard.kind for shard in shards}
+    if len(kinds) > 1:
+        raise PairmineError(
+            f"{folder}: holds shards of several formats ({', '.join(sorted(kinds))}); "
+            "name one file, or keep one format to a folder"
+        )
+    return shards
+
+
+def _shard(name: str, path: str, size: int, filesystem: Any) -> Shard:
+    known = format_of(path)
+    if known is None:
+        raise PairmineError(
+            f"{name}: the ending says no format; known: {', '.join(sorted(FORMATS))}, with .gz or .zst for the text ones"
+        )
+    if size == 0:
+        raise PairmineError(f"{name}: the file is empty")
+    return Shard(name, known[0], known[1], size, filesystem, path)
+
+
+class StandardInput:
+    """Standard input, told apart by its first bytes: an Arrow stream, Parquet, or JSON lines (perhaps compressed)."""
+
+    name = "standard input"
+
+    def __init__(self) -> None:
+        if sys.stdin.isatty():
+            raise PairmineError("standard input is a terminal; pipe a pair set or a corpus into it, or name a file")
+        self.stream: IO[bytes] = sys.stdin.buffer
+        head = self.stream.peek(4)[:4] if hasattr(self.stream, "peek") else b""
+        if not head:
+            raise PairmineError("standard input is empty; did the command before the pipe fail?")
+        self.kind, self.compression = _MAGIC.get(head, ("jsonl", None))
+        for magic, compression in _COMPRESSED_MAGIC.items():
+            if head.startswith(magic):
+                self.kind, self.compression = "jsonl", compression
+        self.is_arrow_stream = head == b"\xff\xff\xff\xff"
+
+    def spool(self) -> tuple[Shard, Any]:
+        """Everything copied to a temporary file: a shard to read as often as needed, and the file that must stay open."""
+        spool = tempfile.NamedTemporaryFile(prefix="pairmine-")  # noqa: SIM115 (the caller keeps it open)
+        while block := self.stream.read(1 << 20):
+            spool.write(block)
+        spool.flush()
+        return Shard(self.name, self.kind, self.compression, spool.tell(), None, spool.name), spool

@@ -1,0 +1,71 @@
+"""Ids seen so far in a stream, in 24 bytes each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Which rows of a batch repeat an id: (n,) bool; and the first conflict, as (row in the batch, earlier row)."""
+
+    repeated: np.ndarray
+    conflict: tuple[int, int] | None
+
+
+class SeenIds:
+    """Remembers (id, content) digests and tells when an id comes again, with the same content or another.
+
+    Digests are kept in sorted runs of growing size, so that a batch of n among m earlier ones
+    costs n log m; two runs of one size become one. 64-bit digests: a chance collision among
+    100 million ids has a probability of 0.0003, and `conflict` is checked against the file
+    before it is reported.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._rows = 0
+
+    def add(self, ids: list[str], contents: list[str | None]) -> Repeats:
+        """Take in a batch of rows; the rows of all batches are numbered through from 0."""
+        keys = np.fromiter(map(hash, ids), np.int64, len(ids))
+        values = np.fromiter(map(hash, contents), np.int64, len(contents))
+        rows = np.arange(self._rows, self._rows + len(ids))
+        self._rows += len(ids)
+
+        first_of, inverse = np.unique(keys, return_index=True, return_inverse=True)[1:]
+        earlier_value = values[first_of][inverse]
+        earlier_row = rows[first_of][inverse]
+        repeated = first_of[inverse] != np.arange(len(ids))
+        for run_keys, run_values, run_rows in self._runs:
+            at = np.minimum(np.searchsorted(run_keys, keys), len(run_keys) - 1)
+            hit = run_keys[at] == keys
+            earlier_value = np.where(hit, run_values[at], earlier_value)
+            earlier_row = np.where(hit, run_rows[at], earlier_row)
+            repeated |= hit
+        conflicts = np.flatnonzero(repeated & (earlier_value != values))
+        self._keep(keys[~repeated], values[~repeated], rows[~repeated])
+        conflict = (int(conflicts[0]), int(earlier_row[conflicts[0]])) if len(conflicts) else None
+        return Repeats(repeated, conflict)
+
+    def _keep(self, keys: np.ndarray, values: np.ndarray, rows: np.ndarray) -> None:
+        if not len(keys):
+            return
+        order = np.argsort(keys)
+        run = (keys[order], values[order], rows[order])
+        while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
+            run = _merged(self._runs.pop(), run)
+        self._runs.append(run)
+
+
+Run = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _merged(one: Run, other: Run) -> Run:
+    keys = np.concatenate([one[0], other[0]])
+    order = np.argsort(keys, kind="stable")
+    values = np.concatenate([one[1], other[1]])[order]
+    rows = np.concatenate([one[2], other[2]])[order]
+    return keys[order], values, rows

@@ -1,0 +1,72 @@
+"""When two texts count as the same one.
+
+"The positive is never its own negative" has its home here: mining, filtering, dedup, batching
+and checking all ask this module which texts are copies of each other.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+
+NO_TEXT = np.uint64(0)
+
+
+def normalise(text: str) -> str:
+    """`text` in Unicode form NFKC, case folded, each run of white space one blank.
+
+    >>> normalise(" The \\ufb01rst\\nLAW ")
+    'the first law'
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def text_key(text: str | None) -> int:
+    """A 64-bit key that is equal for copies of one text; 0 for null and blank texts."""
+    normal = normalise(text) if text else ""
+    if not normal:
+        return int(NO_TEXT)
+    digest = blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+def text_keys(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """`text_key` of each text, (n,) uint64; each value of a dictionary-encoded column once."""
+    chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+    keys = [_keys_of_chunk(chunk) for chunk in chunks]
+    return np.concatenate(keys) if keys else np.empty(0, np.uint64)
+
+
+def _keys_of_chunk(chunk: pa.Array) -> np.ndarray:
+    if not pa.types.is_dictionary(chunk.type):
+        return _keys(chunk.to_pylist())
+    of_value = np.append(_keys(chunk.dictionary.to_pylist()), NO_TEXT)
+    codes = chunk.indices.fill_null(len(chunk.dictionary)).to_numpy(zero_copy_only=False)
+    found: np.ndarray = of_value[codes]
+    return found
+
+
+def _keys(texts: Iterable[str | None]) -> np.ndarray:
+    return np.fromiter((text_key(text) for text in texts), np.uint64)
+
+
+def content_id(text: str) -> str:
+    """The id of a text that came without one: 20 hexadecimal digits of its BLAKE2b digest."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def seed_of(seed: int, *parts: str) -> int:
+    """A 64-bit seed for one row's draws, out of the run's `--seed` and what identifies the row.
+
+    Draws made from it do not depend on the order, the batch or the worker that a row falls to.
+    """
+    digest = blake2b(digest_size=8, key=seed.to_bytes(8, "little", signed=True))
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return int.from_bytes(digest.digest(), "little")

@@ -1,0 +1,148 @@
+"""Recipes: what each one needs, reads and takes, with the paper that its defaults come from."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pairmine.errors import PairmineError
+
+
+@dataclass(frozen=True)
+class Input:
+    """A column that a recipe reads, with the names that real files give it."""
+
+    name: str
+    meaning: str
+    aliases: tuple[str, ...] = ()
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of a recipe. `name` is its flag without the dashes in front; `low` and `high` may both be reached."""
+
+    name: str
+    kind: type
+    default: int | float | str | bool
+    meaning: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def keyword(self) -> str:
+        """The option's name as a Python keyword."""
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of making pairs.
+
+    `needs` is what it runs: "none" where text code does it all. `reads` is the kind of its input:
+    "documents" (a corpus), "rows" (a table with the columns in `inputs`) or "code" (a tree of
+    Python files as a table of id and text). `example` is a command that works when pasted.
+    `whole` says that it must see the whole table; otherwise each row stands alone and chunks of
+    any size give the same pairs.
+    """
+
+    name: str
+    group: str
+    summary: str
+    paper: str
+    needs: str
+    reads: str
+    inputs: tuple[Input, ...]
+    options: tuple[Option, ...]
+    example: str
+    whole: bool = False
+
+
+@cache
+def all_recipes() -> tuple[Recipe, ...]:
+    """Every recipe, group by group, in the order in which they are listed for people."""
+    from pairmine.stages.derive.registry import derivations
+
+    return tuple(derivation.recipe for derivation in derivations().values())
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called `name`; raises PairmineError with the names nearest to it where there is none."""
+    by_name = {recipe.name: recipe for recipe in all_recipes()}
+    if name in by_name:
+        return by_name[name]
+    near = difflib.get_close_matches(name.casefold(), by_name, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise PairmineError(f"no recipe {name!r}; {hint}'pairmine recipes' lists all {len(by_name)}")
+
+
+def read_options(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's options by Python keyword: what was `given`, else the default.
+
+    Keys may be spelled as flag or keyword, and a text stands for the value that it spells, so that
+    a command line can be handed over as it is. Raises PairmineError, naming the flag, for an
+    option that the recipe does not have and for a value that it cannot take.
+    """
+    by_keyword = {option.keyword: option for option in recipe.options}
+    values = {option.keyword: option.default for option in recipe.options}
+    for name, value in given.items():
+        keyword = name.lstrip("-").replace("-", "_")
+        if keyword not in by_keyword:
+            raise PairmineError(_unknown_option(recipe, keyword))
+        values[keyword] = _read(by_keyword[keyword], value)
+    return values
+
+
+def _unknown_option(recipe: Recipe, keyword: str) -> str:
+    flag = keyword.replace("_", "-")
+    names = [option.name for option in recipe.options]
+    near = difflib.get_close_matches(flag, names, n=1)
+    if near:
+        hint = f"did you mean --{near[0]}?"
+    else:
+        hint = f"it takes {', '.join('--' + name for name in names)}" if names else "it takes none"
+    return f"recipe {recipe.name} has no option --{flag}; {hint}"
+
+
+def _read(option: Option, value: Any) -> int | float | str | bool:
+    read = _as_kind(option, value)
+    if read is None:
+        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[option.kind]
+        raise PairmineError(f"--{option.name} is {value!r}; give {wanted}")
+    if option.choices and read not in option.choices:
+        raise PairmineError(f"--{option.name} is {read!r}; choose {', '.join(option.choices)}")
+    too_low = option.low is not None and not isinstance(read, str) and read < option.low
+    too_high = option.high is not None and not isinstance(read, str) and read > option.high
+    if too_low or too_high:
+        raise PairmineError(f"--{option.name} is {read:g}; give {_range(option)}")
+    return read
+
+
+def _as_kind(option: Option, value: Any) -> int | float | str | bool | None:
+    """`value` as the option's kind, or None where it is no such thing."""
+    if option.kind is bool:
+        return {"true": True, "false": False}.get(str(value).lower())
+    if option.kind is str:
+        return value if isinstance(value, str) else None
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+        if option.kind is float:
+            return number if math.isfinite(number) else None
+        return int(value) if number.is_integer() else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _range(option: Option) -> str:
+    if option.low is None:
+        return f"at most {option.high:g}"
+    if option.high is None:
+        return f"at least {option.low:g}"
+    return f"a value from {option.low:g} to {option.high:g}"

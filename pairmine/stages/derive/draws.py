@@ -1,0 +1,46 @@
+"""Random draws that are the same on every machine and Python version."""
+
+from __future__ import annotations
+
+_MASK = (1 << 64) - 1
+_STEP = 0x9E3779B97F4A7C15
+
+
+class Draws:
+    """The draws of one row, from a 64-bit seed made by `identity.seed_of`.
+
+    SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
+    2014): it needs no warming up, where `random.Random` takes as long to seed as a row to cut, and
+    unlike `random.Random.sample` its results are not left to the Python version.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed
+
+    def unit(self) -> float:
+        """A number in [0, 1), a multiple of 2**-53."""
+        self._state = mixed = (self._state + _STEP) & _MASK
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+        return ((mixed ^ (mixed >> 31)) >> 11) * 2.0**-53
+
+    def below(self, count: int) -> int:
+        """A whole number in [0, count)."""
+        return int(self.unit() * count)
+
+    def sample(self, count: int, wanted: int) -> list[int]:
+        """`wanted` different numbers in [0, count), in ascending order; all of them if `wanted` is as many or more.
+
+        A larger sample holds every smaller one of the same draws.
+        """
+        if wanted >= count:
+            return list(range(count))
+        moved: dict[int, int] = {}
+        taken = []
+        for last in range(count - 1, count - 1 - wanted, -1):
+            at = self.below(last + 1)
+            taken.append(moved.get(at, at))
+            moved[at] = moved.get(last, last)
+        return sorted(taken)

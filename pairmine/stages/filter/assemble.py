@@ -1,0 +1,74 @@
+"""The kept rows as a table again, in the order that the decisions give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairmine.schema import NEGATIVE
+from pairmine.stages.filter.shortage import Fillers, Fills, filled_rows
+
+_BLOCK_ROWS = 65_536
+
+
+def assemble(
+    pairs: pa.Table, query: np.ndarray, ordered: np.ndarray, fills: Fills, fillers: Fillers | None
+) -> pa.Table:
+    """The rows `ordered` of `pairs` with their query's fills behind them; undecided ones become negatives.
+
+    `query` is the code of each row of `pairs`; rows move only within their query. The work goes in
+    blocks of whole queries because Arrow, to take rows from a column of many chunks, joins all of
+    their dictionaries first: 6 s and 1.3 GB for 500,000 rows out of a hundred chunks.
+    """
+    mask = np.zeros(pairs.num_rows, bool)
+    mask[ordered] = True
+    kept = pairs.filter(pa.array(mask))
+    source = (np.cumsum(mask) - 1)[ordered]
+    of_row = query[ordered]
+    blocks = []
+    for start, stop in _blocks(kept, of_row):
+        block = kept.slice(start, stop - start)
+        first, last = np.searchsorted(fills.query, (of_row[start], of_row[stop - 1] + 1))
+        order = source[start:stop] - start
+        if last > first and fillers is not None:
+            heads = np.searchsorted(of_row[start:stop], fills.query[first:last])
+            added = filled_rows(_taken(block, order[heads]), fillers, fills.filler[first:last], kept.schema)
+            behind = np.argsort(np.r_[of_row[start:stop], fills.query[first:last]], kind="stable")
+            order = np.r_[order, len(order) + np.arange(last - first)][behind]
+            block = pa.concat_tables([block, added])
+        blocks.append(_taken(block, order))
+    return _decided(pa.concat_tables(blocks) if blocks else kept)
+
+
+def _blocks(kept: pa.Table, query: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Row ranges of whole queries, cut so that most of them lie within one chunk."""
+    if not kept.num_rows:
+        return
+    heads = np.flatnonzero(np.r_[True, query[1:] != query[:-1]])
+    ends = np.cumsum([batch.num_rows for batch in kept.to_batches(max_chunksize=_BLOCK_ROWS)])
+    below = heads[np.searchsorted(heads, ends, side="right") - 1]
+    above = np.r_[heads, kept.num_rows][np.searchsorted(heads, ends)]
+    cuts = np.unique(np.r_[0, below, above, kept.num_rows]).tolist()
+    yield from pairwise(cuts)
+
+
+def _taken(block: pa.Table, order: np.ndarray) -> pa.Table:
+    columns = [_taken_column(column, pa.array(order)) for column in block.columns]
+    return pa.table(columns, schema=block.schema)
+
+
+def _taken_column(column: pa.ChunkedArray, order: pa.Array) -> pa.ChunkedArray:
+    if not pa.types.is_dictionary(column.type) or column.num_chunks == 1:
+        return column.take(order)
+    plain = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks]).take(order)
+    return plain.dictionary_encode().cast(column.type)
+
+
+def _decided(kept: pa.Table) -> pa.Table:
+    place = kept.schema.get_field_index("label")
+    label = pc.fill_null(kept["label"], pa.scalar(NEGATIVE, pa.int8()))
+    return kept.set_column(place, kept.schema.field(place), label)

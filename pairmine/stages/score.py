@@ -1,0 +1,48 @@
+"""Scoring: one number per row from a cross-encoder or a bi-encoder; drops nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairmine import schema
+from pairmine.backends.encoders import nothing
+from pairmine.backends.models import Advance
+from pairmine.backends.scorers import Scorer
+from pairmine.errors import PairmineError
+from pairmine.outcome import Outcome, no_rejects
+
+
+def score_pairs(pairs: pa.Table, scorer: Scorer, *, name: str, advance: Advance = nothing) -> Outcome:
+    """`pairs` with the column `score_<name>`, whose metadata declares the scorer's scale.
+
+    Rows with the same two texts are scored once. A column of that name is replaced, so that all
+    of it comes from one model.
+
+    Raises PairmineError when a row has no query or no document text.
+    """
+    columns = [_texts(pairs, side) for side in ("query", "document")]
+    codes = [np.asarray(column.indices) for column in columns]
+    width = max(len(columns[1].dictionary), 1)
+    distinct, inverse = np.unique(codes[0].astype(np.int64) * width + codes[1], return_inverse=True)
+    queries = columns[0].dictionary.take(pa.array(distinct // width)).to_pylist()
+    documents = columns[1].dictionary.take(pa.array(distinct % width)).to_pylist()
+    scores = scorer.score(queries, documents, advance)[inverse] if len(distinct) else np.empty(0, np.float32)
+    field = schema.score_field(name, scorer.scale)
+    rest = pairs.drop_columns(field.name) if field.name in pairs.column_names else pairs
+    kept = schema.as_pairs(rest.append_column(field, pa.array(scores, pa.float32())))
+    return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows)
+
+
+def _texts(pairs: pa.Table, side: str) -> pa.DictionaryArray:
+    if side not in pairs.column_names:
+        raise PairmineError(f'the pair set has no "{side}" texts to score')
+    column = pairs[side].cast(schema.TEXT.value_type) if pairs.num_rows else pa.chunked_array([pa.array([], pa.string())])
+    if nulls := column.null_count:
+        at = int(np.flatnonzero(pc.is_null(column).to_numpy())[0])
+        raise PairmineError(
+            f'{nulls} of {pairs.num_rows} rows have no {side} text, the first is row {at + 1} '
+            f'(query "{pairs["query_id"][at]}", document "{pairs["doc_id"][at]}")'
+        )
+    return column.combine_chunks().dictionary_encode()

