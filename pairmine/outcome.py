@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -37,12 +38,32 @@ class Outcome:
 
 
 def with_reason(rows: pa.Table, reason: str | pa.Array | pa.ChunkedArray) -> pa.Table:
-    """`rows` with a string column `reason`: one text for all of them, or one per row."""
+    """`rows` with a string column `reason`: one text for all of them, or one per row.
+
+    It takes the place of a `reason` that an earlier run put there.
+    """
     if isinstance(reason, str):
         reason = pa.repeat(pa.scalar(reason), rows.num_rows)
+    if "reason" in rows.column_names:
+        rows = rows.drop_columns("reason")
     return rows.append_column("reason", reason)
 
 
 def no_rejects(like: pa.Table) -> pa.Table:
     """An empty table of rejected rows with the columns of `like`."""
     return with_reason(like.slice(0, 0), "")
+
+
+def joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcomes of a table's parts as the outcome of the whole."""
+    notes: Counter[str] = Counter()
+    for outcome in outcomes:
+        notes.update(outcome.notes)
+    return Outcome(
+        pa.concat_tables([outcome.kept for outcome in outcomes]),
+        pa.concat_tables([outcome.rejected for outcome in outcomes]),
+        rows_in=sum(outcome.rows_in for outcome in outcomes),
+        added=sum(outcome.added for outcome in outcomes),
+        reshapes=any(outcome.reshapes for outcome in outcomes),
+        notes=notes,
+    )

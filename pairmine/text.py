@@ -36,25 +36,30 @@ _WRAPPED_LINE = range(40, 121)
 """A line of this length may be one line of wrapped prose; a shorter one is a heading, an item or a
 verse, and a longer one a paragraph."""
 
-_NEVER_LAST = frozenset(
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_NEVER_LAST = _set(
     "mr mrs ms dr prof st mt ft sgt capt col gen lt sen rep gov rev hon pres supt messrs mme mlle mgr dra sra srta "
     "e.g eg i.e ie viz vs v cf ca approx resp incl excl z.b d.h u.a bzw ggf vgl evtl hr fr frl ud uds p.ej "
-    "б.т т.е т.н г.н".split()
+    "б.т т.е т.н г.н"
 )
-_BEFORE_NUMBERS = frozenset(
+_BEFORE_NUMBERS = _set(
     "no nos nr nrs num fig figs figure vol vols p pp pg eq eqs sec sect ch chap art tab abs bd op ex ed par "
-    "núm nº n° стр рис табл".split()
+    "núm nº n° стр рис табл"
 )
-_SELDOM_LAST = frozenset(
-    "al inc ltd co corp llc plc jr sr bros dept est univ assn ave blvd rd jan feb mar apr jun jul aug sep sept oct nov "
-    "dec mon tue tues wed thu thur thurs fri sat sun".split()
+_SELDOM_LAST = _set(
+    "al inc ltd co corp llc plc jr sr bros dept est univ assn ave blvd rd mon tue tues wed thu thur thurs fri sat sun "
+    "jan feb mar apr jun jul aug sep sept oct nov dec"
 )
-_STARTERS = frozenset(
-    "the a an this that these those it its he she they we i you his her their our my your there here in on at as of to "
-    "for from with by after before since while when where what who why how if but and or so yet however although though "
-    "because also then thus therefore moreover furthermore both each some many most all no not one two during under over "
-    "der die das ein eine er sie es wir ich im am auf bei und aber doch dies diese le la les un une il elle ils elles ce "
-    "cette en el los las una se su pero y o no и в на он она они это но".split()
+_STARTERS = _set(
+    "the a an this that these those it its he she they we i you his her their our my your there here in on at as of "
+    "to for from with by after before since while when where what who why how if but and or so yet however although "
+    "though because also then thus therefore moreover furthermore both each some many most all no not one two during "
+    "der die das ein eine er sie es wir ich im am auf bei und aber doch dies diese le la les un une il elle ils elles "
+    "ce cette en el los las una se su pero y o и в на он она они это но"
 )
 
 _UNSPACED = (
@@ -67,7 +72,9 @@ _MARKS = (
     "\u0300-\u036f\u0e30-\u0e3a\u0e45-\u0e4e\u0eb0-\u0ebc\u0ec6-\u0ece\u102b-\u103e\u1056-\u1059\u105e-\u1060"
     "\u17b4-\u17d3\u200c\u200d\u3099\u309a\ufe00-\ufe0f\uff9e\uff9f\U000e0100-\U000e01ef"
 )
-_WIDE_PUNCTUATION = "\u3001-\u3004\u3008-\u3020\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\u17d4-\u17d6\u104a\u104b"
+_WIDE_PUNCTUATION = (
+    "\u3001-\u3004\u3008-\u3020\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\u17d4-\u17d6\u104a\u104b"
+)
 _HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _WORDLIKE = re.compile(r"[^\W_]")
 _SPACED_PIECE = re.compile(r"\S+\s*")
@@ -145,11 +152,20 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
         else:
             ends = after < len(text) and _sentence_ends(text, start, at, end, after, small)
         if ends:
-            spans.append((start, _last(text, start, end)))
+            _append(spans, text, start, end)
             start = after
-    if (last := _last(text, start, len(text))) > start:
-        spans.append((start, last))
+    if start < len(text):
+        _append(spans, text, start, len(text))
     return spans
+
+
+def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+    """Add a sentence without the blanks at its end; stray marks belong to the sentence before them in their line."""
+    sentence = text[start:end].rstrip()
+    if spans and is_wordless(sentence) and "\n" not in text[spans[-1][1] : start]:
+        spans[-1] = spans[-1][0], start + len(sentence)
+    else:
+        spans.append((start, start + len(sentence)))
 
 
 def _end_pattern(text: str) -> re.Pattern[str]:
@@ -159,10 +175,6 @@ def _end_pattern(text: str) -> re.Pattern[str]:
 def _gap_end(text: str, position: int) -> int:
     found = _GAP.match(text, position)
     return found.end() if found else position
-
-
-def _last(text: str, start: int, end: int) -> int:
-    return start + len(text[start:end].rstrip())
 
 
 def _line_ends(text: str, line: int, at: int, end: int) -> bool:
@@ -201,11 +213,13 @@ def _mark_without_blank_ends(text: str, at: int, end: int) -> bool:
 def _is_abbreviation(text: str, start: int, dot: int, next_word: str, before_number: bool) -> bool:
     """Whether the full stop at `dot` belongs to the word before it."""
     before = text[max(start, dot - 24) : dot]
-    word = before.split()[-1].lstrip(_OPENERS) if not before[-1:].isspace() else ""
+    if not before or before[-1].isspace():
+        return False
+    word = before.split()[-1].lstrip(_OPENERS)
     if dot - len(word) == start and word.isdigit() and len(word) <= 3:
         return True
     small = word.lower()
-    if small in _NEVER_LAST:
+    if small in _NEVER_LAST and (len(word) == 1 or not word.isupper()):
         return True
     if small in _BEFORE_NUMBERS and before_number:
         return True

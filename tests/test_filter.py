@@ -64,7 +64,7 @@ def run(rows: list[dict[str, Any]] | pa.Table, **options: Any) -> Outcome:
 
 
 def kept(outcome: Outcome) -> list[str]:
-    return outcome.kept["doc_id"].to_pylist()
+    return list(outcome.kept["doc_id"].to_pylist())
 
 
 def reasons(outcome: Outcome) -> dict[str, str]:
@@ -194,6 +194,36 @@ def test_a_large_pool_of_copies_is_searched_to_the_end() -> None:
     )
 
 
+def test_the_source_of_a_positive_is_no_negative_and_no_fill() -> None:
+    fillers = pa.table({"doc_id": ["whole", "f"], "document": ["the whole article", "another"]})
+    rows = [row("q", "p", 1, source_id="whole"), row("q", "c", None, 0.5)]
+    assert kept(run(rows, shortage="fill", fillers=fillers, negatives=3)) == ["p", "c", "f"]
+    assert reasons(run([*rows, row("q", "whole", None, 0.4)])) == {"whole": "source of a positive"}
+
+
+def test_columns_that_the_user_brought_pass_through_and_are_null_in_fills() -> None:
+    rows = pairs_of([row(f"q{n}", f"d{m}", 1 if m == 0 else None, m / 9) for n in range(4) for m in range(3)])
+    brought = {
+        "lang": pa.array(["en", "de"] * 6).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.large_string())),
+        "grp": pa.array([7, None, 8] * 4, pa.int64()).dictionary_encode(),
+        "tags": pa.array([[1], [], None] * 4, pa.list_(pa.int32())),
+        "reason": pa.array(["an earlier run"] * 12),
+    }
+    for name, values in brought.items():
+        rows = rows.append_column(name, values)
+    rows = pa.concat_tables([rows.slice(0, 5), rows.slice(5)])
+    outcome = run(rows, shortage="fill", fillers=FILLERS, negatives=3, max_score=0.15)
+    rows = rows.to_pylist()
+    for one in outcome.kept.to_pylist():
+        if one["origin"] == "fill:random":
+            assert {one[name] for name in brought} == {None}
+        else:
+            assert any({**one, "label": None} == {**came, "label": None} for came in rows)
+    assert outcome.kept.schema.field("lang").type == brought["lang"].type
+    assert outcome.rejected.column_names.count("reason") == 1
+    assert set(outcome.rejected["reason"].to_pylist()) == {"score above 0.15"}
+
+
 def test_tables_without_text_and_in_many_chunks_come_out_the_same() -> None:
     rng = np.random.default_rng(0)
     rows = [
@@ -270,7 +300,7 @@ def test_a_relative_margin_on_logits_is_refused_and_an_absolute_one_taken() -> N
 
 
 def test_scattered_rows_and_a_missing_label_are_refused() -> None:
-    with pytest.raises(PairmineError, match="row 3: query 'a' comes up again"):
+    with pytest.raises(PairmineError, match="query 'a' comes up again after other queries"):
         run([row("a", "x", 1, 0.9), row("b", "y", 1, 0.9), row("a", "z", None, 0.1)])
     with pytest.raises(PairmineError, match="no label column"):
         run(pairs_of([row("a", "x")]).drop_columns("label"))

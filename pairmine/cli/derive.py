@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from pairmine.cli import options as shared
 from pairmine.cli.run import Run, cores
 
 if TYPE_CHECKING:
+    from pairmine.outcome import Outcome
     from pairmine.recipes import Option, Recipe
 
 _HELP = """Make pairs out of texts themselves, or of structure that they have; no LLM.
@@ -92,6 +95,10 @@ def _shared(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
             inspect.Parameter.empty,
         ),
         "output": (shared.Output, inspect.Parameter.empty),
+        "sample": (
+            Annotated[int | None, typer.Option("--sample", min=1, help="Keep the pairs of this many queries, a seeded sample.")],
+            None,
+        ),
         "seed": (shared.Seed, 0),
         "workers": (shared.Workers, 0),
         "kind": (shared.Format, None),
@@ -118,10 +125,11 @@ def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> No
     from functools import partial
 
     from pairmine.engines.local import map_tables
-    from pairmine.stages.derive import check_options, derive
+    from pairmine.recipes import read_options
+    from pairmine.stages.derive import derive
 
     options = {option.keyword: given[option.keyword] for option in recipe.options}
-    check_options(recipe.name, options)
+    read_options(recipe, options)
     unit = {"documents": "documents", "rows": "rows", "code": "files"}[recipe.reads]
     with Run(
         context,
@@ -136,9 +144,24 @@ def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> No
         stage = partial(derive, recipe.name, seed=given["seed"], **options)
         advance = run.begin(unit)
         tables = iter([source.read()]) if recipe.whole else source.tables()
-        for outcome in map_tables(stage, tables, workers=1 if recipe.whole else cores(given["workers"])):
+        outcomes = map_tables(stage, tables, workers=1 if recipe.whole else cores(given["workers"]))
+        if given["sample"]:
+            outcomes = iter([_sampled(outcomes, given["sample"], given["seed"])])
+        for outcome in outcomes:
             run.write(outcome)
             advance(outcome.rows_in)
+
+
+def _sampled(outcomes: Iterator[Outcome], size: int, seed: int) -> Outcome:
+    """All outcomes as one, with the pairs of `size` queries."""
+    from pairmine.outcome import joined
+    from pairmine.stages.derive.sample import sample_queries
+
+    whole = joined(list(outcomes))
+    kept = sample_queries(whole.kept, size, seed=seed)
+    left_out = whole.kept.num_rows - kept.num_rows
+    notes = {**whole.notes, "pairs not in the sample": left_out} if left_out else whole.notes
+    return replace(whole, kept=kept, notes=notes)
 
 
 def _open(recipe: Recipe, run: Run, given: dict[str, Any]) -> Any:

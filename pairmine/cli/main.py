@@ -82,6 +82,9 @@ def main() -> NoReturn:
         _debug()
         _leave(str(error), error.exit_code)
     except usage_error as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{error.format_message()}\n")
+            sys.exit(BAD_INPUT)
         _leave(_usage_line(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         _leave("interrupted; nothing was half-written, run the same command again to continue", INTERRUPTED)

@@ -178,7 +178,7 @@ class Run:
         elif self._added:
             rows.append(("  added", self._added))
         rows.append((f"{given} out", self._kept))
-        rows += [(f"  {what}", count) for what, count in sorted(self._notes.items())]
+        rows += [(f"  {what}", count) for what, count in sorted(self._notes.items()) if count]
         report(self.command, rows)
 
 

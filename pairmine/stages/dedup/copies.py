@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairmine.identity import NO_TEXT, text_keys
+from pairmine.identity import NO_TEXT
 from pairmine.stages.dedup.matches import Matches, Near, find_matches
+from pairmine.stages.dedup.units import Units
 
 
 @dataclass(frozen=True)
@@ -57,27 +57,24 @@ class Copies:
         return similarity[best], other[best]
 
 
-def copies_of(texts: pa.ChunkedArray, *, exact: str, near: Near | None) -> Copies:
-    """Group the texts of a column without nulls; `near` None looks for exact copies alone."""
-    firsts = _exact_firsts(texts, exact)
+def copies_of(units: Units, *, exact: str, near: Near | None) -> Copies:
+    """Group the texts of `units`, none of them null; `near` None looks for exact copies alone."""
+    firsts = _exact_firsts(units, exact)
     if near is None:
         return Copies(firsts, firsts, None)
     distinct = firsts == np.arange(len(firsts))
-    found = find_matches(texts.filter(pa.array(distinct)), near)
+    found = find_matches(units.texts.filter(pa.array(distinct)), near)
     names = np.flatnonzero(distinct)
     pairs = replace(found.pairs, left=names[found.pairs.left], right=names[found.pairs.right])
     matches = replace(found, pairs=pairs, members=names[found.members])
     return Copies(firsts, _components(len(firsts), pairs.left, pairs.right)[firsts], matches)
 
 
-def _exact_firsts(texts: pa.ChunkedArray, exact: str) -> np.ndarray:
+def _exact_firsts(units: Units, exact: str) -> np.ndarray:
+    keys = units.keys
     if exact == "bytes":
-        keys = texts.combine_chunks().dictionary_encode().indices.to_numpy()
-        is_blank = pc.equal(pc.utf8_trim_whitespace(texts), "").to_numpy()
-    else:
-        keys = text_keys(texts)
-        is_blank = keys == NO_TEXT
-    return np.where(is_blank, np.arange(len(texts)), first_of_each(keys))
+        keys = units.texts.combine_chunks().dictionary_encode().indices.to_numpy()
+    return np.where(units.keys == NO_TEXT, np.arange(len(keys)), first_of_each(keys))
 
 
 def first_of_each(labels: np.ndarray) -> np.ndarray:

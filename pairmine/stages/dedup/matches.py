@@ -11,22 +11,23 @@ import pyarrow as pa
 from pairmine.stages.dedup.minhash import banding, candidates, sketch
 from pairmine.stages.dedup.shingles import Ragged, Texts, read_column
 
-
-MOST_COMPARED = 1000
+MOST_COMPARED = 5000
 
 
 @dataclass(frozen=True)
 class Near:
     """When two texts are near copies, and how hard to look.
 
-    Their sets of `ngram`-word shingles have a Jaccard similarity of `threshold` or more, and, if
-    both have fewer than `short_text_words` words, one holds all words of the other: a passage cut
-    or extended is a copy, but "... near the gate" and "... behind the gate" are two statements.
+    Their sets of `ngram`-word shingles have a Jaccard similarity of `threshold` or more. Two texts
+    that both have fewer than `short_text_words` words must also nest, one holding all words of the
+    other: a passage cut or extended is a copy, but "... near the gate" and "... behind the gate" are
+    two statements. Below `sentence_words` they hold the same words, in another order at most.
     """
 
     threshold: float
     ngram: int
     permutations: int
+    sentence_words: int
     short_text_words: int
     workers: int
     seed: int
@@ -113,8 +114,10 @@ def _compare_pairs(texts: Texts, left: np.ndarray, right: np.ndarray, near: Near
 def _compare(texts: Texts, one: int, others: np.ndarray, near: Near) -> tuple[np.ndarray, np.ndarray]:
     similarity = texts.jaccard(one, others)
     is_match = similarity >= near.threshold
-    short = np.maximum(texts.words.sizes[one], texts.words.sizes[others]) < near.short_text_words
-    doubtful = np.flatnonzero(is_match & short)
+    size, sizes = texts.words.sizes[one], texts.words.sizes[others]
+    longer = np.maximum(size, sizes)
+    is_match &= (longer >= near.sentence_words) | (size == sizes)
+    doubtful = np.flatnonzero(is_match & (longer < max(near.sentence_words, near.short_text_words)))
     if len(doubtful):
         is_match[doubtful] = texts.nested(one, others[doubtful])
     return similarity, is_match

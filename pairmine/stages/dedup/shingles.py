@@ -18,6 +18,9 @@ from pairmine.identity import normalise, seed_of
 
 TEXTS_A_CHUNK = 512
 
+# Processes take a second to start, in which one of them reads about this many bytes of text.
+WORTH_PROCESSES = 8_000_000
+
 T = TypeVar("T")
 
 # Han, kana, bopomofo; Thai and Lao; Myanmar; Khmer: scripts that put no blank between words.
@@ -67,7 +70,8 @@ def _word_pattern() -> re.Pattern[str]:
     spaced_marks = _ranges(code for code in marks if code not in unspaced)
     alone = _ranges(code for code in sorted(unspaced) if unicodedata.category(chr(code))[0] in "LMN")
     all_unspaced = "".join(f"{chr(low)}-{chr(high)}" for low, high in _UNSPACED)
-    return re.compile(rf"[{alone}{chr(0x20000)}-{chr(0x3FFFF)}]|(?:[^\W{all_unspaced}]|[{spaced_marks}])+")
+    letter = rf"[^\W{all_unspaced}]"
+    return re.compile(rf"[{alone}{chr(0x20000)}-{chr(0x3FFFF)}]|{letter}(?:{letter}|[{spaced_marks}])*")
 
 
 def _ranges(codes: Iterable[int]) -> str:
@@ -209,10 +213,13 @@ def _joined(parts: Sequence[Ragged]) -> Ragged:
 
 
 def in_chunks(work: Callable[[list[str]], T], texts: pa.ChunkedArray, workers: int) -> Iterator[T]:
-    """`work` on each run of `TEXTS_A_CHUNK` texts, in order; more than one worker means that many processes."""
+    """`work` on each run of `TEXTS_A_CHUNK` texts, in order, in as many processes as there are `workers`.
+
+    One worker, or less text than `WORTH_PROCESSES` bytes, means this process.
+    """
     starts = range(0, len(texts), TEXTS_A_CHUNK)
     chunks = (texts.slice(start, TEXTS_A_CHUNK).to_pylist() for start in starts)
-    if workers == 1 or len(starts) <= 1:
+    if workers == 1 or len(starts) <= 1 or texts.nbytes < WORTH_PROCESSES:
         yield from map(work, chunks)
         return
     yield from _in_processes(work, chunks, min(workers, len(starts)))
@@ -235,5 +242,6 @@ def _in_processes(work: Callable[[list[str]], T], chunks: Iterator[list[str]], w
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise PairmineError(
-                f"one of {workers} dedup processes died, most often for want of memory; run with fewer --workers"
+                f"one of {workers} dedup processes died: out of memory, or started by a script that has no "
+                "'if __name__ == \"__main__\":'; run again with fewer --workers"
             ) from None

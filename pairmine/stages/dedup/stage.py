@@ -37,6 +37,7 @@ def dedup(
     seed: int = 0,
     keep: str = "first",
     exact: str = "normalised",
+    sentence_words: int = 32,
     short_text_words: int = 80,
 ) -> Outcome:
     """Drop the rows of a corpus or a pair set that copy another row.
@@ -54,8 +55,9 @@ def dedup(
     Exact copies share a normalised text (NFKC, case, blanks; or their ``bytes``). Near copies share
     enough of their sets of `ngram`-word shingles: a Jaccard similarity >= `threshold`, computed
     exactly for each pair that MinHash brings up (Broder, On the resemblance and containment of
-    documents, 1997), which is 99.9 % or more of those at the threshold. Texts that both have fewer
-    than `short_text_words` words are no near copies when each has a word that the other lacks.
+    documents, 1997), which is 99.9 % or more of those at the threshold. In texts that both have fewer
+    than `short_text_words` words, a near copy adds words or drops them, but replaces none; below
+    `sentence_words`, it differs in word order or punctuation at most. 0 turns either rule off.
     Copies of copies form one group; of each group the `first` one stays, or the ``longest``. Blank
     texts copy nothing. Any number of `workers` (processes) gives the same rows.
 
@@ -70,11 +72,11 @@ def dedup(
     id with two texts, and `permutations` too few for `threshold`.
     """
     _check_choices(by=(by, BY), keep=(keep, KEEP), exact=(exact, EXACT))
-    settings = Near(threshold, ngram, permutations, short_text_words, workers, seed) if near else None
+    settings = Near(threshold, ngram, permutations, sentence_words, short_text_words, workers, seed) if near else None
     if settings:
         _check_near(settings)
     sides = sides_of(table, by)
-    copies = [copies_of(units.texts, exact=exact, near=settings) for units in sides]
+    copies = [copies_of(units, exact=exact, near=settings) for units in sides]
     choice = _choose_pairs(table, sides, copies, keep) if by == "pair" else _choose_units(sides[0], copies[0], keep)
     stranded = _without_positive(table, choice.leaves)
     notes = {
@@ -98,7 +100,13 @@ def _check_choices(**choices: tuple[str, tuple[str, ...]]) -> None:
 def _check_near(near: Near) -> None:
     if not 0 < near.threshold <= 1:
         raise PairmineError(f"--threshold is {near.threshold:g}; pass a Jaccard similarity above 0 and up to 1")
-    for name, least in (("ngram", 1), ("permutations", 1), ("workers", 1), ("short_text_words", 0)):
+    for name, least in (
+        ("ngram", 1),
+        ("permutations", 1),
+        ("workers", 1),
+        ("sentence_words", 0),
+        ("short_text_words", 0),
+    ):
         if getattr(near, name) < least:
             raise PairmineError(f"--{name.replace('_', '-')} is {getattr(near, name)}; pass {least} or more")
     banding(near.threshold, near.permutations)
@@ -148,7 +156,7 @@ def _choose_pairs(pairs: pa.Table, sides: list[Units], copies: list[Copies], kee
     for found, row in zip(copies, of_row, strict=True):
         similarity[near] = np.minimum(similarity[near], found.similarity(row[near], row[kept[near]])[0])
     ids = [pairs[name].cast(pa.large_string()).combine_chunks() for name in ("query_id", "doc_id")]
-    names = pc.binary_join_element_wise(*ids, "\t")
+    names = pc.binary_join_element_wise(*ids, pa.scalar("\t", pa.large_string()))
     return _Choice(kept != rows, is_exact, kept, similarity, similar_to, names)
 
 

@@ -15,10 +15,14 @@ from pairmine.schema import document_text
 
 @dataclass(frozen=True)
 class Units:
-    """n texts to compare, in input order: `ids` and `texts` of each, and `of_row`, the unit in each table row."""
+    """n texts to compare, in input order: the `ids`, `texts` and `identity.text_keys` of each.
+
+    `of_row` (rows,) int64 says which of them a table row holds.
+    """
 
     ids: pa.Array
     texts: pa.ChunkedArray
+    keys: np.ndarray
     of_row: np.ndarray
 
     def lengths(self) -> np.ndarray:
@@ -45,7 +49,7 @@ def sides_of(table: pa.Table, by: str) -> list[Units]:
 
 def codes_of(ids: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     """A number for each row's id, 0 upwards in order of first appearance, and the ids so numbered."""
-    encoded = ids.cast(pa.large_string()).combine_chunks().dictionary_encode()
+    encoded = _plain(ids).combine_chunks().dictionary_encode()
     codes: np.ndarray = encoded.indices.to_numpy().astype(np.int64)
     return codes, encoded.dictionary
 
@@ -58,8 +62,8 @@ def _documents(corpus: pa.Table) -> Units:
             )
     _check_nulls(corpus, "id", "id", "every document needs one")
     _check_nulls(corpus, "text", "id", "leave those rows out or give them a text")
-    ids = corpus["id"].cast(pa.large_string()).combine_chunks()
-    return Units(ids, document_text(corpus), np.arange(corpus.num_rows))
+    texts = document_text(corpus)
+    return Units(_plain(corpus["id"]).combine_chunks(), texts, text_keys(texts), np.arange(corpus.num_rows))
 
 
 def _units(pairs: pa.Table, id_column: str, text_column: str) -> Units:
@@ -76,7 +80,7 @@ def _units(pairs: pa.Table, id_column: str, text_column: str) -> Units:
     is_first = np.zeros(pairs.num_rows, bool)
     is_first[first] = True
     texts = pairs[text_column].filter(pa.array(is_first))
-    return Units(ids, _plain(texts), of_row)
+    return Units(ids, _plain(texts), keys[first], of_row)
 
 
 def _plain(texts: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -15,7 +15,16 @@ from pairmine.outcome import Outcome, with_reason
 from pairmine.recipes import Recipe, find_recipe, read_options
 from pairmine.schema import as_pairs, pair_type
 from pairmine.stages.derive.draws import Draws
-from pairmine.stages.derive.registry import Derivation, Document, Found, FoundInTable, FromDocument, Pair, derivations, is_text
+from pairmine.stages.derive.registry import (
+    Derivation,
+    Document,
+    Found,
+    FoundInTable,
+    FromDocument,
+    Pair,
+    derivations,
+    is_text,
+)
 
 __all__ = ["derive"]
 
@@ -54,9 +63,7 @@ def derive(recipe: str, rows: pa.Table, *, seed: int = 0, **options: Any) -> Out
     )
 
 
-def _row_by_row(
-    recipe: Recipe, run: FromDocument, rows: pa.Table, seed: int, skipped: Counter[str]
-) -> FoundInTable:
+def _row_by_row(recipe: Recipe, run: FromDocument, rows: pa.Table, seed: int, skipped: Counter[str]) -> FoundInTable:
     titles = rows["title"].to_pylist() if "title" in rows.column_names else [None] * rows.num_rows
     ids, texts = rows["id"].to_pylist(), rows["text"].to_pylist()
     salt = f"derive:{recipe.name}"
@@ -118,10 +125,13 @@ def _checked(recipe: Recipe, rows: pa.Table) -> pa.Table:
     needed = [column.name for column in inputs if column.required]
     if recipe.reads != "rows" and "id" not in needed:
         needed.insert(0, "id")
-    found = ", ".join(rows.column_names) or "no columns"
     for name in needed:
         if name not in rows.column_names:
-            raise PairmineError(f'recipe {recipe.name} reads {_listed(needed)}, and there is no "{name}" (found: {found})')
+            found = ", ".join(rows.column_names) or "no columns"
+            raise PairmineError(
+                f'recipe {recipe.name} reads {_listed(needed)}, and there is no "{name}" (found: {found}); '
+                "rename the column that holds it"
+            )
     if recipe.reads == "rows":
         return rows
     for name in ("text", "title"):
@@ -141,7 +151,9 @@ def _check_ids(ids: pa.ChunkedArray) -> None:
     first: dict[str, int] = {}
     for number, name in enumerate(ids.to_pylist(), start=1):
         if first.setdefault(name, number) != number:
-            raise PairmineError(f'id "{name}" stands in rows {first[name]} and {number}; give each row an id of its own')
+            raise PairmineError(
+                f'id "{name}" stands in rows {first[name]} and {number}; give each row an id of its own'
+            )
 
 
 def _listed(names: list[str]) -> str:

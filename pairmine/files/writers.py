@@ -1,0 +1,249 @@
+"""The output formats: Parquet, Arrow IPC as a file and as a stream, JSON lines, CSV and TSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, Any, Protocol
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairmine.errors import PairmineError
+from pairmine.files import lineage
+from pairmine.files.groups import Groups, holds_text, one_chunk
+
+GROUP_ROWS = 131_072
+GROUP_BYTES = 64 << 20
+STREAM_ROWS = 16_384
+STREAM_BYTES = 16 << 20
+_LONG_TEXTS = {"query", "document", "text", "title", "anchor", "positive", "negative"}
+
+
+class Writer(Protocol):
+    """One output format."""
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; all tables of one output have the same schema."""
+
+    def close(self, entries: list[lineage.Entry]) -> None:
+        """Finish the file, with the lineage where the format can hold it."""
+
+    def abort(self) -> None:
+        """Let go of the file; nothing is written after this."""
+
+
+def open_writer(kind: str, compression: str | None, raw: IO[bytes], columns: pa.Schema, *, pipe: bool) -> Writer:
+    """A writer of format `kind` into `raw`; `pipe` takes Arrow as a stream that can be read while it grows."""
+    if kind == "parquet":
+        return _Parquet(raw, columns)
+    if kind == "arrow":
+        return _ArrowStream(raw, columns) if pipe else _ArrowFile(raw, columns)
+    stream: Any = pa.PythonFile(raw, "w")
+    if compression:
+        stream = pa.CompressedOutputStream(stream, compression)
+    return _Jsonl(stream) if kind == "jsonl" else _Delimited(stream, kind, columns)
+
+
+class _Parquet:
+    """Parquet; a row group is encoded in a thread of its own while the next one is read."""
+
+    def __init__(self, raw: IO[bytes], columns: pa.Schema) -> None:
+        try:
+            self._writer = pq.ParquetWriter(
+                raw,
+                columns,
+                compression="zstd",
+                use_dictionary=[field.name for field in columns if _repeats(field)],
+                dictionary_pagesize_limit=64 << 20,
+                write_statistics=[name for name in columns.names if name not in _LONG_TEXTS],
+            )
+        except pa.ArrowNotImplementedError as error:
+            raise PairmineError(f"parquet cannot hold these columns ({error}); write .jsonl") from None
+        self._groups = Groups(GROUP_ROWS, GROUP_BYTES)
+        self._empty = columns.empty_table()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._under_way: Future[None] | None = None
+
+    def write(self, table: pa.Table) -> None:
+        for group in self._groups.add(table):
+            self._put(group)
+
+    def _put(self, group: pa.Table) -> None:
+        self._wait()
+        self._under_way = self._thread.submit(self._writer.write_table, group, row_group_size=len(group))
+
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def close(self, entries: list[lineage.Entry]) -> None:
+        for group in self._groups.rest():
+            self._put(group)
+        if self._under_way is None:
+            self._put(self._empty)
+        self._wait()
+        self._thread.shutdown()
+        self._writer.add_key_value_metadata(lineage.encode(entries))
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+
+def _repeats(field: pa.Field) -> bool:
+    """Whether a dictionary page pays: the texts of a corpus stand in it once, all others more often."""
+    return holds_text(field.type) and not (pa.types.is_large_string(field.type) and field.name in _LONG_TEXTS)
+
+
+class _ArrowFile:
+    """An Arrow IPC file; the lineage, known only at the end, travels with an empty last batch.
+
+    The file format knows one dictionary for a column, so a table with any is kept until the end.
+    """
+
+    def __init__(self, raw: IO[bytes], columns: pa.Schema) -> None:
+        self._raw = raw
+        self._columns = columns.with_metadata(lineage.encode([]))
+        self._groups = Groups(GROUP_ROWS, GROUP_BYTES)
+        self._pieces: list[pa.Table] = []
+        self._writer: Any = None
+        if not any(pa.types.is_dictionary(field.type) for field in columns):
+            self._writer = pa.ipc.new_file(raw, self._columns)
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._pieces.append(table)
+            return
+        for group in self._groups.add(table):
+            self._put(group)
+
+    def _put(self, group: pa.Table) -> None:
+        self._writer.write_table(group.replace_schema_metadata(self._columns.metadata))
+
+    def close(self, entries: list[lineage.Entry]) -> None:
+        last = self._columns.empty_table()
+        if self._writer is None:
+            last = one_chunk(pa.concat_tables(self._pieces)).replace_schema_metadata(self._columns.metadata)
+            self._writer = pa.ipc.new_file(self._raw, self._columns)
+            self._writer.write_table(last, max_chunksize=GROUP_ROWS)
+        for group in self._groups.rest():
+            self._put(group)
+        self._writer.write_batch(_trailer(last), custom_metadata=lineage.encode(entries))
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._pieces = []
+
+
+class _ArrowStream:
+    """An Arrow IPC stream, as pipes carry it; a dictionary is replaced whenever its texts change."""
+
+    def __init__(self, raw: IO[bytes], columns: pa.Schema) -> None:
+        self._raw = raw
+        self._columns = columns.with_metadata(lineage.encode([]))
+        self._writer = pa.ipc.new_stream(raw, self._columns)
+        self._groups = Groups(STREAM_ROWS, STREAM_BYTES)
+        self._last: pa.Table = self._columns.empty_table()
+
+    def write(self, table: pa.Table) -> None:
+        for group in self._groups.add(table):
+            self._put(group)
+
+    def _put(self, group: pa.Table) -> None:
+        self._last = group.replace_schema_metadata(self._columns.metadata)
+        for batch in self._last.to_batches():
+            self._writer.write_batch(batch)
+        self._raw.flush()
+
+    def close(self, entries: list[lineage.Entry]) -> None:
+        for group in self._groups.rest():
+            self._put(group)
+        self._writer.write_batch(_trailer(self._last), custom_metadata=lineage.encode(entries))
+        self._writer.close()
+        self._raw.flush()
+
+    def abort(self) -> None:
+        """A stream without its last batch tells its reader that it breaks off."""
+
+
+def _trailer(table: pa.Table) -> pa.RecordBatch:
+    """An empty batch that shares the dictionaries of `table`, so that none has to be written for it."""
+    batches = table.to_batches()
+    if batches:
+        return batches[-1].slice(0, 0)
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in table.schema], schema=table.schema)
+
+
+class _Lines:
+    """What the text formats share: rows in slices, as bytes into a stream."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, table: pa.Table) -> None:
+        for start in range(0, table.num_rows, STREAM_ROWS):
+            self._stream.write(self._encoded(short_floats(table.slice(start, STREAM_ROWS))))
+
+    def _encoded(self, table: pa.Table) -> bytes:
+        raise NotImplementedError
+
+    def close(self, entries: list[lineage.Entry]) -> None:
+        self._stream.flush()
+        if isinstance(self._stream, pa.CompressedOutputStream):
+            self._stream.close()
+
+    def abort(self) -> None:
+        """What stands in the stream goes with its file."""
+
+
+class _Jsonl(_Lines):
+    def _encoded(self, table: pa.Table) -> bytes:
+        option = orjson.OPT_APPEND_NEWLINE
+        return b"".join(orjson.dumps(row, option=option, default=str) for row in table.to_pylist())
+
+
+class _Delimited(_Lines):
+    """CSV with quotes where needed; TSV without any, where a tab or a line end in a text becomes a blank."""
+
+    def __init__(self, stream: Any, kind: str, columns: pa.Schema) -> None:
+        nested = [field.name for field in columns if pa.types.is_nested(field.type)]
+        if nested:
+            raise PairmineError(f"{kind} cannot hold lists: column {', '.join(nested)}; write .parquet or .jsonl")
+        super().__init__(stream)
+        self._rows = _tabbed if kind == "tsv" else _quoted
+        stream.write(self._rows([columns.names]))
+
+    def _encoded(self, table: pa.Table) -> bytes:
+        return self._rows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def _quoted(rows: Iterable[Iterable[Any]]) -> bytes:
+    buffer = io.StringIO()
+    # csv quotes a carriage return for the sake of a line end that holds one, and not otherwise.
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    buffer.write("")
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _tabbed(rows: Iterable[Iterable[Any]]) -> bytes:
+    return "".join("\t".join(map(_one_line, row)) + "\n" for row in rows).encode()
+
+
+_BLANKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
+
+
+def _one_line(cell: Any) -> str:
+    return "" if cell is None else str(cell).translate(_BLANKS)
+
+
+def short_floats(table: pa.Table) -> pa.Table:
+    """`table` with float32 columns as the shortest float64 that reads the same: 0.9 and not 0.8999999761581421."""
+    for at, field in enumerate(table.schema):
+        if field.type == pa.float32():
+            table = table.set_column(at, field.name, table.column(at).cast(pa.string()).cast(pa.float64()))
+    return table

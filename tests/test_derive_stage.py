@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pyarrow as pa
+import pytest
+
+from pairmine.errors import PairmineError
+from pairmine.recipes import all_recipes
+from pairmine.schema import TEXT, check_pairs, pair_schema
+from pairmine.stages.derive import derive
+
+PLAIN = [recipe for recipe in all_recipes() if not recipe.whole]
+TEXTS = [
+    "It rained all day in the hills. The river rose by two metres in one night. Nobody was hurt by the flood.",
+    "梅雨は東アジアの雨季である。五月から七月にかけて雨の多い日が続く。北海道には見られない現象である。",
+    "short",
+    "",
+    None,
+    "The same words. The same words. The same words.",
+    "def area(r):\n    '''Area of a circle of radius r.'''\n    return 3.14 * r * r\n",
+]
+
+
+def corpus(texts: list[str | None]) -> pa.Table:
+    count = len(texts)
+    return pa.table(
+        {
+            "id": pa.array([f"d{at}" for at in range(count)], pa.string()),
+            "title": pa.array(["Title of it"] * count, pa.large_string()),
+            "text": pa.array(texts, pa.large_string()),
+            "lang": pa.array(["en"] * count, pa.string()),
+        }
+    )
+
+
+def empty_input(recipe) -> pa.Table:  # type: ignore[no-untyped-def]
+    if recipe.reads == "rows":
+        return pa.table({column.name: pa.array([], pa.string()) for column in recipe.inputs})
+    return corpus([])
+
+
+@pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.name)
+def test_an_empty_table_gives_an_empty_pair_set_with_the_columns_of_a_full_one(recipe) -> None:  # type: ignore[no-untyped-def]
+    outcome = derive(recipe.name, empty_input(recipe))
+    assert outcome.kept.num_rows == outcome.rejected.num_rows == outcome.rows_in == 0
+    assert outcome.rejected.column_names == [*empty_input(recipe).column_names, "reason"]
+    check_pairs(outcome.kept)
+    if recipe.reads != "rows":
+        assert derive(recipe.name, corpus(TEXTS)).kept.schema == outcome.kept.schema
+
+
+@pytest.mark.parametrize("recipe", PLAIN, ids=lambda recipe: recipe.name)
+def test_pairs_do_not_depend_on_how_the_rows_are_chunked_or_ordered(recipe) -> None:  # type: ignore[no-untyped-def]
+    rows = corpus(TEXTS * 3)
+    whole = derive(recipe.name, rows, seed=5)
+    parts = [derive(recipe.name, rows.slice(at, 2), seed=5) for at in range(0, rows.num_rows, 2)]
+    assert sum((part.kept.to_pylist() for part in parts), []) == whole.kept.to_pylist()
+    assert sum((part.rejected.to_pylist() for part in parts), []) == whole.rejected.to_pylist()
+    turned = derive(recipe.name, rows.take(list(range(rows.num_rows))[::-1]), seed=5)
+    assert sorted(map(str, turned.kept.to_pylist())) == sorted(map(str, whole.kept.to_pylist()))
+
+
+@pytest.mark.parametrize("recipe", PLAIN, ids=lambda recipe: recipe.name)
+def test_every_row_is_used_or_rejected_with_a_reason(recipe) -> None:  # type: ignore[no-untyped-def]
+    rows = corpus(TEXTS)
+    outcome = derive(recipe.name, rows)
+    used, rejected = set(outcome.kept["source_id"].to_pylist()), set(outcome.rejected["id"].to_pylist())
+    assert used.isdisjoint(rejected)
+    assert used | rejected == set(rows["id"].to_pylist())
+    assert all(outcome.rejected["reason"].to_pylist())
+    assert outcome.reshapes
+
+
+@pytest.mark.parametrize("recipe", PLAIN, ids=lambda recipe: recipe.name)
+def test_kept_is_a_pair_set_with_unique_ids_and_the_users_columns(recipe) -> None:  # type: ignore[no-untyped-def]
+    kept = derive(recipe.name, corpus(TEXTS)).kept
+    check_pairs(kept)
+    assert kept.num_rows > 0
+    assert kept.schema == pair_schema(kept.schema)
+    assert kept.schema.field("query").type == kept.schema.field("document").type == TEXT
+    assert kept.column_names[:7] == ["query_id", "query", "doc_id", "document", "label", "origin", "source_id"]
+    assert set(kept["origin"].to_pylist()) == {f"derive:{recipe.name}"}
+    assert len(set(zip(kept["query_id"].to_pylist(), kept["doc_id"].to_pylist(), strict=True))) == kept.num_rows
+    assert kept["lang"].to_pylist() == ["en"] * kept.num_rows
+    assert not {"id", "title", "text"} & set(kept.column_names)
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in all_recipes() if "{" in recipe.example], ids=lambda r: r.name)
+def test_the_example_that_help_shows_gives_pairs(recipe) -> None:  # type: ignore[no-untyped-def]
+    rows = [json.loads(line) for line in re.findall(r"\{.*?\}", recipe.example)]
+    outcome = derive(recipe.name, pa.Table.from_pylist(rows))
+    assert outcome.kept.num_rows > 0
+    assert outcome.rejected.num_rows == 0
+
+
+def test_another_seed_draws_other_crops_and_the_same_seed_the_same() -> None:
+    rows = corpus(TEXTS)
+    assert derive("crops", rows, seed=1).kept.equals(derive("crops", rows, seed=1).kept)
+    assert not derive("crops", rows, seed=1).kept.equals(derive("crops", rows, seed=2).kept)
+
+
+def test_a_users_column_that_bears_a_pair_sets_name_is_kept_under_another() -> None:
+    rows = corpus(TEXTS[:1])
+    rows = rows.append_column("label", pa.array(["flood"])).append_column("score_x", pa.array(["high"]))
+    rows = rows.append_column("other_label", pa.array(["mine"]))
+    kept = derive("adjacent", rows).kept
+    assert set(kept["label"].to_pylist()) == {1}
+    assert set(kept["other_other_label"].to_pylist()) == {"flood"}
+    assert set(kept["other_label"].to_pylist()) == {"mine"}
+    assert set(kept["other_score_x"].to_pylist()) == {"high"}
+
+
+def test_a_file_of_rejects_can_be_tried_again() -> None:
+    first = derive("ict", corpus(["too short", TEXTS[0]]))
+    again = derive("crops", first.rejected)
+    assert again.rejected.column_names == first.rejected.column_names
+    assert again.rejected["reason"].to_pylist() == ["too short"]
+
+
+def test_numbers_as_ids_become_text() -> None:
+    kept = derive("adjacent", pa.table({"id": [7], "text": [TEXTS[0]]})).kept
+    assert kept["source_id"].to_pylist() == ["7", "7"]
+    assert kept["query_id"].to_pylist() == ["7#q0", "7#q1"]
+
+
+def test_dictionary_encoded_texts_are_read() -> None:
+    rows = pa.table({"id": ["a"], "text": pa.array([TEXTS[0]]).dictionary_encode()})
+    assert derive("adjacent", rows).kept.num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rows", "message"),
+    [
+        ("crop", pa.table({"id": ["a"], "text": ["b"]}), "no recipe 'crop'; did you mean crops"),
+        (
+            "crops",
+            pa.table({"id": ["a"], "body": ["b"]}),
+            'recipe crops reads "id" and "text", and there is no "text" (found: id, body); rename the column that holds it',
+        ),
+        ("title", pa.table({"id": ["a"], "text": ["b"]}), 'recipe title reads "id", "text" and "title"'),
+        ("nli", pa.table({"premise": ["a"]}), 'there is no "hypothesis" (found: premise)'),
+        ("ict", pa.table({"text": ["b"]}), 'there is no "id" (found: text)'),
+        ("ict", pa.table({"id": ["a"], "text": [1]}), '"text" holds int64; recipe ict needs text there'),
+        ("ict", pa.table({"id": ["a", "b", "a"], "text": ["x"] * 3}), 'id "a" stands in rows 1 and 3'),
+        ("ict", pa.table({"id": ["a", None], "text": ["x"] * 2}), '"id" is null in 1 of 2 rows'),
+    ],
+)
+def test_a_wrong_table_is_one_line(recipe: str, rows: pa.Table, message: str) -> None:
+    with pytest.raises(PairmineError) as error:
+        derive(recipe, rows)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_option_is_told_before_any_row_is_read() -> None:
+    with pytest.raises(PairmineError, match="--min-ratio is 2"):
+        derive("crops", corpus([]), min_ratio=2)
