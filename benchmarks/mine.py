@@ -193,7 +193,9 @@ def _ours(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]
     from pairmine.stages.mine import Documents, Queries, search_blocks
 
     query_vectors, document_vectors, positives, queries, documents = _load(options)
-    corpus = pa.table({"id": [str(row) for row in range(len(documents))], "text": pa.array(documents, pa.large_string())})
+    corpus = pa.table(
+        {"id": [str(row) for row in range(len(documents))], "text": pa.array(documents, pa.large_string())}
+    )
     columns = {
         "query_id": [str(row) for row in range(len(queries))],
         "query": queries,

@@ -47,15 +47,11 @@ def test_a_text_longer_than_a_chunk_gives_a_pair_for_each_equal_part() -> None:
 
 
 def test_one_word_in_ten_is_deleted_from_each_crop() -> None:
-    lengths = [
-        sum(len(row[side].split()) for row in made(derive("crops", corpus(NUMBERS), seed=seed, delete=delete)))
-        for side in ("query", "document")
-        for delete in (0, 0.1)
-        for seed in range(150)
-    ]
-    whole = sum(lengths[:150]) + sum(lengths[300:450])
-    left = sum(lengths[150:300]) + sum(lengths[450:])
-    assert 0.87 < left / whole < 0.93
+    def words_of_crops(delete: float) -> int:
+        outcomes = [derive("crops", corpus(NUMBERS), seed=seed, delete=delete) for seed in range(200)]
+        return sum(count_words(row["query"] + " " + row["document"]) for each in outcomes for row in made(each))
+
+    assert 0.87 < words_of_crops(0.1) / words_of_crops(0) < 0.93
 
 
 def test_deleting_a_word_leaves_one_blank_and_keeps_the_order() -> None:
@@ -118,7 +114,10 @@ def test_the_original_spacing_stays_inside_a_crop() -> None:
     ("options", "message"),
     [
         ({"min_ratio": 0.6}, "--min-ratio 0.6 is above --max-ratio 0.5; lower it"),
-        ({"chunk_words": 10, "min_words": 6}, "--chunk-words 10 has no room for crops of --min-words 6; double it at least"),
+        (
+            {"chunk_words": 10, "min_words": 6},
+            "--chunk-words 10 has no room for crops of --min-words 6; double it at least",
+        ),
     ],
 )
 def test_options_that_do_not_fit_together_are_an_error(options: dict[str, float], message: str) -> None:
@@ -167,7 +166,9 @@ def test_ict_works_without_blanks_and_across_paragraphs() -> None:
 
 
 def test_ict_needs_two_sentences_and_a_query_of_some_words() -> None:
-    outcome = derive("ict", corpus("Only one sentence stands in here.", "No. Yes. Maybe so.", "Oh. The rest is longer."))
+    outcome = derive(
+        "ict", corpus("Only one sentence stands in here.", "No. Yes. Maybe so.", "Oh. The rest is longer.")
+    )
     assert reasons(outcome) == ["only one sentence", "too short", "too short"]
 
 
@@ -194,10 +195,10 @@ def test_adjacent_can_draw_a_few_pairs_of_each_document() -> None:
 
 def test_crops_of_a_given_seed_stay_the_same_from_version_to_version() -> None:
     row = made(derive("crops", corpus(FLOOD), seed=0))[0]
-    assert (row["query"], row["document"]) == GOLDEN
-
-
-GOLDEN = ("", "")
+    assert (row["query"], row["document"]) == (
+        "river rose by two metres",
+        "It rained all day in the hills. The",
+    )
 
 
 @pytest.mark.skipif(not (SHARED / "data/cisi").exists(), reason="needs the real corpora in ../shared/data")
@@ -207,14 +208,12 @@ def test_real_corpora_give_pairs_whose_parts_stand_in_their_document(name: str, 
     with gzip.open(SHARED / "data" / name / "corpus.jsonl.gz", "rt") as lines:
         documents = [json.loads(line) for line in lines][::3]
     texts = {document["_id"]: document["text"] for document in documents}
-    outcome = derive(recipe, pa.table({"id": list(texts), "text": list(texts.values())}), **NO_DRAWS.get(recipe, {}))
-    rows = made(outcome)
-    assert len({row["source_id"] for row in rows}) > 0.9 * len(texts)
-    for row in rows:
+    rows = pa.table({"id": list(texts), "text": list(texts.values())})
+    outcome = derive(recipe, rows, **({"delete": 0} if recipe == "crops" else {}))
+    pairs = made(outcome)
+    assert len({row["source_id"] for row in pairs}) > 0.9 * len(texts)
+    for row in pairs:
         assert row["query"] in texts[row["source_id"]]
         assert row["query"] != row["document"]
         if recipe != "ict":
             assert row["document"] in texts[row["source_id"]]
-
-
-NO_DRAWS = {"crops": {"delete": 0}}

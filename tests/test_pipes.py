@@ -13,7 +13,9 @@ import pytest
 
 PAIRMINE = Path(sys.executable).with_name("pairmine")
 SHARED = Path(__file__).parents[2] / "shared"
-needs_collections = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the test collections are not beside the checkout")
+needs_collections = pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason="the test collections are not beside the checkout"
+)
 
 SENTENCES = ("Rivers carry {0} to the sea.", "The {0} of {1} was built by hand.", "Nobody knows why {1} has no {0}.")
 NOUNS = ("gravel", "bridges", "timber", "copper", "salt", "grain", "ice", "clay", "wool", "amber", "slate", "peat")
@@ -53,7 +55,9 @@ def test_a_pipe_gives_the_same_bytes_as_files_between(corpus: Path) -> None:
     piped = shell(pipe, folder)
     assert piped.returncode == 0, piped.stderr
     names = ["corpus.jsonl", "one.arrow", "two.parquet", "three.parquet", "filed.parquet"]
-    filed = shell(" && ".join("pairmine " + step.format(names[i], names[i + 1]) for i, step in enumerate(STEPS)), folder)
+    filed = shell(
+        " && ".join("pairmine " + step.format(names[i], names[i + 1]) for i, step in enumerate(STEPS)), folder
+    )
     assert filed.returncode == 0, filed.stderr
     assert (folder / "piped.parquet").read_bytes() == (folder / "filed.parquet").read_bytes()
     assert pq.read_table(folder / "piped.parquet").num_rows > 50
@@ -82,7 +86,8 @@ def test_the_pipe_of_the_readme_runs_on_a_real_collection_with_the_same_bytes(tm
 
 def test_a_failing_command_leaves_no_output_behind_it(corpus: Path) -> None:
     done = shell(
-        "pairmine derive ict nowhere.jsonl -o - | pairmine mine - --corpus corpus.jsonl --retriever bm25 -o out.parquet",
+        "pairmine derive ict nowhere.jsonl -o - | "
+        "pairmine mine - --corpus corpus.jsonl --retriever bm25 -o out.parquet",
         corpus.parent,
     )
     assert done.returncode != 0
@@ -92,14 +97,17 @@ def test_a_failing_command_leaves_no_output_behind_it(corpus: Path) -> None:
 
 @pytest.mark.parametrize("step", ["derive ict corpus.jsonl", "derive crops corpus.jsonl", "dedup corpus.jsonl"])
 def test_one_worker_and_two_give_the_same_bytes(corpus: Path, step: str) -> None:
-    done = shell(f"pairmine {step} --workers 1 -o one.parquet && pairmine {step} --workers 2 -o two.parquet", corpus.parent)
+    done = shell(
+        f"pairmine {step} --workers 1 -o one.parquet && pairmine {step} --workers 2 -o two.parquet", corpus.parent
+    )
     assert done.returncode == 0, done.stderr
     assert (corpus.parent / "one.parquet").read_bytes() == (corpus.parent / "two.parquet").read_bytes()
 
 
 def test_another_seed_gives_other_rows(corpus: Path) -> None:
     done = shell(
-        "pairmine derive crops corpus.jsonl --seed 1 -o one.parquet && pairmine derive crops corpus.jsonl --seed 2 -o two.parquet",
+        "pairmine derive crops corpus.jsonl --seed 1 -o one.parquet && "
+        "pairmine derive crops corpus.jsonl --seed 2 -o two.parquet",
         corpus.parent,
     )
     assert done.returncode == 0, done.stderr
@@ -151,7 +159,10 @@ def test_help_of_every_command_shows_an_example(tmp_path: Path) -> None:
         ("mine x.parquet", "pairmine: missing option '--output' / '-o'; see 'pairmine mine --help'"),
         ("mine x.parquet -o y.parquet", "pairmine: x.parquet: no such file or folder"),
         ("filter corpus.jsonl --pick best -o y.parquet", "pairmine: --pick best: choose top, random"),
-        ("mine corpus.jsonl --retriever sb:model -o y.parquet", "pairmine: --retriever sb:model: no such kind of model"),
+        (
+            "mine corpus.jsonl --retriever sb:model -o y.parquet",
+            "pairmine: --retriever sb:model: no such kind of model",
+        ),
         ("derive crop corpus.jsonl -o y.parquet", "did you mean crops"),
         ("export corpus.jsonl --to st-tuple -o y.parquet", "st-ntuple"),
         ("derive ict corpus.jsonl -o y.doc", "the ending says no format"),

@@ -45,7 +45,9 @@ def use_threads(workers: int) -> None:
         torch.set_num_threads(workers)
 
 
-def load(spec: Spec, flag: str, *, device: str | None, max_length: int | None, cross: bool) -> tuple[Any, dict[str, Any]]:
+def load(
+    spec: Spec, flag: str, *, device: str | None, max_length: int | None, cross: bool
+) -> tuple[Any, dict[str, Any]]:
     """The model of `spec` and what a lineage records of it; safetensors only, no remote code."""
     folder = locate(spec, flag)
     silence()

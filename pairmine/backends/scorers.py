@@ -103,7 +103,9 @@ def row_products(one: np.ndarray, other: np.ndarray, one_rows: np.ndarray, other
     return products
 
 
-def open_scorer(spec: Spec, *, max_length: int | None = None, device: str | None = None, **prompts: str | None) -> Scorer:
+def open_scorer(
+    spec: Spec, *, max_length: int | None = None, device: str | None = None, **prompts: str | None
+) -> Scorer:
     """The scorer that `spec` names."""
     from pairmine.backends.encoders import open_encoder
 

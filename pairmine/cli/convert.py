@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pairmine.cli import options as shared
 from pairmine.cli.run import Run
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 def convert(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A file, a folder of shards, a BEIR folder, hf://, s3:// or -.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="INPUT", help="A file, a folder of shards, a BEIR folder, hf://, s3:// or -.", show_default=False
+        ),
     ],
     output: shared.Output,
     to: Annotated[
@@ -53,7 +60,8 @@ def convert(
         "doc_id": doc_id_column,
         "label": label_column,
     }
-    unused = [name for name, value in (documents if to == "pairs" else pairs).items() if value]
+    others = {"pairs": documents, "corpus": pairs, "queries": {**pairs, "title": title_column}}[to]
+    unused = [name for name, value in others.items() if value]
     if unused:
         raise PairmineError(f"--{unused[0].replace('_', '-')}-column has no effect with --as {to}")
     with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
@@ -67,22 +75,30 @@ def _pairs(run: Run, source: str, split: str | None, columns: dict[str, str | No
     from pairmine.files.source import open_pairs
     from pairmine.outcome import Outcome, no_rejects
 
-    table = run.reads(open_pairs(source, run.say, split=split, **columns), "source").read()
+    table = run.reads(open_pairs(source, run.say, split=split, columns=columns), "source").read()
     run.write(Outcome(table, no_rejects(table), rows_in=table.num_rows))
 
 
 def _rows(run: Run, source: str, to: str, split: str | None, columns: dict[str, str | None]) -> None:
     from pairmine.errors import PairmineError
-    from pairmine.files.source import open_documents, open_queries
-    from pairmine.outcome import Outcome, no_rejects
+    from pairmine.files.source import ColumnsChanged, open_documents, open_queries
 
     if split:
         raise PairmineError("--split has an effect with --as pairs alone")
-    if to == "queries":
-        columns = {name: value for name, value in columns.items() if name != "title"}
-    opened: Any = run.reads((open_queries if to == "queries" else open_documents)(source, run.say, **columns), "source")
+    open_rows = open_documents if to == "corpus" else open_queries
+    opened = run.reads(open_rows(source, run.say, columns=columns), "source")
+    try:
+        _copy(run, opened.tables(look_ahead=not run.can_restart))
+    except ColumnsChanged:
+        run.restart()
+        _copy(run, opened.tables())
+
+
+def _copy(run: Run, tables: Iterable[pa.Table]) -> None:
+    from pairmine.outcome import Outcome, no_rejects
+
     advance = run.begin("rows")
-    for table in opened.tables():
+    for table in tables:
         run.write(Outcome(table, no_rejects(table), rows_in=table.num_rows))
         advance(table.num_rows)
 

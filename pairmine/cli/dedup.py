@@ -13,7 +13,10 @@ from pairmine.cli.run import Run
 def dedup(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A corpus or a pair set: a file, a folder of shards, or -.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="INPUT", help="A corpus or a pair set: a file, a folder of shards, or -.", show_default=False
+        ),
     ],
     output: shared.Output,
     by: Annotated[
@@ -24,10 +27,28 @@ def dedup(
         str, typer.Option("--exact", help="What an exact copy is: normalised (NFKC, case, blanks) or bytes.")
     ] = "normalised",
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Jaccard similarity from which texts are near copies.")
+        float,
+        typer.Option("--threshold", min=0.0, max=1.0, help="Jaccard similarity from which texts are near copies."),
     ] = 0.8,
     ngram: Annotated[int, typer.Option("--ngram", min=1, help="Words to a shingle.")] = 3,
     permutations: Annotated[int, typer.Option("--permutations", min=16, help="Length of a MinHash signature.")] = 128,
+    sentence_words: Annotated[
+        int,
+        typer.Option(
+            "--sentence-words",
+            min=0,
+            help="Two texts shorter than this are near copies only where just order and punctuation differ (our default).",
+        ),
+    ] = 32,
+    short_text_words: Annotated[
+        int,
+        typer.Option(
+            "--short-text-words",
+            min=0,
+            help="Two texts shorter than this are near copies only where words were added or left out, none replaced "
+            "(our default).",
+        ),
+    ] = 80,
     keep: Annotated[str, typer.Option("--keep", help="Which of a group stays: first or longest.")] = "first",
     workers: shared.Workers = 0,
     seed: shared.Seed = 0,
@@ -41,6 +62,7 @@ def dedup(
 ) -> None:
     """Remove exact copies, then near copies found by MinHash and verified by exact Jaccard similarity.
 
+    One replaced word makes another statement out of a short text, so short texts are held to more.
     Each removed row names the row that it copies, the similarity and the reason. A file with
     queries and documents is taken for a pair set, anything else for a corpus.
 
@@ -67,6 +89,8 @@ def dedup(
                 threshold=threshold,
                 ngram=ngram,
                 permutations=permutations,
+                sentence_words=sentence_words,
+                short_text_words=short_text_words,
                 keep=keep,
                 workers=cores(workers),
                 seed=seed,

@@ -96,7 +96,10 @@ def _shared(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
         ),
         "output": (shared.Output, inspect.Parameter.empty),
         "sample": (
-            Annotated[int | None, typer.Option("--sample", min=1, help="Keep the pairs of this many queries, a seeded sample.")],
+            Annotated[
+                int | None,
+                typer.Option("--sample", min=1, help="Keep the pairs of this many queries, a seeded sample."),
+            ],
             None,
         ),
         "seed": (shared.Seed, 0),
@@ -175,7 +178,8 @@ def _open(recipe: Recipe, run: Run, given: dict[str, Any]) -> Any:
     if recipe.reads == "documents":
         return open_documents(given["source"], run.say, **columns)
     wanted = [
-        Wanted(each.name, each.aliases, f"--{each.name.replace('_', '-')}-column", each.required) for each in recipe.inputs
+        Wanted(each.name, each.aliases, f"--{each.name.replace('_', '-')}-column", each.required)
+        for each in recipe.inputs
     ]
     return open_rows(given["source"], wanted, run.say, **columns)
 

@@ -15,21 +15,35 @@ if TYPE_CHECKING:
 
 def export(
     context: typer.Context,
-    pairs: Annotated[str | None, typer.Argument(help="Decided pair set: a file, a folder of shards, or -.", show_default=False)] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="OUT", help="File to write; - is standard output.")] = None,
+    pairs: Annotated[
+        str | None, typer.Argument(help="Decided pair set: a file, a folder of shards, or -.", show_default=False)
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="OUT", help="File to write; - is standard output.")
+    ] = None,
     to: Annotated[str | None, typer.Option("--to", help="Trainer format; --list explains each.")] = None,
     negatives: Annotated[
         int | None,
-        typer.Option("--negatives", min=1, help="Negatives per row; for st-ntuple the highest number that a query has."),
+        typer.Option(
+            "--negatives", min=1, help="Negatives per row; for st-ntuple the highest number that a query has."
+        ),
     ] = None,
-    positives: Annotated[str, typer.Option("--positives", help="each: rows for every positive; first: for a query's first one.")] = "each",
+    positives: Annotated[
+        str, typer.Option("--positives", help="each: rows for every positive; first: for a query's first one.")
+    ] = "each",
     scores: Annotated[
-        str | None, typer.Option("--scores", help="Score column to write beside the texts, where the format has a place for it.")
+        str | None,
+        typer.Option("--scores", help="Score column to write beside the texts, where the format has a place for it."),
     ] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="Instruction to write into every row, where the format has one.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="Instruction to write into every row, where the format has one.")
+    ] = None,
     sidecar: Annotated[
         str | None,
-        typer.Option("--sidecar", help="Ids, origins and scores of every training row; OUT.ids.parquet by default, 'none' for none."),
+        typer.Option(
+            "--sidecar",
+            help="Ids, origins and scores of every training row; OUT.ids.parquet by default, 'none' for none.",
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the formats.")] = False,
     seed: shared.Seed = 0,
@@ -64,7 +78,9 @@ def export(
     target = find_target(to)
     _check_format(target, output, kind)
     beside = None if sidecar == "none" else sidecar or (f"{output}.ids.parquet" if output != "-" else None)
-    with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=("pair rows", "training rows")) as run:
+    with Run(
+        context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=("pair rows", "training rows")
+    ) as run:
         source = run.reads(open_pairs(pairs, run.say, replay=True), "pairs")
         survey = _survey(source)
         extra = run.open_extra(beside) if beside else None
@@ -100,7 +116,9 @@ def _check_format(target: Target, output: str, kind: str | None) -> None:
     known = format_of(output)
     chosen = kind or (known[0] if known else None)
     if chosen is not None and chosen not in target.formats:
-        raise PairmineError(f"{output}: {target.trainer} reads {' or '.join(target.formats)}, not {chosen}; change the ending")
+        raise PairmineError(
+            f"{output}: {target.trainer} reads {' or '.join(target.formats)}, not {chosen}; change the ending"
+        )
 
 
 def _moved(sidecar, by: int):  # type: ignore[no-untyped-def]

@@ -17,7 +17,9 @@ _RULES = "Rules"
 
 def filter_(
     context: typer.Context,
-    pairs: Annotated[str, typer.Argument(help="Pair set with candidates: a file, a folder of shards, or -.", show_default=False)],
+    pairs: Annotated[
+        str, typer.Argument(help="Pair set with candidates: a file, a folder of shards, or -.", show_default=False)
+    ],
     output: shared.Output,
     by: Annotated[
         str | None,
@@ -52,20 +54,34 @@ def filter_(
     ] = None,
     ranks: Annotated[
         str | None,
-        typer.Option("--ranks", metavar="A:B", help="Keep candidates of these ranks, as 11:50, 11: or :50.", rich_help_panel=_RULES),
+        typer.Option(
+            "--ranks",
+            metavar="A:B",
+            help="Keep candidates of these ranks, as 11:50, 11: or :50.",
+            rich_help_panel=_RULES,
+        ),
     ] = None,
-    negatives: Annotated[int, typer.Option("--negatives", min=1, help="Negatives per query (5: our default, after arXiv 2505.16967).")] = 5,
+    negatives: Annotated[
+        int, typer.Option("--negatives", min=1, help="Negatives per query (5: our default, after arXiv 2505.16967).")
+    ] = 5,
     pick: Annotated[
-        str, typer.Option("--pick", help="top: the highest scores; random: a sample of the best --pool (arXiv 2407.15831).")
+        str,
+        typer.Option("--pick", help="top: the highest scores; random: a sample of the best --pool (arXiv 2407.15831)."),
     ] = "random",
-    pool: Annotated[int, typer.Option("--pool", min=1, help="How many of the best survivors --pick random draws from.")] = 10,
+    pool: Annotated[
+        int, typer.Option("--pool", min=1, help="How many of the best survivors --pick random draws from.")
+    ] = 10,
     shortage: Annotated[
         str,
-        typer.Option("--shortage", help="A query with too few: keep it short, drop it, or fill it with random documents."),
+        typer.Option(
+            "--shortage", help="A query with too few: keep it short, drop it, or fill it with random documents."
+        ),
     ] = "keep",
     corpus: Annotated[
         str | None,
-        typer.Option("--corpus", help="Where --shortage fill takes documents; the pair set's own without it.", show_default=False),
+        typer.Option(
+            "--corpus", help="Where --shortage fill takes documents; the pair set's own without it.", show_default=False
+        ),
     ] = None,
     seed: shared.Seed = 0,
     kind: shared.Format = None,
@@ -138,10 +154,12 @@ def _fillers(run: Run, corpus: str) -> pa.Table:
     import pyarrow as pa
 
     from pairmine.files.source import open_documents
+    from pairmine.identity import text_keys
     from pairmine.schema import document_text
 
     table = run.reads(open_documents(corpus, run.say), "corpus").read()
-    return pa.table({"doc_id": table["id"], "document": document_text(table).cast(pa.string())})
+    texts = document_text(table).cast(pa.string())
+    return pa.table({"doc_id": table["id"], "document": texts, "text_key": text_keys(texts)})
 
 
 def _own_fillers(pairs: pa.Table) -> pa.Table:

@@ -35,7 +35,9 @@ def _command(number: int, entry: dict[str, Any], last: int) -> list[str]:
     counts = entry.get("counts", {})
     rejected = sum(counts.get("rejected", {}).values())
     tail = f", {rejected:,} rejected" if rejected else ""
-    comments.append(f"# {counts.get('rows_in', 0):,} rows in, {counts.get('rows_out', 0):,} out{tail} (pairmine {entry['version']})")
+    comments.append(
+        f"# {counts.get('rows_in', 0):,} rows in, {counts.get('rows_out', 0):,} out{tail} (pairmine {entry['version']})"
+    )
     return [*comments, shlex.join(words)]
 
 

@@ -47,8 +47,8 @@ def head(
     \b
       pairmine head pairs.parquet -n 3
     """
-    from pairmine.files.sink import short_floats
     from pairmine.files.source import first_rows
+    from pairmine.files.writers import short_floats
 
     table = short_floats(first_rows(source, rows, say))
     if as_json:

@@ -75,7 +75,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line; every error that a user can cause leaves as one line on stderr."""
     signal.signal(signal.SIGTERM, _interrupt)
-    usage_error = typer.BadParameter.__mro__[2]
+    usage_error: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         code = app(standalone_mode=False)
     except PairmineError as error:

@@ -12,7 +12,9 @@ from pairmine.cli.run import Run
 
 def mine(
     context: typer.Context,
-    pairs: Annotated[str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)],
+    pairs: Annotated[
+        str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)
+    ],
     output: shared.Output,
     corpus: Annotated[
         str | None,
@@ -20,21 +22,24 @@ def mine(
     ] = None,
     retriever: Annotated[
         list[str],
-        typer.Option("--retriever", help="st:MODEL or bm25, several times for several; NAME=SPEC names the score column."),
+        typer.Option(
+            "--retriever", help="st:MODEL or bm25, several times for several; NAME=SPEC names the score column."
+        ),
     ] = ["st:all-MiniLM-L6-v2"],  # noqa: B006 (typer copies it)
     depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates per query and retriever.")] = 100,
     query_prompt: Annotated[
         str | None,
         typer.Option("--query-prompt", help="Text before every query, or the name of one of the model's prompts."),
     ] = None,
-    document_prompt: Annotated[
-        str | None, typer.Option("--document-prompt", help="The same for documents.")
-    ] = None,
+    document_prompt: Annotated[str | None, typer.Option("--document-prompt", help="The same for documents.")] = None,
     max_length: Annotated[
-        int | None, typer.Option("--max-length", min=1, help="Tokens of a text that are read; the model's own by default.")
+        int | None,
+        typer.Option("--max-length", min=1, help="Tokens of a text that are read; the model's own by default."),
     ] = None,
     title: Annotated[bool, typer.Option("--title/--no-title", help="Put a document's title before its text.")] = True,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")
+    ] = None,
     workers: shared.Workers = 0,
     split: shared.Split = None,
     id_column: shared.IdColumn = None,
@@ -94,7 +99,9 @@ def mine(
             run.say(f"{documents.blank} documents have no text and cannot be candidates")
         use_threads(workers)
         for each in retrievers:
-            each.index(documents.texts, documents.searchable, run.begin(f"documents for {each.name}", len(documents.texts)))
+            each.index(
+                documents.texts, documents.searchable, run.begin(f"documents for {each.name}", len(documents.texts))
+            )
             each.prepare(queries.texts, run.begin(f"queries for {each.name}", len(queries)))
         run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
         advance = run.begin("rows", None)
@@ -111,14 +118,14 @@ def _open(run: Run, specs, query_prompt, document_prompt, max_length, device, wo
     parsed = [parse_spec(text, ("st", "bm25", "fake"), "--retriever") for text in specs]
     dense = [spec for spec in parsed if spec.kind != "bm25"]
     if not dense and (query_prompt or document_prompt or max_length):
-        raise PairmineError("--query-prompt, --document-prompt and --max-length are for st: retrievers, and there is none")
+        raise PairmineError(
+            "--query-prompt, --document-prompt and --max-length are for st: retrievers, and there is none"
+        )
     retrievers = []
     for spec in parsed:
         score = slug(spec.alias or spec.name) if spec.alias or len(dense) > 1 else "dense"
         settings = {"query_prompt": query_prompt, "document_prompt": document_prompt, "max_length": max_length}
-        retrievers.append(
-            open_retriever(spec, score=score, threads=workers, device=device, **settings)
-        )
+        retrievers.append(open_retriever(spec, score=score, threads=workers, device=device, **settings))
     names = [retriever.score for retriever in retrievers]
     if twice := {name for name in names if names.count(name) > 1}:
         raise PairmineError(

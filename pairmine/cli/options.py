@@ -11,7 +11,9 @@ _COLUMNS = "Columns"
 
 Output = Annotated[
     str,
-    typer.Option("--output", "-o", metavar="OUT", help="File to write, by ending; - is standard output.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="File to write, by ending; - is standard output.", rich_help_panel=_OUTPUT
+    ),
 ]
 Format = Annotated[
     str | None,
@@ -21,22 +23,31 @@ Format = Annotated[
 ]
 Rejects = Annotated[
     str | None,
-    typer.Option("--rejects", metavar="FILE", help="Write every rejected row there, with its reason.", rich_help_panel=_OUTPUT),
+    typer.Option(
+        "--rejects", metavar="FILE", help="Write every rejected row there, with its reason.", rich_help_panel=_OUTPUT
+    ),
 ]
 Summary = Annotated[
     str | None,
     typer.Option("--summary", metavar="FILE", help="Write the counts there, as JSON.", rich_help_panel=_OUTPUT),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no counts on stderr.", rich_help_panel=_OUTPUT)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no counts on stderr.", rich_help_panel=_OUTPUT)
+]
 Seed = Annotated[int, typer.Option("--seed", help="Settles every draw.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Processes or threads; 0 takes every core. The rows do not depend on it.")
+    int,
+    typer.Option("--workers", min=0, help="Processes or threads; 0 takes every core. The rows do not depend on it."),
 ]
 Split = Annotated[str | None, typer.Option("--split", help="Which judgments of a BEIR folder.")]
 
 IdColumn = Annotated[str | None, typer.Option("--id-column", help="Column with the ids.", rich_help_panel=_COLUMNS)]
-TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the texts.", rich_help_panel=_COLUMNS)]
-TitleColumn = Annotated[str | None, typer.Option("--title-column", help="Column with the titles.", rich_help_panel=_COLUMNS)]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="Column with the texts.", rich_help_panel=_COLUMNS)
+]
+TitleColumn = Annotated[
+    str | None, typer.Option("--title-column", help="Column with the titles.", rich_help_panel=_COLUMNS)
+]
 QueryColumn = Annotated[
     str | None, typer.Option("--query-column", help="Column with the query texts.", rich_help_panel=_COLUMNS)
 ]
@@ -49,7 +60,9 @@ QueryIdColumn = Annotated[
 DocIdColumn = Annotated[
     str | None, typer.Option("--doc-id-column", help="Column with the document ids.", rich_help_panel=_COLUMNS)
 ]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the labels.", rich_help_panel=_COLUMNS)]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="Column with the labels.", rich_help_panel=_COLUMNS)
+]
 
 NOT_IN_LINEAGE = {
     "output",

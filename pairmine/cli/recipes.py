@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="The recipe to show.", show_default=False)] = None,
-    needs: Annotated[str | None, typer.Option("--needs", help="Only recipes that need this: none, encoder or llm.")] = None,
+    needs: Annotated[
+        str | None, typer.Option("--needs", help="Only recipes that need this: none, encoder or llm.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List the recipes of 'derive', or show one: inputs, defaults, paper, an example.
@@ -38,7 +40,13 @@ def recipes(
 
 
 def _page(recipe: Recipe) -> str:
-    lines = [f"{recipe.name}: {recipe.summary}", "", f"paper:  {recipe.paper}", f"needs:  {recipe.needs}", f"reads:  {recipe.reads}"]
+    lines = [
+        f"{recipe.name}: {recipe.summary}",
+        "",
+        f"paper:  {recipe.paper}",
+        f"needs:  {recipe.needs}",
+        f"reads:  {recipe.reads}",
+    ]
     if recipe.inputs:
         lines += ["", "columns it reads"]
         lines += [
@@ -47,7 +55,9 @@ def _page(recipe: Recipe) -> str:
         ]
     if recipe.options:
         lines += ["", "options"]
-        lines += [f"  --{each.name.replace('_', '-'):<16} {each.meaning} [default: {each.default}]" for each in recipe.options]
+        lines += [
+            f"  --{each.name.replace('_', '-'):<16} {each.meaning} [default: {each.default}]" for each in recipe.options
+        ]
     return "\n".join([*lines, "", "example", f"  {recipe.example}", ""])
 
 

@@ -41,8 +41,8 @@ class Run:
         units: tuple[str, str] = ("rows", "rows"),
     ) -> None:
         from pairmine.files.lineage import Lineage
-        from pairmine.files.sink import STDOUT
 
+        _check_targets({"-o": output, "--rejects": rejects, "--summary": summary})
         self.command = _command_path(context)
         self.progress = Progress(self.command, quiet=quiet)
         self.lineage = Lineage()
@@ -52,17 +52,10 @@ class Run:
         self._units = units
         self._details: dict[str, Any] = {}
         self._inputs: list[tuple[Any, str]] = []
-        self._rows_in = self._added = self._kept = self._used = 0
-        self._reshapes = False
-        self._rejected: Counter[str] = Counter()
-        self._notes: Counter[str] = Counter()
         self._sinks: list[Sink] = []
+        self._forget()
         self._main = self._open(output, kind)
         self._rejects = self._open(rejects, None) if rejects else None
-        if output == STDOUT and (rejects == STDOUT or summary == STDOUT):
-            from pairmine.errors import PairmineError
-
-            raise PairmineError("only one of -o, --rejects and --summary can be standard output")
 
     def say(self, line: str) -> None:
         """A line for people, unless --quiet."""
@@ -102,6 +95,23 @@ class Run:
         if self._rejects is not None:
             self._rejects.write(outcome.rejected)
 
+    @property
+    def can_restart(self) -> bool:
+        """Whether everything written so far can be taken back: not what went down a pipe."""
+        return all(sink.can_restart for sink in self._sinks)
+
+    def restart(self) -> None:
+        """Forget everything that was written and counted."""
+        self._forget()
+        for sink in self._sinks:
+            sink.restart()
+
+    def _forget(self) -> None:
+        self._rows_in = self._added = self._kept = self._used = 0
+        self._reshapes = False
+        self._rejected: Counter[str] = Counter()
+        self._notes: Counter[str] = Counter()
+
     def counts(self) -> dict[str, Any]:
         """The counts of the run so far; rows in = used or kept + rejected, each with its reason."""
         counts: dict[str, Any] = {"rows_in": self._rows_in}
@@ -115,7 +125,9 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.progress.end()
         if error is not None:
             self._abort()
@@ -145,7 +157,7 @@ class Run:
 
     def _commit(self) -> None:
         from pairmine import __version__
-        from pairmine.files.sink import write_atomically
+        from pairmine.files.partial import write_atomically
 
         for source, role in self._inputs:
             source.add_to(self.lineage, role)
@@ -163,11 +175,11 @@ class Run:
             **self._details,
         }
         entries = [*self.lineage.entries, json.loads(json.dumps(entry, default=str))]
-        for sink in reversed(self._sinks):
-            sink.commit(entries)
         if self._summary:
             body = {"command": self.command, **self.counts()}
             write_atomically(self._summary, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+        for sink in reversed(self._sinks):
+            sink.commit(entries)
 
     def _report(self) -> None:
         taken, given = self._units
@@ -185,11 +197,25 @@ class Run:
 def report(title: str, rows: list[tuple[str, int]]) -> None:
     """A small table of counts on stderr, as plain text that a log can hold."""
     width = max(len(name) for name, _ in rows)
-    shown = [f"{count:,}" if not name.startswith("  rejected") else f"{count:+,}".replace("+", "") for name, count in rows]
+    shown = [
+        f"{count:,}" if not name.startswith("  rejected") else f"{count:+,}".replace("+", "") for name, count in rows
+    ]
     column = max(map(len, shown))
     lines = [f"pairmine {title}"]
     lines += [f"  {name:<{width}}  {count:>{column}}" for (name, _), count in zip(rows, shown, strict=True)]
     sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _check_targets(targets: dict[str, str | None]) -> None:
+    from pairmine.errors import PairmineError
+
+    taken: dict[str, str] = {}
+    for flag, target in targets.items():
+        if target in taken:
+            what = "standard output" if target == "-" else target
+            raise PairmineError(f"{taken[target]} and {flag} both name {what}; give each a place of its own")
+        if target:
+            taken[target] = flag
 
 
 def _command_path(context: typer.Context) -> str:
@@ -217,7 +243,9 @@ def _public(value: Any) -> Any:
 
     if isinstance(value, list | tuple):
         return [_public(item) for item in value]
-    if isinstance(value, str):
+    if isinstance(value, str) and "://" not in value:
         head, colon, path = value.partition(":")
         return f"{head}:{shown_path(path)}" if colon and "/" not in head else shown_path(value)
+    if isinstance(value, str):
+        return shown_path(value)
     return value

@@ -12,20 +12,30 @@ from pairmine.cli.run import Run
 
 def score(
     context: typer.Context,
-    pairs: Annotated[str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)],
+    pairs: Annotated[
+        str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)
+    ],
     output: shared.Output,
     scorer: Annotated[
-        str, typer.Option("--scorer", help="ce:MODEL (a probability) or st:MODEL (a cosine); NAME=SPEC names the column.")
+        str,
+        typer.Option("--scorer", help="ce:MODEL (a probability) or st:MODEL (a cosine); NAME=SPEC names the column."),
     ],
     query_prompt: Annotated[
         str | None,
-        typer.Option("--query-prompt", help="st: only: text before every query, or the name of one of the model's prompts."),
+        typer.Option(
+            "--query-prompt", help="st: only: text before every query, or the name of one of the model's prompts."
+        ),
     ] = None,
-    document_prompt: Annotated[str | None, typer.Option("--document-prompt", help="st: only: the same for documents.")] = None,
+    document_prompt: Annotated[
+        str | None, typer.Option("--document-prompt", help="st: only: the same for documents.")
+    ] = None,
     max_length: Annotated[
-        int | None, typer.Option("--max-length", min=1, help="Tokens of a pair that are read; the model's own by default.")
+        int | None,
+        typer.Option("--max-length", min=1, help="Tokens of a pair that are read; the model's own by default."),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")
+    ] = None,
     workers: shared.Workers = 0,
     split: shared.Split = None,
     query_column: shared.QueryColumn = None,

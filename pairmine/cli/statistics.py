@@ -12,13 +12,29 @@ def lines(found: dict[str, Any]) -> list[str]:
     """`Stats.to_dict()` as a few aligned tables."""
     out = [
         f"{found['rows']:,} rows, {found['queries']:,} queries, {found['documents']:,} documents",
-        *([f"{found['queries_without_positive']:,} queries have no positive"] if found["queries_without_positive"] else []),
+        *(
+            [f"{found['queries_without_positive']:,} queries have no positive"]
+            if found["queries_without_positive"]
+            else []
+        ),
         "",
         *_table("rows by origin", _LABELS, _origins(found)),
         "",
-        *_table("rows per query", _QUANTILES, [(label, _cells(found["per_query"][label])) for label in _LABELS if _any(found["per_query"][label])]),
+        *_table(
+            "rows per query",
+            _QUANTILES,
+            [(label, _cells(found["per_query"][label])) for label in _LABELS if _any(found["per_query"][label])],
+        ),
         "",
-        *_table("length", _QUANTILES, [(f"{side} {unit}", _cells(found["lengths"][side][unit])) for side in ("query", "document") for unit in ("words", "characters")]),
+        *_table(
+            "length",
+            _QUANTILES,
+            [
+                (f"{side} {unit}", _cells(found["lengths"][side][unit]))
+                for side in ("query", "document")
+                for unit in ("words", "characters")
+            ],
+        ),
     ]
     for name, score in found["scores"].items():
         scale = f" ({score['scale']})" if score.get("scale") else ""
@@ -63,5 +79,8 @@ def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, list[str]]]
     columns = [max([len(head), *(len(cells[i]) for _, cells in rows)]) for i, head in enumerate(heads)]
     out = [f"{title:<{width}}  " + "  ".join(f"{head:>{column}}" for head, column in zip(heads, columns, strict=True))]
     for name, cells in rows:
-        out.append(f"  {name:<{width - 2}}  " + "  ".join(f"{cell:>{column}}" for cell, column in zip(cells, columns, strict=True)))
+        out.append(
+            f"  {name:<{width - 2}}  "
+            + "  ".join(f"{cell:>{column}}" for cell, column in zip(cells, columns, strict=True))
+        )
     return out

@@ -20,7 +20,7 @@ from pairmine.files.locations import filesystem_of, is_remote
 if TYPE_CHECKING:
     from pairmine.files.source import Say
 
-from pairmine.files.source import PairSource, Role, open_documents, open_queries, open_rows
+from pairmine.files.source import PairSource, Role, open_documents, open_queries
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _QRELS = (

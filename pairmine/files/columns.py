@@ -27,7 +27,17 @@ DOCUMENT = (
     ),
     Wanted(
         "text",
-        ("contents", "content", "document", "passage", "body", "document_text", "passage_text", "sentence", "raw_content"),
+        (
+            "contents",
+            "content",
+            "document",
+            "passage",
+            "body",
+            "document_text",
+            "passage_text",
+            "sentence",
+            "raw_content",
+        ),
         "--text-column",
         required=True,
     ),

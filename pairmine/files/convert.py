@@ -23,7 +23,7 @@ _NEGATIVE_NAMES = re.compile(r"^(hard[-_]?)?neg(ative)?s?([-_]?\d+)?$|^neg_list$
 def documents(raw: Raw, mapped: Mapped) -> pa.Table:
     """A corpus or query chunk: `id` string, `text` (and `title`) large_string, then everything else."""
     names = mapped.names
-    columns = {"text": texts(raw, names["text"], "text", nullable=False)}
+    columns: dict[str, pa.ChunkedArray] = {"text": texts(raw, names["text"], "text", nullable=False)}
     if "title" in names:
         columns["title"] = texts(raw, names["title"], "title", nullable=True)
     columns["id"] = ids(raw, names.get("id"), schema.document_text(pa.table(columns)))
@@ -122,7 +122,11 @@ def _side(raw: Raw, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
         if pa.types.is_null(values.type):
             values = values.cast(pa.string())
         if not _is_text(values.type) or values.null_count:
-            at = int(parents[np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False))[0]]) if values.null_count else 0
+            at = (
+                int(parents[np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False))[0]])
+                if values.null_count
+                else 0
+            )
             raise PairmineError(f'{raw.where(at)}: "{name}" must be a list of strings')
         return parents.astype(np.int64), pa.chunked_array([values.cast(pa.string())])
     if _is_text(kind) and _LIST_NAMES.match(name):
@@ -134,9 +138,7 @@ def _side(raw: Raw, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
     return valid.astype(np.int64), pa.chunked_array([column.take(pa.array(valid)).cast(pa.string())])
 
 
-def texts(
-    raw: Raw, found: str, name: str, *, nullable: bool, kind: pa.DataType | None = None
-) -> pa.ChunkedArray:
+def texts(raw: Raw, found: str, name: str, *, nullable: bool, kind: pa.DataType | None = None) -> pa.ChunkedArray:
     """The column `found` as text; a value that is none, or null where it may not be, is an error with its place."""
     column = raw.table[found]
     if pa.types.is_null(column.type) and nullable:
@@ -167,7 +169,9 @@ def ids(raw: Raw, found: str | None, content: pa.ChunkedArray | None) -> pa.Chun
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not (_is_text(column.type) or pa.types.is_integer(column.type)):
-        raise PairmineError(f'{raw.where(0) if len(column) else raw.name}: "{found}" holds {column.type}; an id is text or a whole number')
+        raise PairmineError(
+            f'{raw.where(0) if len(column) else raw.name}: "{found}" holds {column.type}; an id is text or a whole number'
+        )
     as_text = column.cast(pa.string())
     blank = np.flatnonzero(pc.equal(as_text, "").to_numpy())
     if len(blank):
@@ -198,8 +202,12 @@ def numbers(raw: Raw, found: str, kind: pa.DataType) -> pa.ChunkedArray:
                 column.slice(at, 1).cast(kind)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
                 value = str(column[at].as_py())[:40]
-                hint = '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)' if kind == pa.int8() else ""
-                raise PairmineError(f'{raw.where(at)}: "{found}" holds {value!r}, which is no {_plain(kind)}{hint}') from None
+                hint = (
+                    '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)' if kind == pa.int8() else ""
+                )
+                raise PairmineError(
+                    f'{raw.where(at)}: "{found}" holds {value!r}, which is no {_plain(kind)}{hint}'
+                ) from None
         raise
 
 

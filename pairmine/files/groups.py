@@ -51,9 +51,7 @@ class Groups:
 
 def one_chunk(table: pa.Table) -> pa.Table:
     """`table` in one chunk, its dictionaries holding each text that is used once, in the order of first use."""
-    columns = [
-        _compact(column) if pa.types.is_dictionary(column.type) else column for column in table.columns
-    ]
+    columns = [_compact(column) if pa.types.is_dictionary(column.type) else column for column in table.columns]
     return pa.table(columns, schema=table.schema).combine_chunks()
 
 

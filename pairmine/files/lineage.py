@@ -42,8 +42,13 @@ def decode(metadata: Mapping[bytes, bytes] | None, where: str) -> list[Entry]:
 def shown_path(path: str) -> str:
     """`path` as a lineage names it: relative ones as typed, absolute ones by their last part alone.
 
-    Folders of one machine have no place in a file that travels.
+    Folders of one machine have no place in a file that travels, nor has what opens somebody's
+    bucket: a name and password in an address, or a signature behind its question mark.
     """
+    if "://" in path:
+        scheme, _, rest = path.partition("?")[0].partition("://")
+        host, slash, inner = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{inner}"
     return PurePath(path).name if PurePath(path).is_absolute() else path
 
 

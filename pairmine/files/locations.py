@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -32,7 +35,8 @@ FORMATS = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _COMPRESSIBLE = {"jsonl", "csv", "tsv"}
-_MAGIC = {b"PAR1": ("parquet", None), b"ARRO": ("arrow", None), b"\xff\xff\xff\xff": ("arrow", None)}
+_ARROW_STREAM = b"\xff\xff\xff\xff"
+_MAGIC = {b"PAR1": ("parquet", None), b"ARRO": ("arrow", None), _ARROW_STREAM: ("arrow", None)}
 _COMPRESSED_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -59,7 +63,6 @@ class Shard:
     name: str
     kind: str
     compression: str | None
-    size: int
     filesystem: Any = None
     path: str = ""
 
@@ -75,12 +78,22 @@ class Shard:
             try:
                 native = pa.OSFile(self.path, "rb")
             except OSError as error:
-                raise PairmineError(f"{self.name}: {_cause(error)}") from None
+                raise PairmineError(f"{self.name}: {cause(error)}") from None
             with native:
                 yield native
         else:
-            with self.filesystem.open(self.path, "rb") as handle, pa.PythonFile(handle, "r") as native:
+            with remotely(self.name, "cannot be read"):
+                handle = self.filesystem.open(self.path, "rb")
+            with handle, pa.PythonFile(handle, "r") as native:
                 yield native
+
+    def fetched(self) -> tuple[Shard, Any]:
+        """A remote file's copy on this machine, to read as often as needed, and the file that must stay open."""
+        spool = tempfile.NamedTemporaryFile(prefix="pairmine-")  # noqa: SIM115 (the caller keeps it open)
+        with remotely(self.name, "cannot be read"), self.filesystem.open(self.path, "rb") as handle:
+            shutil.copyfileobj(handle, spool, 1 << 22)
+        spool.flush()
+        return replace(self, filesystem=None, path=spool.name), spool
 
     def sha256(self) -> str:
         """The digest of the file's bytes as they are stored."""
@@ -91,8 +104,22 @@ class Shard:
         return digest.hexdigest()
 
 
-def _cause(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+def cause(error: OSError) -> str:
+    """What the operating system says, as the end of a line."""
+    return os.strerror(error.errno).lower() if error.errno else _first_line(error)
+
+
+@contextmanager
+def remotely(path: str, what: str) -> Iterator[None]:
+    """Makes one line of whatever a remote filesystem raises: no network, no such bucket, no right to it."""
+    try:
+        yield
+    except PairmineError:
+        raise
+    except FileNotFoundError:
+        raise PairmineError(f"{path}: no such file or folder") from None
+    except Exception as error:
+        raise PairmineError(f"{path}: {what} ({_first_line(error)})") from error
 
 
 def is_remote(path: str) -> bool:
@@ -100,17 +127,21 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+_INSTALL = {"s3": "pip install 'pairmine[s3]'", "s3a": "pip install 'pairmine[s3]'", "gs": "pip install gcsfs"}
+
+
 def filesystem_of(path: str) -> tuple[Any, str]:
     """The fsspec filesystem of an address and the path inside it."""
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(path)
-    except ImportError as error:
-        extra = {"s3": "pip install 'pairmine[s3]'", "gs": "pip install gcsfs"}.get(path.partition("://")[0])
-        raise PairmineError(f"{path}: {error}" + (f"; {extra}" if extra else "")) from None
-    except ValueError as error:
-        raise PairmineError(f"{path}: {error}") from None
+        with remotely(path, "cannot be read"):
+            return fsspec.core.url_to_fs(path)
+    except PairmineError as error:
+        if isinstance(error.__cause__, ImportError):
+            remedy = _INSTALL.get(path.partition("://")[0], "install what reads such an address")
+            raise PairmineError(f"{path}: {_first_line(error.__cause__)}; {remedy}") from None
+        raise
 
 
 def find_shards(path: str) -> list[Shard]:
@@ -121,36 +152,38 @@ def find_shards(path: str) -> list[Shard]:
     if is_remote(path):
         return _remote_shards(path)
     local = Path(path)
-    if local.is_dir():
-        entries = sorted(child for child in local.iterdir() if child.is_file())
-        return _of_one_format(path, [(str(child), child.name, child.stat().st_size, None) for child in entries])
-    if not local.exists():
-        raise PairmineError(f"{path}: no such file or folder")
-    return [_shard(path, str(local), local.stat().st_size, None)]
+    try:
+        found = local.stat()
+        if stat.S_ISDIR(found.st_mode):
+            entries = sorted(child for child in local.iterdir() if child.is_file())
+            return _of_one_format(path, [(str(child), child.name, child.stat().st_size, None) for child in entries])
+    except FileNotFoundError:
+        raise PairmineError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise PairmineError(f"{path}: {cause(error)}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise PairmineError(f"{path}: not a regular file; pipe it into 'pairmine' and name the input -")
+    return [_shard(path, str(local), found.st_size, None)]
 
 
 def _remote_shards(path: str) -> list[Shard]:
     filesystem, inner = filesystem_of(path)
-    try:
+    with remotely(path, "cannot be read"):
         info = filesystem.info(inner)
-        if info["type"] == "directory":
-            children = sorted(filesystem.ls(inner, detail=True), key=lambda child: str(child["name"]))
-            files = [child for child in children if child["type"] == "file"]
-            return _of_one_format(
-                path, [(c["name"], c["name"].rpartition("/")[2], c.get("size") or 0, filesystem) for c in files]
-            )
-    except FileNotFoundError:
-        raise PairmineError(f"{path}: no such file or folder") from None
-    except (OSError, RuntimeError) as error:
-        raise PairmineError(f"{path}: cannot be read ({_first_line(error)})") from None
-    return [_shard(path, inner, info.get("size") or 0, filesystem)]
+        if info["type"] != "directory":
+            return [_shard(path, inner, info.get("size"), filesystem)]
+        children = sorted(filesystem.ls(inner, detail=True), key=lambda child: str(child["name"]))
+        files = [child for child in children if child["type"] == "file"]
+        return _of_one_format(
+            path, [(c["name"], c["name"].rpartition("/")[2], c.get("size"), filesystem) for c in files]
+        )
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _of_one_format(folder: str, files: list[tuple[str, str, int, Any]]) -> list[Shard]:
+def _of_one_format(folder: str, files: list[tuple[str, str, int | None, Any]]) -> list[Shard]:
     data = [file for file in files if not file[1].startswith((".", "_")) and format_of(file[1])]
     if not data:
         found = ", ".join(name for _, name, _, _ in files[:5]) or "nothing"
@@ -168,15 +201,16 @@ def _of_one_format(folder: str, files: list[tuple[str, str, int, Any]]) -> list[
     return shards
 
 
-def _shard(name: str, path: str, size: int, filesystem: Any) -> Shard:
+def _shard(name: str, path: str, size: int | None, filesystem: Any) -> Shard:
     known = format_of(path)
     if known is None:
         raise PairmineError(
-            f"{name}: the ending says no format; known: {', '.join(sorted(FORMATS))}, with .gz or .zst for the text ones"
+            f"{name}: the ending says no format; known: {', '.join(sorted(FORMATS))}, "
+            "with .gz or .zst for the text ones"
         )
     if size == 0:
         raise PairmineError(f"{name}: the file is empty")
-    return Shard(name, known[0], known[1], size, filesystem, path)
+    return Shard(name, known[0], known[1], filesystem, path)
 
 
 class StandardInput:
@@ -185,22 +219,38 @@ class StandardInput:
     name = "standard input"
 
     def __init__(self) -> None:
-        if sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.isatty():
             raise PairmineError("standard input is a terminal; pipe a pair set or a corpus into it, or name a file")
-        self.stream: IO[bytes] = sys.stdin.buffer
-        head = self.stream.peek(4)[:4] if hasattr(self.stream, "peek") else b""
+        head = sys.stdin.buffer.read(4)
         if not head:
             raise PairmineError("standard input is empty; did the command before the pipe fail?")
+        self.stream: IO[bytes] = io.BufferedReader(_Rejoined(head, sys.stdin.buffer), 1 << 20)
         self.kind, self.compression = _MAGIC.get(head, ("jsonl", None))
         for magic, compression in _COMPRESSED_MAGIC.items():
             if head.startswith(magic):
                 self.kind, self.compression = "jsonl", compression
-        self.is_arrow_stream = head == b"\xff\xff\xff\xff"
+        self.is_arrow_stream = head == _ARROW_STREAM
 
     def spool(self) -> tuple[Shard, Any]:
-        """Everything copied to a temporary file: a shard to read as often as needed, and the file that must stay open."""
+        """All of it in a temporary file: a shard to read as often as needed, and the file that must stay open."""
         spool = tempfile.NamedTemporaryFile(prefix="pairmine-")  # noqa: SIM115 (the caller keeps it open)
-        while block := self.stream.read(1 << 20):
-            spool.write(block)
+        shutil.copyfileobj(self.stream, spool, 1 << 20)
         spool.flush()
-        return Shard(self.name, self.kind, self.compression, spool.tell(), None, spool.name), spool
+        return Shard(self.name, self.kind, self.compression, None, spool.name), spool
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream whose first bytes were read already, from its start."""
+
+    def __init__(self, head: bytes, rest: Any) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._head or self._rest.read1(len(buffer))
+        self._head = b""
+        buffer[: len(block)] = block
+        return len(block)

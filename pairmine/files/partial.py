@@ -100,7 +100,7 @@ def _sweep(folder: Path, name: str) -> None:
             left.unlink(missing_ok=True)
 
 
-class said_plainly:  # noqa: N801 (reads as a statement)
+class said_plainly:
     """Turns the operating system's refusal to write `target` into one line."""
 
     def __init__(self, target: str) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -16,12 +17,12 @@ import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
-from pairmine.files.locations import Shard
+from pairmine.files.locations import Shard, StandardInput
 
 BATCH_ROWS = 16_384
-BATCH_BYTES = 32 << 20
+BATCH_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 30
-_BLOCK = 4 << 20
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -43,99 +44,98 @@ def read_raw(shard: Shard) -> Iterator[Raw]:
     try:
         with shard.open() as stream:
             yield from reader(shard, stream)
-    except PairmineError:
-        raise
     except (OSError, EOFError) as error:
-        text = str(error)
-        if shard.compression and any(word in text.lower() for word in ("truncat", "inflate", "zstd", "header", "frame")):
-            raise PairmineError(
-                f"{shard.name}: the {shard.compression} file is truncated or damaged; fetch or write it again"
-            ) from None
-        raise
+        if shard.compression is None:
+            raise PairmineError(f"{shard.name}: cannot be read ({_first_line(error)})") from error
+        raise PairmineError(
+            f"{shard.name}: the {shard.compression} file is truncated or damaged; fetch or write it again"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 # --- JSON lines ---------------------------------------------------------------------------------
 
 
-def _lines(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, bytes]]:
-    """Each line with its number from 1, without its line end; a byte order mark is left out."""
-    number = 0
-    rest = b""
-    while block := stream.read(_BLOCK):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > MAX_LINE_BYTES:
-            raise PairmineError(f"{shard.name}:{number + len(lines) + 1}: a line of over 1 GiB; is this a {shard.kind} file?")
-        for line in lines:
-            number += 1
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-    if rest:
-        number += 1
-        yield number, rest.removeprefix(b"\xef\xbb\xbf") if number == 1 else rest
+def _blocks(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[bytes]]]:
+    """Whole lines without their ends, some MB at a time, after the number of the first; no byte order mark."""
+    number = 1
+    rest: list[bytes] = []
+    while block := stream.read(BATCH_BYTES):
+        whole, newline, tail = block.rpartition(b"\n")
+        if newline:
+            lines = b"".join([*rest, whole]).split(b"\n")
+            yield number, _without_mark(number, lines)
+            number += len(lines)
+            rest = []
+        rest.append(tail)
+        if sum(map(len, rest)) > MAX_LINE_BYTES:
+            raise PairmineError(f"{shard.name}:{number}: a line of over 1 GiB; is this a {shard.kind} file?")
+    if last := b"".join(rest):
+        yield number, _without_mark(number, [last])
+
+
+def _without_mark(number: int, lines: list[bytes]) -> list[bytes]:
+    return [lines[0].removeprefix(_BOM), *lines[1:]] if number == 1 else lines
 
 
 def _jsonl(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
-    rows: list[dict[str, Any]] = []
-    places: list[int] = []
-    size = 0
-    for number, line in _lines(shard, stream):
-        if not line.strip():
-            continue
-        if not rows and number == 1 and line.lstrip()[:1] == b"[":
-            yield from _json_array(shard, line + b"\n" + stream.read())
-            return
-        rows.append(_json_object(shard, number, line))
-        places.append(number)
-        size += len(line)
-        if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield _of_objects(shard, rows, places)
-            rows, places, size = [], [], 0
-    if rows:
-        yield _of_objects(shard, rows, places)
+    blocks = _blocks(shard, stream)
+    started = False
+    for number, lines in blocks:
+        if not started and (opening := next((line.lstrip() for line in lines if line.strip()), b"")):
+            started = True
+            if opening.startswith(b"["):
+                rest = (b"\n".join(lines) for _, lines in blocks)
+                yield from _json_array(shard, b"\n".join([*lines, *rest]))
+                return
+        places: Sequence[int] = range(number, number + len(lines))
+        try:
+            rows = list(map(orjson.loads, lines))
+        except orjson.JSONDecodeError:
+            places = [place for place, line in zip(places, lines, strict=True) if line.strip()]
+            rows = [_json_value(shard, place, lines[place - number]) for place in places]
+        for start in range(0, len(rows), BATCH_ROWS):
+            end = start + BATCH_ROWS
+            yield _of_objects(shard, rows[start:end], places[start:end])
 
 
-def _json_object(shard: Shard, number: int, line: bytes) -> dict[str, Any]:
+def _json_value(shard: Shard, number: int, line: bytes) -> Any:
     try:
-        row = orjson.loads(line)
+        return orjson.loads(line)
     except orjson.JSONDecodeError as error:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as bad:
             raise _not_utf8(shard, number, bad) from None
         what = str(error).partition(": line ")[0]
-        raise PairmineError(f"{shard.name}:{number}: not valid JSON ({what}); mend or remove the line") from None
-    if not isinstance(row, dict):
+        hint = "; a CSV or TSV table wants a file name" if shard.name == StandardInput.name else ""
         raise PairmineError(
-            f"{shard.name}:{number}: a JSON object belongs on each line, found {_json_kind(row)}; "
-            'write rows as {"id": ..., "text": ...}'
-        )
-    return row
+            f"{shard.name}:{number}: not valid JSON ({what}); one object to a line, mend or remove the line{hint}"
+        ) from None
 
 
 def _json_array(shard: Shard, content: bytes) -> Iterator[Raw]:
     try:
         rows = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise PairmineError(f"{shard.name}: not valid JSON ({error})") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise PairmineError(f"{shard.name}: a JSON array of objects belongs here; or write one object to a line")
+        raise PairmineError(f"{shard.name}: not valid JSON ({error}); mend it, or write one object to a line") from None
     for start in range(0, len(rows), BATCH_ROWS):
         batch = rows[start : start + BATCH_ROWS]
-        yield _of_objects(shard, batch, list(range(start + 1, start + len(batch) + 1)), unit=" element ")
+        yield _of_objects(shard, batch, range(start + 1, start + len(batch) + 1), unit=" element ")
 
 
-def _of_objects(shard: Shard, rows: list[dict[str, Any]], places: list[int], unit: str = ":") -> Raw:
-    first = rows[0].keys()
-    if all(row.keys() == first for row in rows):
-        columns = {name: [row[name] for row in rows] for name in first}
-    else:
-        names = dict.fromkeys(name for row in rows for name in row)
-        columns = {name: [row.get(name) for row in rows] for name in names}
+def _of_objects(shard: Shard, rows: list[dict[str, Any]], places: Sequence[int], unit: str = ":") -> Raw:
+    if set(map(type, rows)) != {dict}:
+        raise _no_object(shard, rows, places, unit)
+    columns = _columns_of(rows)
     arrays = {}
     for name, values in columns.items():
         try:
-            arrays[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            arrays[name] = _array(values)
+        except (pa.ArrowException, OverflowError):
             raise _mixed(shard, name, values, places, unit) from None
     return Raw(
         pa.table(arrays),
@@ -145,7 +145,32 @@ def _of_objects(shard: Shard, rows: list[dict[str, Any]], places: list[int], uni
     )
 
 
-def _mixed(shard: Shard, name: str, values: list[Any], places: list[int], unit: str) -> PairmineError:
+def _columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    names: Iterable[str] = rows[0]
+    if set(map(len, rows)) == {len(rows[0])}:
+        try:
+            return {name: list(map(itemgetter(name), rows)) for name in names}
+        except KeyError:
+            pass
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _array(values: list[Any]) -> pa.Array:
+    """`values` as Arrow guesses them; objects without any key, which Parquet cannot hold, are nulls."""
+    array = pa.array(values, pa.string()) if isinstance(values[0], str) else pa.array(values)
+    return pa.nulls(len(array)) if pa.types.is_struct(array.type) and not array.type.num_fields else array
+
+
+def _no_object(shard: Shard, rows: list[Any], places: Sequence[int], unit: str) -> PairmineError:
+    at = next(i for i, row in enumerate(rows) if not isinstance(row, dict))
+    return PairmineError(
+        f"{shard.name}{unit}{places[at]}: a JSON object belongs here, found {_json_kind(rows[at])}; "
+        'write rows as {"id": ..., "text": ...}, one to a line'
+    )
+
+
+def _mixed(shard: Shard, name: str, values: list[Any], places: Sequence[int], unit: str) -> PairmineError:
     """The error for a column of several types: names the first value that departs from the first one's type."""
     at = next(i for i, value in enumerate(values) if value is not None)
     kind = _json_kind(values[at])
@@ -155,7 +180,14 @@ def _mixed(shard: Shard, name: str, values: list[Any], places: list[int], unit: 
                 f'{shard.name}{unit}{places[i]}: "{name}" is {_json_kind(value)}, '
                 f"but {kind} at {shard.name}{unit}{places[at]}; write all of them as one type"
             )
-    return PairmineError(f'{shard.name}{unit}{places[at]}: "{name}" holds values that do not share one type')
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return PairmineError(
+                f'{shard.name}{unit}{places[i]}: "{name}" is {value}, which 64 bits do not hold; write it as text'
+            )
+    return PairmineError(
+        f'{shard.name}{unit}{places[at]}: "{name}" holds lists or objects whose values differ in type from row to row; '
+        "write all of them alike"
+    )
 
 
 def _json_kind(value: Any) -> str:
@@ -167,8 +199,8 @@ def _json_kind(value: Any) -> str:
 
 def _not_utf8(shard: Shard, number: int, bad: UnicodeDecodeError) -> PairmineError:
     return PairmineError(
-        f"{shard.name}:{number}: not UTF-8 (byte 0x{bad.object[bad.start]:02x} at position {bad.start + 1} of the line); "
-        f"convert it first, for example: iconv -f latin1 -t utf-8"
+        f"{shard.name}:{number}: not UTF-8 (byte 0x{bad.object[bad.start]:02x}, number {bad.start + 1} of the line); "
+        "convert it first, for example: iconv -f latin1 -t utf-8"
     )
 
 
@@ -177,68 +209,75 @@ def _not_utf8(shard: Shard, number: int, bad: UnicodeDecodeError) -> PairmineErr
 
 def _csv(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
     """CSV with the usual quotes; TSV without any, as collections write it. All values are text."""
-    csv.field_size_limit(sys.maxsize)
     quoted = shard.kind == "csv"
-    reader = csv.reader(
-        _decoded(shard, stream, keep_ends=quoted),
-        delimiter="," if quoted else "\t",
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-        strict=quoted,
-    )
     header: list[str] | None = None
     rows: list[list[str]] = []
     places: list[int] = []
     size = 0
-    line = 1
-    try:
-        for cells in reader:
-            start, line = line, reader.line_num + 1
-            if not cells:
-                continue
-            if header is None:
-                header = _header(shard, cells)
-                continue
-            if len(cells) != len(header):
-                raise PairmineError(
-                    f"{shard.name}:{start}: {len(cells)} fields where the header has {len(header)} "
-                    f"({', '.join(header)}); mend the line" + (" or its quotes" if quoted else "")
-                )
-            rows.append(cells)
-            places.append(start)
-            size += sum(map(len, cells))
-            if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-                yield _of_cells(shard, header, rows, places)
-                rows, places, size = [], [], 0
-    except csv.Error as error:
-        raise PairmineError(f"{shard.name}:{line}: not valid CSV ({error}); is a quote left open?") from None
-    if rows and header:
+    for place, cells in (_quoted_rows if quoted else _tabbed_rows)(shard, stream):
+        if header is None:
+            header = _header(shard, place, cells)
+            continue
+        if len(cells) != len(header):
+            raise PairmineError(
+                f"{shard.name}:{place}: {_count(len(cells), 'field')} where the header has {len(header)} "
+                f"({', '.join(header)}); mend the line" + (" or its quotes" if quoted else "")
+            )
+        rows.append(cells)
+        places.append(place)
+        size += sum(map(len, cells))
+        if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _of_cells(shard, header, rows, places)
+            rows, places, size = [], [], 0
+    if header:
         yield _of_cells(shard, header, rows, places)
 
 
-def _decoded(shard: Shard, stream: pa.NativeFile, *, keep_ends: bool) -> Iterator[str]:
-    for number, line in _lines(shard, stream):
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as bad:
-            raise _not_utf8(shard, number, bad) from None
-        yield text + "\n" if keep_ends else text.removesuffix("\r")
+def _quoted_rows(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with the number of its first line; blank lines are left out."""
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader((line + "\n" for _, line in _decoded(shard, stream)), strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise PairmineError(f"{shard.name}:{line}: not valid CSV ({error}); is a quote left open?") from None
 
 
-def _header(shard: Shard, cells: list[str]) -> list[str]:
+def _tabbed_rows(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[str]]]:
+    for number, line in _decoded(shard, stream):
+        if text := line.removesuffix("\r"):
+            yield number, text.split("\t")
+
+
+def _decoded(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, str]]:
+    for first, lines in _blocks(shard, stream):
+        for number, line in enumerate(lines, first):
+            try:
+                yield number, line.decode("utf-8")
+            except UnicodeDecodeError as bad:
+                raise _not_utf8(shard, number, bad) from None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _header(shard: Shard, place: int, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated or not all(names):
         what = f'"{repeated.pop()}" twice' if repeated else "a column without a name"
-        raise PairmineError(f"{shard.name}:1: the header has {what}; the first line must name every column")
+        raise PairmineError(f"{shard.name}:{place}: the header has {what}; the first line must name every column")
     return names
 
 
 def _of_cells(shard: Shard, header: list[str], rows: list[list[str]], places: list[int]) -> Raw:
-    columns = list(zip(*rows, strict=True))
-    arrays = {
-        name: pa.array(column, pa.string())
-        for name, column in zip(header, columns, strict=True)
-    }
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    arrays = {name: pa.array(column, pa.string()) for name, column in zip(header, columns, strict=True)}
     return Raw(pa.table(arrays), shard.name, lambda row: f"{shard.name}:{places[row]}", lambda _: header)
 
 
@@ -261,7 +300,7 @@ def _parquet(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
             first += batch.num_rows
         if first == 0:
             yield _of_table(file.schema_arrow.empty_table(), shard.name, 0)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise _damaged(shard.name, "Parquet", error) from None
 
 
@@ -276,7 +315,7 @@ def _ipc_file(name: str, stream: pa.NativeFile) -> Iterator[Raw]:
         reader = pa.ipc.open_file(stream)
         batches = (reader.get_batch_with_custom_metadata(i) for i in range(reader.num_record_batches))
         yield from _of_batches(name, reader.schema, batches)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise _damaged(name, "Arrow", error) from None
 
 
@@ -288,7 +327,7 @@ def read_ipc_stream(name: str, stream: Any) -> Iterator[Raw]:
     try:
         reader = pa.ipc.open_stream(stream)
         yield from _of_batches(name, reader.schema, _stream_batches(reader))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise _damaged(name, "Arrow", error) from None
 
 
@@ -317,9 +356,13 @@ def _of_batches(name: str, schema: pa.Schema, batches: Iterator[tuple[pa.RecordB
 
 def _of_table(table: pa.Table, name: str, first: int) -> Raw:
     """A binary format's rows: places are row numbers from 1, continuing after `first` earlier rows."""
-    return Raw(table, name, lambda row: f"{name}: row {first + row + 1}", lambda _: table.column_names)
+    names = table.column_names
+    if twice := {column for column in names if names.count(column) > 1}:
+        raise PairmineError(f'{name}: two columns are named "{min(twice)}"; rename one of them')
+    return Raw(table, name, lambda row: f"{name}: row {first + row + 1}", lambda _: names)
 
 
 def _damaged(name: str, kind: str, error: Exception) -> PairmineError:
-    what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return PairmineError(f"{name}: not a whole {kind} file ({what}); it may be truncated, write or fetch it again")
+    return PairmineError(
+        f"{name}: not a whole {kind} file ({_first_line(error)}); it may be truncated, write or fetch it again"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from pairmine.files.seen import SeenIds
 
 Say = Callable[[str], None]
 CHUNK_ROWS = 65_536
+_FIRST_BYTES = 32 << 20
+_IDENTITIES = {"id", "query_id", "doc_id"}
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class Role:
     may_be_empty: bool = False
 
 
-class Source:
-    """An input that yields canonical tables, as often as asked (a pipe is kept in a temporary file for that).
+class ColumnsChanged(Exception):
+    """Rows far down have columns that the first ones do not show; from now on `Source.tables` knows them."""
 
-    Text formats are looked through once before the first table, so that a bad line far down is
-    told before slow work starts, and so that every table has the same column types.
-    """
+
+class Source:
+    """An input that yields canonical tables, as often as asked (a pipe is kept in a temporary file for that)."""
 
     def __init__(
         self,
@@ -53,34 +56,41 @@ class Source:
     ) -> None:
         self.path = path
         self.role = role
-        self.name = "standard input" if path == STDIN else path
+        self.name = StandardInput.name if path == STDIN else path
         self.rows = 0
-        self._overrides = {name: found for name, found in overrides.items() if found}
+        self._overrides = overrides
         self._say = say
         self._announced = False
         self._mapped: Mapped | None = None
         self._schema: pa.Schema | None = None
         self._entries: list[lineage.Entry] = []
-        self._spool: Any = None
+        self._spools: list[Any] = []
         self._pipe: StandardInput | None = None
         self._shards: list[Shard] = []
         if opened is not None:
-            self._shards, self._spool = opened._shards, opened._spool
+            self._shards, self._spools = opened._shards, opened._spools
         elif path == STDIN:
             self._pipe = StandardInput()
             if replay or not self._pipe.is_arrow_stream:
-                shard, self._spool = self._pipe.spool()
-                self._shards, self._pipe = [shard], None
+                self._keep(0, *self._pipe.spool())
+                self._pipe = None
         else:
             self._shards = find_shards(path)
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The rows in batches, in order; an id that comes again with the same content is read once."""
-        if self._schema is None and self._is_text:
-            seen = []
-            for table in self._converted():
-                seen.append(table.schema)
-            self._schema = schema.union_schema(seen)
+    def tables(self, *, look_ahead: bool = True) -> Iterator[pa.Table]:
+        """The rows in batches that all have the same columns; an id that comes again with its text is read once.
+
+        What can only be known after reading on (a column that is null in the first million rows) is
+        looked for first, so that a bad line far down is told before slow work starts. With
+        `look_ahead` off that is put off: `ColumnsChanged` then says that all tables so far want to
+        be forgotten, and the next call starts over.
+        """
+        if self._schema is None and self._varies:
+            if look_ahead:
+                self._learn_columns()
+            else:
+                yield from self._hopefully()
+                return
         self.rows = 0
         for table in self._converted():
             self.rows += table.num_rows
@@ -92,6 +102,33 @@ class Source:
         joined = schema.union_schema([table.schema for table in tables])
         self.rows = sum(table.num_rows for table in tables)
         return pa.concat_tables([schema.cast_table(table, joined) for table in tables])
+
+    def _learn_columns(self) -> None:
+        known: pa.Schema | None = None
+        for table in self._converted():
+            known = self._with_columns_of(table, known)
+        self._schema = known
+
+    def _hopefully(self) -> Iterator[pa.Table]:
+        """The tables while their columns stay those of the first ones."""
+        self.rows = 0
+        tables = self._converted()
+        first = list(_up_to(tables, _FIRST_BYTES))
+        known: pa.Schema | None = None
+        for table in first:
+            known = self._with_columns_of(table, known)
+        for table in chain(_emptied(first), tables):
+            if self._with_columns_of(table, known) != known:
+                self._learn_columns()
+                raise ColumnsChanged
+            self.rows += table.num_rows
+            yield schema.cast_table(table, known)
+
+    def _with_columns_of(self, table: pa.Table, known: pa.Schema | None) -> pa.Schema:
+        try:
+            return schema.union_schema([table.schema] if known is None else [known, table.schema])
+        except PairmineError as error:
+            raise PairmineError(f"{self._place}: {error}; write all of them as one type") from None
 
     def add_to(self, record: lineage.Lineage, role: str) -> None:
         """Record this input; to be called when all of it was read."""
@@ -107,6 +144,11 @@ class Source:
     def _is_text(self) -> bool:
         return any(shard.kind in ("jsonl", "csv", "tsv") for shard in self._shards)
 
+    @property
+    def _varies(self) -> bool:
+        """Whether columns and types may differ from batch to batch."""
+        return self._is_text or len(self._shards) > 1
+
     def _digest(self) -> str:
         if len(self._shards) == 1:
             return self._shards[0].sha256()
@@ -119,8 +161,14 @@ class Source:
         if self._pipe is not None:
             yield from read_ipc_stream(self._pipe.name, self._pipe.stream)
             return
-        for shard in self._shards:
-            yield from read_raw(shard)
+        for at, shard in enumerate(self._shards):
+            if shard.filesystem is not None:
+                self._keep(at, *shard.fetched())
+            yield from read_raw(self._shards[at])
+
+    def _keep(self, at: int, shard: Shard, spool: Any) -> None:
+        self._shards[at : at + 1] = [shard]
+        self._spools.append(spool)
 
     def _converted(self) -> Iterator[pa.Table]:
         seen = SeenIds() if self.role.unique else None
@@ -128,21 +176,23 @@ class Source:
         empty: pa.Table | None = None
         for raw in self._raw():
             self._take_lineage(raw)
+            self._place = raw.where(0) if raw.table.num_rows else raw.name
             table = self.role.to_table(raw, self._map(raw))
             if seen is not None and table.num_rows:
                 table, dropped = self._first_of_each(table, raw, seen)
                 repeats += dropped
-            rows += table.num_rows + 0
+            rows += table.num_rows
             if table.num_rows:
                 yield table
             else:
                 empty = table
-        if not rows and not repeats:
+        if not rows:
             if empty is None or not self.role.may_be_empty:
                 raise PairmineError(f"{self.name}: no rows in it; a {self.role.name} needs at least one")
             yield empty
         if repeats:
-            self._tell(f"{self.name}: {repeats} rows repeat an id with the same text; each id is read once")
+            what = "an id with the same text" if self._mapped and "id" in self._mapped.names else "a text"
+            self._tell(f"{self.name}: {repeats:,} rows repeat {what}; each is read once")
         self._announced = True
 
     def _take_lineage(self, raw: Raw) -> None:
@@ -160,32 +210,39 @@ class Source:
         return self._fitting(self._mapped, raw)
 
     def _fitting(self, mapped: Mapped, raw: Raw) -> Mapped:
-        """`mapped` for a later batch, whose columns may differ in a text format."""
-        here = set(raw.table.column_names)
-        absent = [name for name, found in mapped.names.items() if found not in here]
+        """`mapped` for a later batch, whose columns may differ in a text format or in another shard."""
+        here = raw.table.column_names
+        if mapped.names.keys() == {column.name for column in self.role.wanted} and set(mapped.names.values()) <= set(
+            here
+        ):
+            return mapped
         by_name = {column.name: column for column in self.role.wanted}
-        for name in absent:
-            if by_name[name].required or name == "id":
-                raise PairmineError(convert.absent_line(raw, 0, name, mapped.names[name]))
-        late = [
-            column.name
-            for column in self.role.wanted
-            if column.name not in mapped.names and column.name in here and column.name == "title"
-        ]
-        names = {name: found for name, found in mapped.names.items() if found in here}
-        return Mapped({**names, **{name: name for name in late}})
+        for name, found in mapped.names.items():
+            if found not in here and (by_name[name].required or name in _IDENTITIES):
+                raise PairmineError(convert.absent_line(raw, 0, name, found))
+        spare = [name for name in here if name not in mapped.names.values()]
+        open_still = [column for column in self.role.wanted if column.name not in mapped.names]
+        late = map_columns(spare, open_still, {}, raw.name).names
+        if identity := next((name for name in late if name in _IDENTITIES), None):
+            raise PairmineError(
+                f'{raw.where(0)}: rows from here on have "{late[identity]}" and earlier ones have none; '
+                "give every row an id, or none"
+            )
+        return Mapped({**{name: found for name, found in mapped.names.items() if found in here}, **late})
 
     def _tell(self, line: str) -> None:
         if not self._announced:
             self._say(line)
 
     def _first_of_each(self, table: pa.Table, raw: Raw, seen: SeenIds) -> tuple[pa.Table, int]:
-        content = schema.document_text(table)
-        found = seen.add(table["id"].to_pylist(), content.to_pylist())
+        contents = [
+            table[name].cast(pa.large_binary()).to_pylist() for name in ("title", "text") if name in table.column_names
+        ]
+        found = seen.add(table["id"].to_pylist(), contents)
         if found.conflict:
             at, earlier = found.conflict
             place, text = self._place_of(earlier)
-            if text is None or text[0] == table["id"][at].as_py():
+            if text is None or text == table["id"][at].as_py():
                 raise PairmineError(
                     f'{raw.where(at)}: id "{table["id"][at]}" stands at {place} with another text; '
                     "give each document an id of its own, or drop the id column to have ids made from the texts"
@@ -194,14 +251,14 @@ class Source:
             return table, 0
         return table.filter(pa.array(~found.repeated)), int(found.repeated.sum())
 
-    def _place_of(self, number: int) -> tuple[str, tuple[str] | None]:
+    def _place_of(self, number: int) -> tuple[str, str | None]:
         """Where the row with this number (from 0) stands, read again from the start; a pipe cannot be."""
         if self._pipe is not None:
             return f"row {number + 1}", None
         for raw in self._raw():
             if number < raw.table.num_rows:
                 table = self.role.to_table(raw, self._map(raw))
-                return raw.where(number), (table["id"][number].as_py(),)
+                return raw.where(number), table["id"][number].as_py()
             number -= raw.table.num_rows
         raise AssertionError("a row that was read is not in the file any more")
 
@@ -240,7 +297,7 @@ class PairSource(Source):
     def _checked(self, table: pa.Table, done: SeenIds) -> pa.Table:
         if table.num_rows:
             ids = query_starts(table["query_id"])[1]
-            repeated = done.add(ids, [None] * len(ids)).repeated
+            repeated = done.add(ids).repeated
             if repeated.any():
                 raise PairmineError(
                     f'{self.name}: rows of query "{ids[int(np.argmax(repeated))]}" stand apart; '
@@ -266,66 +323,81 @@ def _last_query_start(query_ids: pa.ChunkedArray) -> int:
 
 def contiguous_order(query_ids: pa.ChunkedArray) -> np.ndarray | None:
     """The stable order that brings each query's rows together, None where they are."""
-    starts, ids = query_starts(query_ids)
+    _, ids = query_starts(query_ids)
     if len(set(ids)) == len(ids):
         return None
     codes = query_ids.combine_chunks().dictionary_encode().indices.to_numpy()
     return np.argsort(codes, kind="stable")
 
 
-def open_documents(path: str, say: Say, *, replay: bool = False, **overrides: str | None) -> Source:
-    """A corpus; a BEIR folder is read for its corpus."""
+Columns = Mapping[str, str | None]
+"""Which column of the file is which of ours, where the user said so: canonical name to the file's."""
+
+
+def open_documents(
+    path: str, say: Say, *, replay: bool = False, columns: Columns | None = None, **more: str | None
+) -> Source:
+    """A corpus; a BEIR folder is read for its corpus. Columns are named in `columns` or as id=, text=, title=."""
     from pairmine.files.beir import find_beir
 
     beir = find_beir(path)
     role = Role("corpus", DOCUMENT, convert.documents, unique=True)
-    return Source(beir.corpus if beir else path, role, _given(overrides), say, replay=replay)
+    return Source(beir.corpus if beir else path, role, _given(columns, more), say, replay=replay)
 
 
-def open_queries(path: str, say: Say, **overrides: str | None) -> Source:
+def open_queries(path: str, say: Say, *, columns: Columns | None = None, **more: str | None) -> Source:
     """A query file; a BEIR folder is read for its queries."""
     from pairmine.files.beir import find_beir
 
     beir = find_beir(path)
     role = Role("query file", QUERY, convert.documents, unique=True)
-    return Source(beir.queries if beir else path, role, _given(overrides), say)
+    return Source(beir.queries if beir else path, role, _given(columns, more), say)
 
 
-def open_rows(path: str, wanted: Sequence[Wanted], say: Say, **overrides: str | None) -> Source:
+def open_rows(path: str, wanted: Sequence[Wanted], say: Say, **columns: str | None) -> Source:
     """Rows with a recipe's own columns."""
     role = Role("table", wanted, lambda raw, mapped: convert.rows(raw, mapped, wanted), unique=False)
-    return Source(path, role, _given(overrides), say)
+    return Source(path, role, _given(columns), say)
 
 
 def open_pairs(
-    path: str, say: Say, *, split: str | None = None, replay: bool = False, **overrides: str | None
+    path: str,
+    say: Say,
+    *,
+    split: str | None = None,
+    replay: bool = False,
+    columns: Columns | None = None,
+    **more: str | None,
 ) -> PairSource:
     """A pair set: ours, a table with one pair to a row, trainer files of several texts to a row, or a BEIR folder."""
     from pairmine.files.beir import BeirPairs, find_beir
 
+    given = _given(columns, more)
     if beir := find_beir(path):
+        if given:
+            raise PairmineError(f"{path}: is a BEIR folder, whose columns are known; leave out --{_flag(given)}-column")
         return BeirPairs(beir, split, say)
     if split:
         raise PairmineError(f"{path}: --split {split} is for BEIR folders, and this is none")
-    role = Role("pair set", PAIR, _pairs, unique=False, may_be_empty=True)
-    return PairSource(path, role, _given(overrides), say, replay=replay)
+    return PairSource(path, _PAIR_ROLE, given, say, replay=replay)
 
 
-def open_either(path: str, say: Say, **overrides: str | None) -> Source:
+def open_either(path: str, say: Say, **columns: str | None) -> Source:
     """A pair set where the file has columns for queries and documents, else a corpus."""
     from pairmine.files.beir import find_beir
 
     if find_beir(path):
-        return open_documents(path, say, **overrides)
-    opened = Source(path, Role("table", (), lambda raw, mapped: raw.table, unique=False), {}, say, replay=True)
-    names = {name.casefold() for name in next(opened._raw()).table.column_names}
+        return open_documents(path, say, columns=columns)
+    opened = Source(path, _ANY_ROLE, {}, say, replay=True)
+    first = next(opened._raw(), None)
+    names = {name.casefold() for name in first.table.column_names} if first else set()
+    given = _given(columns)
     if names & _QUERY_NAMES and names & _DOCUMENT_NAMES:
-        role = Role("pair set", PAIR, _pairs, unique=False, may_be_empty=True)
-        if given := _given(overrides):
-            raise PairmineError(f"{path}: is a pair set; --{next(iter(given))}-column is for a corpus")
-        return PairSource(path, role, {}, say, opened=opened)
+        if given:
+            raise PairmineError(f"{path}: is a pair set; --{_flag(given)}-column is for a corpus")
+        return PairSource(path, _PAIR_ROLE, {}, say, opened=opened)
     role = Role("corpus", DOCUMENT, convert.documents, unique=True)
-    return Source(path, role, _given(overrides), say, opened=opened)
+    return Source(path, role, given, say, opened=opened)
 
 
 _QUERY_NAMES = {"query_id", "query", "anchor", "sentence1", "sent0"}
@@ -338,24 +410,36 @@ def _pairs(raw: Raw, mapped: Mapped) -> pa.Table:
     return convert.long_pairs(raw, mapped)
 
 
-def _given(overrides: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: found for name, found in overrides.items() if found}
+_PAIR_ROLE = Role("pair set", PAIR, _pairs, unique=False, may_be_empty=True)
+_ANY_ROLE = Role("table", (), lambda raw, mapped: raw.table, unique=False)
+
+
+def _given(*columns: Columns | None) -> dict[str, str]:
+    return {name: found for some in columns if some for name, found in some.items() if found}
+
+
+def _flag(given: Mapping[str, str]) -> str:
+    return next(iter(given)).replace("_", "-")
 
 
 def first_rows(path: str, rows: int, say: Say) -> pa.Table:
     """The first rows of any file as they stand, without reading the rest."""
     found: list[pa.Table] = []
-    for raw in _any(path, say)._raw():
+    source = Source(path, _ANY_ROLE, {}, say)
+    batches = chain.from_iterable(map(read_raw, source._shards)) if source._pipe is None else source._raw()
+    for raw in batches:
         found.append(raw.table.slice(0, rows - sum(table.num_rows for table in found)))
         if sum(table.num_rows for table in found) >= rows:
             break
+    if not found:
+        raise PairmineError(f"{source.name}: no rows in it")
     kinds = schema.union_schema([table.schema.remove_metadata() for table in found])
     return pa.concat_tables([schema.cast_table(table, kinds) for table in found])
 
 
 def describe(path: str, say: Say) -> dict[str, Any]:
     """The columns (name, type, scale of a score), the number of rows and the lineage of any file."""
-    source = _any(path, say)
+    source = Source(path, _ANY_ROLE, {}, say)
     kinds, rows = [], 0
     for raw in source._raw():
         source._take_lineage(raw)
@@ -371,6 +455,16 @@ def describe(path: str, say: Say) -> dict[str, Any]:
     return {"rows": rows, "columns": columns, "lineage": source.entries}
 
 
-def _any(path: str, say: Say) -> Source:
-    role = Role("table", (), lambda raw, mapped: raw.table, unique=False)
-    return Source(path, role, {}, say)
+def _up_to(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
+    """The first tables, until they come to `size` bytes."""
+    for table in tables:
+        yield table
+        size -= table.nbytes
+        if size <= 0:
+            return
+
+
+def _emptied(tables: list[pa.Table]) -> Iterator[pa.Table]:
+    """Each of `tables`, let go of when it is passed on."""
+    while tables:
+        yield tables.pop(0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Protocol
@@ -221,13 +220,19 @@ class _Delimited(_Lines):
         return self._rows(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
+_NEEDS_QUOTES = re.compile(r'[",\r\n]|^\Z')
+
+
 def _quoted(rows: Iterable[Iterable[Any]]) -> bytes:
-    buffer = io.StringIO()
-    # csv quotes a carriage return for the sake of a line end that holds one, and not otherwise.
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    buffer.write("")
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
+    return "".join(",".join(map(_cell, row)) + "\n" for row in rows).encode()
+
+
+def _cell(value: Any) -> str:
+    """A CSV cell: nothing for null, a pair of quotes for an empty text; a bare \\r is quoted as well."""
+    if value is None:
+        return ""
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
 def _tabbed(rows: Iterable[Iterable[Any]]) -> bytes:

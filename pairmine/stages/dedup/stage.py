@@ -80,9 +80,6 @@ def dedup(
     choice = _choose_pairs(table, sides, copies, keep) if by == "pair" else _choose_units(sides[0], copies[0], keep)
     stranded = _without_positive(table, choice.leaves)
     notes = {
-        EXACT_COPY: int(choice.is_exact.sum()),
-        NEAR_COPY: int((choice.leaves & ~choice.is_exact).sum()),
-        NO_POSITIVE: int(stranded.sum()),
         "groups": len(np.unique(choice.kept[choice.leaves])),
         "pairs compared": sum(found.compared for found in copies),
         "pairs passed over": sum(found.passed_over for found in copies),

@@ -38,7 +38,10 @@ _MARKUP = re.compile(
 )
 """A line that begins fields, a section, a directive, an example or a rule: prose ends before it."""
 
-_QUOTED = re.compile(r"(?:[:](?:[A-Za-z]+:)+)?(`{1,2})([^`]+)\1_{0,2}")
+_UNDERLINE = re.compile(r"\s*[-=~^]{3,}\s*")
+"""What stands below a heading."""
+
+_QUOTED = re.compile(r"(?::(?:[A-Za-z]{1,20}:){1,3})?(`{1,2})([^`]+)\1_{0,2}")
 """Inline code, a role or a link in reStructuredText."""
 
 
@@ -49,9 +52,7 @@ class _Named(NamedTuple):
     name: str
 
 
-def code(
-    *, query: str, classes: bool, min_words: int, min_lines: int, tests: bool, generated: bool
-) -> FromDocument:
+def code(*, query: str, classes: bool, min_words: int, min_lines: int, tests: bool, generated: bool) -> FromDocument:
     """The first words of a docstring as the query for the code under it, which loses the docstring."""
 
     def pair_of(document: Document, lines: list[bytes], named: _Named, repeated: bool) -> Pair | str:
@@ -79,7 +80,7 @@ def code(
         tree = _parse(source)
         if tree is None:
             return Found((), "not valid Python")
-        lines = source.encode("utf-8", "surrogatepass").split(b"\n")
+        lines = source.encode().split(b"\n")
         seen: set[str] = set()
         found: list[Pair | str] = []
         for named in _definitions(tree):
@@ -152,19 +153,22 @@ def _source(lines: list[bytes], node: Definition) -> str:
     else:
         while below and not below[0].strip():
             del below[0]
-    source = b"\n".join(kept + below).decode("utf-8", "surrogatepass")
+    source = b"\n".join(kept + below).decode()
     margin = source[: len(source) - len(source.lstrip(" \t"))]
     return "\n".join(line.removeprefix(margin) for line in source.split("\n")).rstrip()
 
 
 def _query(docstring: str, kind: str) -> str:
     """The first paragraph or sentence of a cleaned docstring, up to the first field or section, on one line."""
-    paragraph = []
+    paragraph: list[str] = []
     for line in docstring.strip().split("\n"):
+        if _UNDERLINE.fullmatch(line):
+            del paragraph[-1:]
         if not line.strip() or _MARKUP.match(line):
             break
         paragraph.append(line.strip())
-    text = " ".join(_QUOTED.sub(_plain, " ".join(paragraph)).split())
+    prose = " ".join(paragraph).encode("utf-8", "ignore").decode()  # an escaped lone surrogate is no text
+    text = " ".join(_QUOTED.sub(_plain, prose).split())
     if text.endswith("::"):
         text = text[:-1]
     return sentences(text)[0] if kind == "sentence" and text else text

@@ -1,0 +1,5 @@
+"""`python -m pairmine` is `pairmine`."""
+
+from pairmine.cli.main import main
+
+main()

@@ -1,0 +1,10 @@
+"""Mining: candidates for hard negatives out of the corpus, by any number of retrievers.
+
+Mining adds rows and never decides: candidates have a null label, the rank and the origin of the
+list that they came from, and the score of every retriever; `filter` decides later, in seconds.
+"""
+
+from pairmine.stages.mine.stage import mine, mine_blocks, search_blocks
+from pairmine.stages.mine.texts import Documents, Queries
+
+__all__ = ["Documents", "Queries", "mine", "mine_blocks", "search_blocks"]

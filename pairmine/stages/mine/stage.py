@@ -1,0 +1,171 @@
+"""The stage: search, leave out what is masked, put the candidates behind the rows of their query."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairmine import schema
+from pairmine.backends.retrievers import NOT_FOUND, Hits, Retriever
+from pairmine.errors import PairmineError
+from pairmine.outcome import Outcome, no_rejects
+from pairmine.stages.mine.candidates import Candidates, rank_names
+from pairmine.stages.mine.masks import REASONS, Masks
+from pairmine.stages.mine.texts import Documents, Queries
+
+BLOCK_QUERIES = 4096
+
+
+def mine(pairs: pa.Table, corpus: pa.Table | None, retrievers: Sequence[Retriever], *, depth: int) -> Outcome:
+    """`pairs` with up to `depth` candidates per query and retriever added behind each query's rows.
+
+    `corpus` has the columns id, text and perhaps title; without one the documents of `pairs` are
+    searched. Exact copies in the corpus (by normalised text) are one candidate, under the id of
+    the first. Never a candidate: a known positive, the document that it was cut from, a copy of
+    either, the query's own text, a document that the query has a row for already.
+
+    Given rows keep their values; where one has no document text, the corpus fills it in.
+    """
+    outcomes = list(mine_blocks(pairs, corpus, retrievers, depth=depth))
+    notes: Counter[str] = Counter()
+    for outcome in outcomes:
+        notes.update(outcome.notes)
+    kept = pa.concat_tables([outcome.kept for outcome in outcomes])
+    added = sum(outcome.added for outcome in outcomes)
+    return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows, added=added, notes=notes)
+
+
+def mine_blocks(
+    pairs: pa.Table,
+    corpus: pa.Table | None,
+    retrievers: Sequence[Retriever],
+    *,
+    depth: int,
+    block: int = BLOCK_QUERIES,
+) -> Iterator[Outcome]:
+    """`mine`, a block of queries at a time."""
+    if depth < 1:
+        raise PairmineError(f"--depth {depth}: at least 1")
+    names = [retriever.score for retriever in retrievers]
+    if not names or len(set(names)) < len(names):
+        shown = ", ".join(names) or "none"
+        raise PairmineError(f"retrievers must be one or more, with different names, and are: {shown}")
+    queries = Queries.of(pairs)
+    documents = Documents.of(pairs, corpus)
+    for retriever in retrievers if len(queries) else ():
+        retriever.index(documents.texts, documents.searchable)
+        retriever.prepare(queries.texts)
+    yield from search_blocks(pairs, queries, documents, retrievers, depth=depth, block=block)
+
+
+def search_blocks(
+    pairs: pa.Table,
+    queries: Queries,
+    documents: Documents,
+    retrievers: Sequence[Retriever],
+    *,
+    depth: int,
+    block: int = BLOCK_QUERIES,
+) -> Iterator[Outcome]:
+    """The candidates of each block of queries, once the retrievers have taken everything in.
+
+    Without queries the retrievers need not have taken anything in, and one block without rows comes.
+    """
+    own = [schema.SCORE_PREFIX + retriever.score for retriever in retrievers]
+    plain = pairs.drop_columns([name for name in own if name in pairs.column_names])
+    plain = _with_texts(plain, documents)
+    masks = Masks.of(pairs, queries, documents)
+    for start in range(0, max(len(queries), 1), block):
+        yield _mine_block(plain, queries, documents, masks, retrievers, depth, start, min(start + block, len(queries)))
+
+
+def _with_texts(pairs: pa.Table, documents: Documents) -> pa.Table:
+    """`pairs` with the text that the corpus has for each document that came without one."""
+    if "document" in pairs.column_names and not pairs["document"].null_count:
+        return pairs
+    places = documents.of_pair
+    used, codes = np.unique(places[places >= 0], return_inverse=True)
+    all_codes = np.zeros(len(places), np.int32)
+    all_codes[places >= 0] = codes
+    texts = documents.column.take(pa.array(used)).cast(pa.string()).combine_chunks()
+    found = pa.DictionaryArray.from_arrays(pa.array(all_codes, mask=places < 0), texts)
+    if "document" not in pairs.column_names:
+        return pairs.append_column("document", found)
+    given = pairs["document"].cast(pa.string()).combine_chunks()
+    whole = pc.coalesce(given, found.cast(pa.string())).dictionary_encode()
+    return pairs.set_column(pairs.column_names.index("document"), "document", whole)
+
+
+def _mine_block(
+    pairs: pa.Table,
+    queries: Queries,
+    documents: Documents,
+    masks: Masks,
+    retrievers: Sequence[Retriever],
+    depth: int,
+    first: int,
+    last: int,
+) -> Outcome:
+    numbers = np.arange(first, last)
+    notes: Counter[str] = Counter()
+    hits = [_search(retriever, numbers, masks, depth, notes) for retriever in retrievers]
+    candidates = Candidates.of(hits, numbers, masks.width)
+    low, high = int(queries.starts[first]), int(queries.starts[last])
+    given = pairs.slice(low, high - low)
+    given_queries = queries.of_rows(first, last) + first
+
+    found = candidates.table(queries, documents, retrievers)
+    for number, retriever in enumerate(retrievers):
+        field = schema.score_field(retriever.score, retriever.scale)
+        scores = retriever.pair_scores(given_queries, documents.of_pair[low:high])
+        given = given.append_column(field, pa.array(scores, pa.float32()))
+        scores = candidates.scores(number, retriever, hits[number], first)
+        found = found.append_column(field, pa.array(scores, pa.float32()))
+    for name in rank_names(retrievers):
+        if name not in given.column_names:
+            given = given.append_column(name, pa.nulls(given.num_rows, pa.int32()))
+    for number, retriever in enumerate(retrievers):
+        if short := len(numbers) - int((hits[number][0][:, -1] != NOT_FOUND).sum()):
+            notes[f"queries with fewer than {depth} candidates from {retriever.name}"] = short
+    if bare := len(numbers) - len(np.unique(given_queries[masks.positive[low:high]])):
+        notes["queries without a positive"] = bare
+    kept = _behind_each_query(given, given_queries, found, candidates.query)
+    return Outcome(kept, no_rejects(kept), rows_in=given.num_rows, added=found.num_rows, notes=notes)
+
+
+def _behind_each_query(
+    given: pa.Table, given_queries: np.ndarray, found: pa.Table, found_queries: np.ndarray
+) -> pa.Table:
+    """The rows of both, query by query: first those given, then those found."""
+    joined = schema.concat_pairs([given, found]).unify_dictionaries().combine_chunks()
+    order = np.argsort(np.concatenate([given_queries, found_queries]), kind="stable")
+    return joined.take(pa.array(order))
+
+
+def _search(retriever: Retriever, numbers: np.ndarray, masks: Masks, depth: int, notes: Counter[str]) -> Hits:
+    """The first `depth` documents of each query that are not masked.
+
+    So many more are searched as the query has masked ones; queries are taken together by the
+    power of two above that number, so that one with thousands of positives slows no other down.
+    """
+    places = np.full((len(numbers), depth), NOT_FOUND, np.int64)
+    scores = np.full((len(numbers), depth), -np.inf, np.float32)
+    room = 1 << np.ceil(np.log2(np.maximum(masks.per_query[numbers], 1))).astype(np.int64)
+    for spare in np.unique(room):
+        members = np.flatnonzero(room == spare)
+        found, values = retriever.search(numbers[members], depth + int(spare))
+        reasons = masks.find(numbers[members], found)
+        free = (reasons == NOT_FOUND) & (found != NOT_FOUND)
+        taken = np.cumsum(free, axis=1)
+        for number, reason in enumerate(REASONS):
+            if masked := int(((reasons == number) & (taken < depth)).sum()):
+                notes[f"masked for {retriever.name}: {reason}"] += masked
+        rows, columns = np.nonzero(free & (taken <= depth))
+        target = (members[rows], taken[rows, columns] - 1)
+        places[target] = found[rows, columns]
+        scores[target] = values[rows, columns]
+    return places, scores
