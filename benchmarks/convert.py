@@ -36,7 +36,12 @@ def write_corpus(path: Path, size: int) -> int:
             drawn = np.minimum(rng.zipf(1.2, (BLOCK // 100, 100)), VOCABULARY) - 1
             for row in drawn:
                 text = " ".join([words[at] for at in row])
-                document = {"_id": f"doc-{rows}", "title": text[:30], "text": text, "url": f"https://example.org/{rows}"}
+                document = {
+                    "_id": f"doc-{rows}",
+                    "title": text[:30],
+                    "text": text,
+                    "url": f"https://example.org/{rows}",
+                }
                 written += file.write(json.dumps(document) + "\n")
                 rows += 1
     return rows
@@ -57,7 +62,9 @@ def main() -> None:
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         size = corpus.stat().st_size / 1e6
-        print(f"{size:,.0f} MB in {rows:,} rows: {seconds:.1f} s, {size / seconds:.0f} MB/s, peak {peak:.0f} MB,", end=" ")
+        print(
+            f"{size:,.0f} MB in {rows:,} rows: {seconds:.1f} s, {size / seconds:.0f} MB/s, peak {peak:.0f} MB,", end=" "
+        )
         print(f"{out.stat().st_size / 1e6:,.0f} MB out")
 
 

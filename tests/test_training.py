@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from pairmine.schema import as_pairs
 from pairmine.stages.export import export, find_target
 
+PAIRMINE = Path(sys.executable).with_name("pairmine")
 TOPICS = ("tea", "rain", "chess", "bread", "copper", "whales", "日本", "null")
 
 
@@ -45,6 +48,15 @@ def model() -> Any:
     return sentence_transformers.SentenceTransformer(str(packaged.get_model_path()), device="cpu")
 
 
+def exported(pairs: pa.Table, target: str, file: Path, *options: str) -> Path:
+    """`file`, written by the command from a pair set on disk."""
+    pq.write_table(pairs, file.parent / "pairs.parquet")
+    command = [str(PAIRMINE), "export", str(file.parent / "pairs.parquet"), "--to", target, "-o", str(file), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return file
+
+
 def load(file: Path, kind: str, cache: Path) -> Any:
     datasets = pytest.importorskip("datasets", reason="the trainers load files through datasets; install pairmine[dev]")
     return datasets.load_dataset(kind, data_files=str(file), cache_dir=str(cache), split="train")
@@ -59,8 +71,7 @@ def test_sentence_transformers_loads_the_parquet_and_trains_on_it(
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
     kept = export(pairs, to=target).outcome.kept
-    pq.write_table(kept, tmp_path / "train.parquet")
-    dataset = load(tmp_path / "train.parquet", "parquet", tmp_path / "cache")
+    dataset = load(exported(pairs, target, tmp_path / "train.parquet"), "parquet", tmp_path / "cache")
     assert dataset.column_names == kept.column_names
     assert dataset.to_list() == kept.to_pylist()
 
@@ -92,23 +103,16 @@ def test_sentence_transformers_loads_the_parquet_and_trains_on_it(
 @pytest.mark.parametrize("kind", ["json", "arrow"])
 def test_the_other_formats_load_to_the_same_rows(target: str, kind: str, pairs: pa.Table, tmp_path: Path) -> None:
     kept = export(pairs, to=target).outcome.kept
-    if kind == "json":
-        assert "jsonl" in find_target(target).formats
-        file = tmp_path / "train.jsonl"
-        write_lines(kept, file)
-    else:
-        assert "arrow" in find_target(target).formats
-        file = tmp_path / "train.arrow"
-        with pa.ipc.new_file(str(file), kept.schema) as writer:
-            writer.write_table(kept)
+    ending = "jsonl" if kind == "json" else kind
+    assert ending in find_target(target).formats
+    file = exported(pairs, target, tmp_path / f"train.{ending}")
     assert load(file, kind, tmp_path / "cache").to_list() == kept.to_pylist()
 
 
 def test_flag_embedding_finds_lists_where_it_draws_from_lists(pairs: pa.Table, tmp_path: Path) -> None:
-    kept = export(pairs, to="flag-embedder", scores="ce", prompt="Find the page: ").outcome.kept
-    file = tmp_path / f"train.{find_target('flag-embedder').formats[0]}"
-    assert file.suffix == ".jsonl"
-    write_lines(kept, file)
+    assert find_target("flag-embedder").formats == ("jsonl",)
+    file = tmp_path / "train.jsonl"
+    exported(pairs, "flag-embedder", file, "--scores", "ce", "--prompt", "Find the page: ")
     rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     assert rows[0] == {
         "query": "what is known about tea?",
@@ -123,8 +127,3 @@ def test_flag_embedding_finds_lists_where_it_draws_from_lists(pairs: pa.Table, t
         assert len(row["pos"]) == len(row["pos_scores"]) >= 1
         assert len(row["neg"]) == len(row["neg_scores"]) >= 1
     assert load(file, "json", tmp_path / "cache").to_list() == rows
-
-
-def write_lines(table: pa.Table, file: Path) -> None:
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()]
-    file.write_text("".join(lines), "utf-8")

@@ -5,68 +5,94 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-_FLAGS = {"kind": "--format", "to": "--to"}
+import typer
+
+_INPUT_FLAGS = ("corpus", "queries", "fill")
 
 
 def commands(entries: list[dict[str, Any]]) -> list[str]:
-    """The commands that rebuild a file, in order, with its inputs' digests and every count as comments."""
+    """The commands that rebuild a file, in order, with its inputs' digests and every count as comments.
+
+    Options that stand at their default are left out. What was read from a file without a lineage
+    goes by that file's name, everything between by step1.parquet, step2.parquet, ...
+    """
     lines: list[str] = []
     for number, entry in enumerate(entries, 1):
-        lines += _command(number, entry, len(entries))
+        output = f"step{number}.parquet" if number < len(entries) else f"out.{_ending(entry)}"
+        lines += _command(entry, output)
     return lines
 
 
-def _command(number: int, entry: dict[str, Any], last: int) -> list[str]:
-    words = ["pairmine", *entry["command"].split()]
-    extra: list[str] = []
-    comments = []
+def _command(entry: dict[str, Any], output: str) -> list[str]:
+    words, flagged, comments = ["pairmine", *entry["command"].split()], [], []
     for item in entry.get("inputs", []):
-        name = _file(item["stage"] + 1, None) if "stage" in item else item["file"]
-        if item["role"] in ("corpus", "queries", "fill"):
-            extra += [f"--{item['role']}", name]
+        name = f"step{item['stage'] + 1}.parquet" if "stage" in item else item["file"]
+        if item["role"] in _INPUT_FLAGS:
+            flagged += [f"--{item['role']}", name]
         else:
             words.append(name)
         if "sha256" in item:
             comments.append(f"# {name}: {item['rows']:,} rows, sha256 {item['sha256'][:16]}...")
-    for name, value in sorted(entry.get("options", {}).items()):
-        extra += _option(name, value, entry["command"])
-    words += [*extra, "-o", _file(number, None if number < last else "out")]
-    comments += [f"# {name}" for name in _models(entry)]
+    words += [*flagged, *_options(entry), "-o", output]
+    comments += [f"# {_model(model)}" for model in entry.get("models", [])]
     counts = entry.get("counts", {})
     rejected = sum(counts.get("rejected", {}).values())
     tail = f", {rejected:,} rejected" if rejected else ""
-    comments.append(
-        f"# {counts.get('rows_in', 0):,} rows in, {counts.get('rows_out', 0):,} out{tail} (pairmine {entry['version']})"
-    )
-    return [*comments, shlex.join(words)]
+    rows = f"{counts.get('rows_in', 0):,} rows in, {counts.get('rows_out', 0):,} out{tail}"
+    return [*comments, f"# {rows} (pairmine {entry['version']})", shlex.join(words)]
 
 
-def _file(number: int, name: str | None) -> str:
-    return f"{name}.parquet" if name else f"step{number}.parquet"
+def _model(model: dict[str, Any]) -> str:
+    digest = f", sha256 {model['sha256'][:16]}..." if model.get("sha256") else ""
+    return f"{model.get('model', model.get('name', 'a model'))}{digest}"
 
 
-def _models(entry: dict[str, Any]) -> list[str]:
-    found = []
-    for model in entry.get("models", []):
-        digest = f", sha256 {model['sha256'][:16]}..." if model.get("sha256") else ""
-        found.append(f"{model['model']}{digest}")
-    return found
+def _options(entry: dict[str, Any]) -> list[str]:
+    parameters = _parameters(entry["command"])
+    words: list[str] = []
+    for name, value in sorted(entry.get("options", {}).items()):
+        parameter = parameters.get(name)
+        if parameter is None:
+            words += _as_words("--" + name.replace("_", "-"), None, value)
+        elif value != _plain(parameter.default):
+            on = next(flag for flag in parameter.opts if flag.startswith("--"))
+            words += _as_words(on, next(iter(parameter.secondary_opts), None), value)
+    return words
 
 
-def _option(name: str, value: Any, command: str) -> list[str]:
-    flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
-    if command == "convert" and name == "to":
-        flag = "--as"
+def _as_words(flag: str, off: str | None, value: Any) -> list[str]:
     if isinstance(value, bool):
-        return _switch(name, value)
+        return [flag] if value else [off] if off else []
     if isinstance(value, list):
-        return [word for item in value for word in (flag, str(item))]
-    return [flag, str(value)]
+        return [word for item in value for word in _as_words(flag, off, item)]
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 
-def _switch(name: str, value: bool) -> list[str]:
-    """A switch's flag; one that has no --no- form of its own is left out where it is off."""
-    flag = name.replace("_", "-")
-    if name.startswith("no_") or name == "exact_only":
-        return [f"--{flag}"] if value else []
-    return [f"--{flag}" if value else f"--no-{flag}"]
+def _plain(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _parameters(command: str) -> dict[str, Any]:
+    """The parameters of a command of this pairmine by name; none for a command that it does not have."""
+    from pairmine.cli.main import app
+    from pairmine.errors import PairmineError
+
+    found: Any = typer.main.get_command(app)
+    for word in command.split():
+        try:
+            found = found.get_command(typer.Context(found), word)
+        except PairmineError:
+            found = None
+        if found is None:
+            return {}
+    return {parameter.name: parameter for parameter in found.params}
+
+
+def _ending(entry: dict[str, Any]) -> str:
+    """What the last command writes: Parquet, unless its trainer reads something else."""
+    if entry["command"] != "export":
+        return "parquet"
+    from pairmine.stages.export import TARGETS
+
+    target = TARGETS.get(entry["options"].get("to", ""))
+    return "parquet" if target is None or "parquet" in target.formats else target.formats[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ def info(source: Input, as_json: Json = False) -> None:
       pairmine info train.parquet
     """
     from pairmine.cli.lineage import commands
-    from pairmine.files.source import describe
+    from pairmine.files.peek import describe
 
     described = describe(source, say)
     if as_json:
@@ -47,7 +46,7 @@ def head(
     \b
       pairmine head pairs.parquet -n 3
     """
-    from pairmine.files.source import first_rows
+    from pairmine.files.peek import first_rows
     from pairmine.files.writers import short_floats
 
     table = short_floats(first_rows(source, rows, say))
@@ -92,8 +91,9 @@ def stats(
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    from pairmine.files.partial import STDOUT, write_atomically
+
+    write_atomically(STDOUT, text + "\n")
 
 
 def register(app: typer.Typer) -> None:

@@ -87,13 +87,15 @@ def main() -> NoReturn:
             sys.exit(BAD_INPUT)
         _leave(_usage_line(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
-        _leave("interrupted; nothing was half-written, run the same command again to continue", INTERRUPTED)
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except MemoryError:
         _debug()
         _leave("out of memory; work on a slice, or on a machine with more", 3)
+    if code == INTERRUPTED:
+        _leave("interrupted", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pairmine.cli import options as shared
 from pairmine.cli.run import Run
+
+if TYPE_CHECKING:
+    from pairmine.backends.retrievers import Retriever
+    from pairmine.backends.specs import Spec
 
 
 def mine(
@@ -61,15 +65,39 @@ def mine(
     gets every retriever's score; nothing is decided here, 'pairmine filter' does that.
 
     \b
-      pairmine mine pairs.parquet --corpus corpus.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o mined.parquet
+      pairmine mine pairs.parquet --corpus docs.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o mined.parquet
     """
     from pairmine.backends.models import use_threads
     from pairmine.files.source import open_documents, open_pairs
     from pairmine.stages.mine import Documents, Queries, search_blocks
 
+    corpus_only = {
+        "--id-column": id_column,
+        "--text-column": text_column,
+        "--title-column": title_column,
+        "--no-title": not title,
+    }
+    named = _parse(retriever)
+    _check_options(
+        named,
+        {
+            "--query-prompt": query_prompt,
+            "--document-prompt": document_prompt,
+            "--max-length": max_length,
+            "--device": device,
+        },
+        [flag for flag, used in corpus_only.items() if used and corpus is None],
+    )
     run = Run(context, output, kind=kind, summary=summary, quiet=quiet)
     with run:
-        retrievers = _open(run, retriever, query_prompt, document_prompt, max_length, device, workers)
+        retrievers = _open(
+            named,
+            workers,
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
+            max_length=max_length,
+            device=device,
+        )
         pair_source = run.reads(
             open_pairs(
                 pairs,
@@ -98,7 +126,7 @@ def mine(
         if documents.blank:
             run.say(f"{documents.blank} documents have no text and cannot be candidates")
         use_threads(workers)
-        for each in retrievers:
+        for each in retrievers if len(queries) else ():
             each.index(
                 documents.texts, documents.searchable, run.begin(f"documents for {each.name}", len(documents.texts))
             )
@@ -110,27 +138,54 @@ def mine(
             advance(outcome.kept.num_rows)
 
 
-def _open(run: Run, specs, query_prompt, document_prompt, max_length, device, workers):  # type: ignore[no-untyped-def]
-    from pairmine.backends.retrievers import open_retriever
+def _parse(specs: list[str]) -> list[tuple[Spec, str]]:
+    """Each retriever's spec and the name of its score column; two of one name are an error."""
     from pairmine.backends.specs import parse_spec, slug
     from pairmine.errors import PairmineError
 
     parsed = [parse_spec(text, ("st", "bm25", "fake"), "--retriever") for text in specs]
-    dense = [spec for spec in parsed if spec.kind != "bm25"]
-    if not dense and (query_prompt or document_prompt or max_length):
-        raise PairmineError(
-            "--query-prompt, --document-prompt and --max-length are for st: retrievers, and there is none"
-        )
+    dense = sum(spec.kind != "bm25" for spec in parsed)
+    named: list[tuple[Spec, str]] = []
+    for text, spec in zip(specs, parsed, strict=True):
+        own_name = spec.kind == "bm25" or spec.alias or dense > 1
+        score = slug(spec.name) if own_name else "dense"
+        if twin := next((earlier for earlier, name in named if name == score), None):
+            raise PairmineError(
+                f'--retriever {twin} and --retriever {spec} would both fill the column "score_{score}"; '
+                f"give one of them another name, as in second={text.partition('=')[2] or text}"
+            )
+        named.append((spec, score))
+    return named
+
+
+def _check_options(named: list[tuple[Spec, str]], model_options: dict[str, object], corpus_options: list[str]) -> None:
+    """Raise a PairmineError for an option that cannot take effect."""
+    from pairmine.errors import PairmineError
+
+    unused = [flag for flag, value in model_options.items() if value is not None]
+    if unused and not any(spec.kind == "st" for spec, _ in named):
+        raise PairmineError(f"{unused[0]} is for st: retrievers, and there is none; leave it out")
+    if corpus_options:
+        raise PairmineError(f"{corpus_options[0]} is for the --corpus, and there is none; leave it out or pass one")
+
+
+def _open(
+    named: list[tuple[Spec, str]],
+    threads: int,
+    *,
+    query_prompt: str | None,
+    document_prompt: str | None,
+    max_length: int | None,
+    device: str | None,
+) -> list[Retriever]:
+    from pairmine.backends.retrievers import open_retriever
+
     retrievers = []
-    for spec in parsed:
-        score = slug(spec.alias or spec.name) if spec.alias or len(dense) > 1 else "dense"
-        settings = {"query_prompt": query_prompt, "document_prompt": document_prompt, "max_length": max_length}
-        retrievers.append(open_retriever(spec, score=score, threads=workers, device=device, **settings))
-    names = [retriever.score for retriever in retrievers]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise PairmineError(
-            f'--retriever: two would fill the column "score_{twice.pop()}"; name one of them, as in mine1={specs[0]}'
-        )
+    for spec, score in named:
+        settings = {}
+        if spec.kind == "st":
+            settings = {"query_prompt": query_prompt, "document_prompt": document_prompt, "max_length": max_length}
+        retrievers.append(open_retriever(spec, score=score, threads=threads, device=device, **settings))
     return retrievers
 
 

@@ -66,7 +66,7 @@ LabelColumn = Annotated[
 
 NOT_IN_LINEAGE = {
     "output",
-    "format",
+    "kind",
     "rejects",
     "summary",
     "quiet",

@@ -131,12 +131,20 @@ class Run:
         self.progress.end()
         if error is not None:
             self._abort()
+            if isinstance(error, KeyboardInterrupt):
+                raise _interrupted() from None
             return
         try:
             self._commit()
+        except KeyboardInterrupt:
+            self._abort()
+            raise _interrupted() from None
         except BaseException:
             self._abort()
             raise
+        for sink in self._sinks:
+            if sink.remark:
+                self.say(f"{sink.remark}; write .csv, .jsonl or .parquet to keep them")
         if not self._quiet:
             self._report()
 
@@ -194,6 +202,14 @@ class Run:
         report(self.command, rows)
 
 
+def _interrupted() -> Exception:
+    """What an interrupt becomes here, since typer would leave with the right code and without a word."""
+    from pairmine.errors import INTERRUPTED, PairmineError
+
+    line = "interrupted; nothing was half-written, run the same command again to continue"
+    return PairmineError(line, exit_code=INTERRUPTED)
+
+
 def report(title: str, rows: list[tuple[str, int]]) -> None:
     """A small table of counts on stderr, as plain text that a log can hold."""
     width = max(len(name) for name, _ in rows)
@@ -219,7 +235,13 @@ def _check_targets(targets: dict[str, str | None]) -> None:
 
 
 def _command_path(context: typer.Context) -> str:
-    return context.command_path.partition(" ")[2]
+    """The command's words without the program's own name, which may be several ("python -m pairmine")."""
+    words: list[str] = []
+    found: Any = context
+    while found.parent is not None:
+        words.insert(0, found.info_name)
+        found = found.parent
+    return " ".join(words)
 
 
 def choice(flag: str, value: str, allowed: tuple[str, ...]) -> None:

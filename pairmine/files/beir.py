@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +13,11 @@ import pyarrow.compute as pc
 
 from pairmine import schema
 from pairmine.errors import PairmineError
-from pairmine.files import lineage
+from pairmine.files import convert, lineage
 from pairmine.files.columns import Mapped, Wanted
-from pairmine.files.locations import filesystem_of, is_remote
-
-if TYPE_CHECKING:
-    from pairmine.files.source import Say
-
-from pairmine.files.source import PairSource, Role, open_documents, open_queries
+from pairmine.files.locations import STDIN, filesystem_of, format_of, is_remote, remotely
+from pairmine.files.raw import Raw
+from pairmine.files.source import PairSource, Role, Say, Source, contiguous_order, open_documents, open_queries
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _QRELS = (
@@ -42,6 +39,8 @@ class Beir:
 
 def find_beir(path: str) -> Beir | None:
     """The BEIR folder at `path`, None for anything else."""
+    if path == STDIN or format_of(path):
+        return None
     names = _names_in(path)
     corpus, queries = (
         next((f"{path.rstrip('/')}/{stem}{ending}" for ending in _ENDINGS if stem + ending in names), None)
@@ -59,57 +58,71 @@ def find_beir(path: str) -> Beir | None:
 def _names_in(path: str) -> set[str]:
     if is_remote(path):
         filesystem, inner = filesystem_of(path)
-        try:
-            return {str(child).rstrip("/").rpartition("/")[2] for child in filesystem.ls(inner, detail=False)}
-        except (OSError, RuntimeError):
-            return set()
+        with remotely(path, "cannot be read"):
+            found = filesystem.ls(inner, detail=False) if filesystem.isdir(inner) else []
+        return {str(child).rstrip("/").rpartition("/")[2] for child in found}
     folder = Path(path)
     return {child.name for child in folder.iterdir()} if folder.is_dir() else set()
 
 
 class BeirPairs(PairSource):
-    """A BEIR folder as a pair set: a row per judgment, label 1 where it is above 0, grade its share of the highest."""
+    """A BEIR folder as a pair set: a row per judgment, rows of one query together.
+
+    The label is 1 where a judgment is above 0, the grade is its share of the highest one.
+    """
 
     def __init__(self, beir: Beir, split: str | None, say: Say) -> None:
         self._beir = beir
-        chosen = _split_of(beir, split)
         self._queries = open_queries(beir.queries, say)
         self._documents = open_documents(beir.corpus, say)
-        super().__init__(chosen, Role("table", _QRELS, _judgments, unique=False), {}, say)
+        judgments = Role("judgments file", _QRELS, _judgments, unique=False)
+        super().__init__(_split_of(beir, split), judgments, {}, say)
         self.path = self.name = beir.folder
 
-    def _converted(self) -> Iterator[pa.Table]:
-        judged = pa.concat_tables(super()._converted())
-        queries, documents = self._queries.read(), self._documents.read()
-        query_rows = self._rows_of(judged["query_id"], queries["id"], "query", self._beir.queries)
-        document_rows = self._rows_of(judged["doc_id"], documents["id"], "document", self._beir.corpus)
+    @property
+    def _varies(self) -> bool:
+        return False
+
+    def batches(self) -> Iterator[pa.Table]:
+        judged = pa.concat_tables(super().batches()).combine_chunks()
+        order = contiguous_order(judged["query_id"])
+        if order is not None:
+            judged = judged.take(pa.array(order))
         score = judged["score"].to_numpy()
-        highest = max(float(score.max()), 1.0)
         table = {
             "query_id": judged["query_id"],
-            "query": _texts_at(queries["text"], query_rows),
+            "query": self._texts(judged["query_id"], self._queries, "query"),
             "doc_id": judged["doc_id"],
-            "document": _texts_at(schema.document_text(documents), document_rows),
+            "document": self._texts(judged["doc_id"], self._documents, "document"),
             "label": pa.array((score > 0).astype(np.int8)),
-            "grade": pa.array(np.maximum(score, 0).astype(np.float32) / np.float32(highest)),
-            "origin": pa.array(["given"] * len(judged)),
+            "grade": pa.array(np.maximum(score, 0) / max(float(score.max()), 1.0), pa.float32()),
+            "origin": pa.repeat("given", len(judged)),
         }
         yield schema.as_pairs(pa.table(table))
 
-    def _rows_of(self, ids: pa.ChunkedArray, known: pa.ChunkedArray, what: str, path: str) -> pa.Array:
-        rows = pc.index_in(ids, value_set=known).combine_chunks()
+    def _texts(self, ids: pa.ChunkedArray, source: Source, what: str) -> pa.Array:
+        """The text of each of `ids`, held once; of a corpus that is read, only what was judged is kept."""
+        wanted = pc.unique(ids)
+        tables = [table.filter(pc.is_in(table["id"], value_set=wanted)) for table in source.batches()]
+        known = pa.table(
+            {
+                "id": pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string()),
+                "text": pa.chunked_array(
+                    [chunk for table in tables for chunk in schema.document_text(table).chunks], pa.large_string()
+                ),
+            }
+        )
+        rows = pc.index_in(ids, value_set=known["id"]).combine_chunks()
         if rows.null_count:
-            at = int(np.flatnonzero(pc.is_null(rows).to_numpy(zero_copy_only=False))[0])
+            at = pc.index(rows.is_null(), True).as_py()
             raise PairmineError(
-                f"{self._shards[0].name}: {rows.null_count} of {len(rows)} judgments name a {what} that {path} "
-                f'does not have, the first is "{ids[at]}" in row {at + 1}'
+                f"{self._shards[0].name}: {rows.null_count} of {len(rows)} judgments name a {what} that {source.path} "
+                f'does not have, the first of them "{ids[at]}"'
             )
-        return rows
+        return pa.DictionaryArray.from_arrays(rows, known["text"].cast(pa.string()).combine_chunks())
 
     def add_to(self, record: lineage.Lineage, role: str) -> None:
         """Record the folder with one digest over its three files."""
-        from hashlib import sha256
-
         parts = [self._digest(), self._queries._digest(), self._documents._digest()]
         digest = sha256("\n".join(parts).encode()).hexdigest()
         record.add_input(role, [], path=self._beir.folder, sha256=digest, rows=self.rows)
@@ -125,22 +138,12 @@ def _split_of(beir: Beir, split: str | None) -> str:
     return beir.qrels[split] if split is not None else next(iter(beir.qrels.values()))
 
 
-def _judgments(raw: object, mapped: Mapped) -> pa.Table:
-    from pairmine.files.convert import ids, numbers
-    from pairmine.files.raw import Raw
-
-    assert isinstance(raw, Raw)
-    return pa.table(
-        {
-            "query_id": ids(raw, mapped.names["query_id"], None),
-            "doc_id": ids(raw, mapped.names["doc_id"], None),
-            "score": numbers(raw, mapped.names["score"], pa.float64()),
-        }
-    )
-
-
-def _texts_at(texts: pa.ChunkedArray, rows: pa.Array) -> pa.Array:
-    """The texts at `rows` as a dictionary array that holds each one once."""
-    used, codes = np.unique(rows.to_numpy(), return_inverse=True)
-    dictionary = texts.take(pa.array(used)).cast(pa.string()).combine_chunks()
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), dictionary)
+def _judgments(raw: Raw, mapped: Mapped) -> pa.Table:
+    table = {
+        "query_id": convert.ids(raw, mapped.names["query_id"], None),
+        "doc_id": convert.ids(raw, mapped.names["doc_id"], None),
+        "score": convert.numbers(raw, mapped.names["score"], pa.float64()),
+    }
+    if nulls := table["score"].null_count:
+        raise PairmineError(f"{raw.name}: {nulls} judgments without a score; give each one, or remove it")
+    return pa.table(table)

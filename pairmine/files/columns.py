@@ -94,11 +94,13 @@ class Mapped:
         return {canonical: found for canonical, found in self.names.items() if canonical != found}
 
 
-def map_columns(found: Sequence[str], wanted: Sequence[Wanted], overrides: Mapping[str, str], where: str) -> Mapped:
+def map_columns(
+    found: Sequence[str], wanted: Sequence[Wanted], overrides: Mapping[str, str], where: str, hint: str = ""
+) -> Mapped:
     """Which of the `found` columns is which of the `wanted` ones: an override, else the name itself, else an alias.
 
     Names are compared without case, "-" and "_". Raises PairmineError for an override that names
-    no column and for a required column that is not there; `where` opens the message.
+    no column and for a required column that is not there; `where` opens the message, `hint` ends it.
     """
     by_key = {_key(name): name for name in reversed(found)}
     exact = set(found)
@@ -116,15 +118,14 @@ def map_columns(found: Sequence[str], wanted: Sequence[Wanted], overrides: Mappi
             names[column.name] = chosen
             taken.add(chosen)
         elif column.required:
-            raise PairmineError(missing(column, found, where, overrides))
+            raise PairmineError(missing(column, found, where) + hint)
     return Mapped(names)
 
 
-def missing(column: Wanted, found: Sequence[str], where: str, overrides: Mapping[str, str] | None = None) -> str:
+def missing(column: Wanted, found: Sequence[str], where: str) -> str:
     """The line for a required column that is not there: what was found, and the flag that names the right one."""
-    wanted = (overrides or {}).get(column.name, column.name)
     spare = next((name for name in found if _key(name) not in {"id", "title"}), "NAME")
-    return f'{where}: no "{wanted}" (found: {listed(found)}); pass {column.flag} {spare}'
+    return f'{where}: no "{column.name}" (found: {listed(found)}); pass {column.flag} {spare}'
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

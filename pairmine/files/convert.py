@@ -23,12 +23,12 @@ _NEGATIVE_NAMES = re.compile(r"^(hard[-_]?)?neg(ative)?s?([-_]?\d+)?$|^neg_list$
 def documents(raw: Raw, mapped: Mapped) -> pa.Table:
     """A corpus or query chunk: `id` string, `text` (and `title`) large_string, then everything else."""
     names = mapped.names
-    columns: dict[str, pa.ChunkedArray] = {"text": texts(raw, names["text"], "text", nullable=False)}
+    columns = {"text": texts(raw, names["text"], "text", nullable=False)}
     if "title" in names:
         columns["title"] = texts(raw, names["title"], "title", nullable=True)
     columns["id"] = ids(raw, names.get("id"), schema.document_text(pa.table(columns)))
-    ordered = {name: columns[name] for name in ("id", "title", "text") if name in columns}
-    return pa.table({**ordered, **passed_through(raw, names, reserved={"id", "title", "text"})})
+    rest = passed_through(raw, names, reserved={"id", "title", "text"})
+    return pa.table({name: columns[name] for name in ("id", "title", "text") if name in columns} | rest)
 
 
 def rows(raw: Raw, mapped: Mapped, wanted: Sequence[Wanted]) -> pa.Table:
@@ -47,6 +47,11 @@ def long_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
     columns: dict[str, pa.ChunkedArray] = {}
     for name, text in (("query_id", "query"), ("doc_id", "document")):
         content = texts(raw, names[text], text, nullable=name in names, kind=schema.TEXT) if text in names else None
+        if name not in names and text not in names:
+            flag = f"--{text}-column NAME or --{text}-id-column NAME".replace("--document-id", "--doc-id")
+            raise PairmineError(
+                f'{raw.name}: no "{text}" and no "{name}" (found: {listed(table.column_names)}); pass {flag}'
+            )
         columns[name] = ids(raw, names.get(name), content)
         if content is not None:
             columns[text] = content
@@ -107,7 +112,7 @@ def wide_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
     spread = table.drop_columns(taken).take(pa.array(row[order]))
     spread = spread.append_column("document", document.take(pa.array(order)))
     spread = spread.append_column("label", pa.array(label[order]))
-    names = {name: found for name, found in mapped.names.items() if found not in taken}
+    names = {name: found for name, found in mapped.names.items() if found not in taken and name != "doc_id"}
     long = Raw(spread, raw.name, lambda at: raw.where(int(row[order][at])), lambda _: raw.table.column_names)
     return long_pairs(long, Mapped({**names, "document": "document", "label": "label"}))
 
@@ -117,23 +122,20 @@ def _side(raw: Raw, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
     column = raw.table[name].combine_chunks()
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
-        values = pc.list_flatten(column)
-        if pa.types.is_null(values.type):
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        parents = np.repeat(np.arange(len(column)), lengths)
+        values = column.flatten()
+        if pa.types.is_null(values.type) and not len(values):
             values = values.cast(pa.string())
         if not _is_text(values.type) or values.null_count:
-            at = (
-                int(parents[np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False))[0]])
-                if values.null_count
-                else 0
-            )
+            at = int(parents[_first(values.is_null()) if values.null_count else 0])
             raise PairmineError(f'{raw.where(at)}: "{name}" must be a list of strings')
-        return parents.astype(np.int64), pa.chunked_array([values.cast(pa.string())])
+        return parents, pa.chunked_array([values.cast(pa.string())])
     if _is_text(kind) and _LIST_NAMES.match(name):
-        at = int(np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))[0])
+        at = _first(column.is_valid())
         raise PairmineError(f'{raw.where(at)}: "{name}" is a string where a list belongs; write it as ["..."]')
     if not _is_text(kind) and not pa.types.is_null(kind):
-        raise PairmineError(f'{raw.where(0)}: "{name}" holds {kind}, where a text or a list of texts belongs')
+        raise PairmineError(f'{raw.where(0)}: "{name}" is {_a(kind)} where a text or a list of texts belongs')
     valid = np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))
     return valid.astype(np.int64), pa.chunked_array([column.take(pa.array(valid)).cast(pa.string())])
 
@@ -146,10 +148,9 @@ def texts(raw: Raw, found: str, name: str, *, nullable: bool, kind: pa.DataType 
     if not nullable and (at := _first_null(raw, found)) is not None:
         raise PairmineError(absent_line(raw, at, name, found))
     if not _is_text(column.type):
-        what = "a list" if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) else str(column.type)
-        at = int(np.flatnonzero(pc.is_valid(column).to_numpy())[0]) if len(column) > column.null_count else 0
+        at = _first(column.is_valid()) if len(column) > column.null_count else 0
         place = raw.where(at) if len(column) else raw.name
-        raise PairmineError(f'{place}: "{found}" is {what} where a string belongs')
+        raise PairmineError(f'{place}: "{found}" is {_a(column.type)} where a string belongs')
     if kind is not None and pa.types.is_dictionary(kind):
         return schema.cast_column(column, kind, name)
     return column.cast(kind or pa.large_string())
@@ -158,8 +159,7 @@ def texts(raw: Raw, found: str, name: str, *, nullable: bool, kind: pa.DataType 
 def ids(raw: Raw, found: str | None, content: pa.ChunkedArray | None) -> pa.ChunkedArray:
     """The column `found` as string ids, or content hashes where there is none."""
     if found is None:
-        if content is None:
-            raise PairmineError(f"{raw.name}: neither ids nor texts (found: {listed(raw.table.column_names)})")
+        assert content is not None
         if pa.types.is_dictionary(content.type):
             content = content.cast(content.type.value_type)
         return pa.chunked_array([pa.array([content_id(text) for text in content.to_pylist()], pa.string())])
@@ -169,13 +169,12 @@ def ids(raw: Raw, found: str | None, content: pa.ChunkedArray | None) -> pa.Chun
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not (_is_text(column.type) or pa.types.is_integer(column.type)):
-        raise PairmineError(
-            f'{raw.where(0) if len(column) else raw.name}: "{found}" holds {column.type}; an id is text or a whole number'
-        )
+        place = raw.where(0) if len(column) else raw.name
+        raise PairmineError(f'{place}: "{found}" holds {_a(column.type)}; an id is text or a whole number')
     as_text = column.cast(pa.string())
-    blank = np.flatnonzero(pc.equal(as_text, "").to_numpy())
-    if len(blank):
-        raise PairmineError(f'{raw.where(int(blank[0]))}: "{found}" is empty; give every row an id, or drop the column')
+    blank = pc.equal(as_text, "")
+    if pc.any(blank).as_py():
+        raise PairmineError(f'{raw.where(_first(blank))}: "{found}" is empty; give every row an id, or drop the column')
     return as_text
 
 
@@ -192,27 +191,35 @@ def passed_through(raw: Raw, names: object, reserved: set[str]) -> dict[str, pa.
 def numbers(raw: Raw, found: str, kind: pa.DataType) -> pa.ChunkedArray:
     """The column `found` as `kind`; in text files an empty cell is null and a boolean counts as 0 or 1."""
     column = raw.table[found]
-    if pa.types.is_string(column.type) and not pa.types.is_string(kind):
+    if pa.types.is_string(column.type):
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     try:
         return schema.cast_column(column, kind, found)
     except PairmineError:
-        for at in range(len(column)):
-            try:
-                column.slice(at, 1).cast(kind)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                value = str(column[at].as_py())[:40]
-                hint = (
-                    '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)' if kind == pa.int8() else ""
-                )
-                raise PairmineError(
-                    f'{raw.where(at)}: "{found}" holds {value!r}, which is no {_plain(kind)}{hint}'
-                ) from None
-        raise
+        at = next(at for at in range(len(column)) if not _can_be(column.slice(at, 1), kind))
+        value = str(column[at].as_py())[:40]
+        what = "whole number" if pa.types.is_integer(kind) else "number" if pa.types.is_floating(kind) else "text"
+        hint = '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)' if kind == pa.int8() else ""
+        raise PairmineError(f'{raw.where(at)}: "{found}" holds {value!r}, which is no {what}{hint}') from None
 
 
-def _plain(kind: pa.DataType) -> str:
-    return "whole number" if pa.types.is_integer(kind) else "number" if pa.types.is_floating(kind) else "text"
+def _can_be(column: pa.ChunkedArray, kind: pa.DataType) -> bool:
+    try:
+        column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
+
+
+def _a(kind: pa.DataType) -> str:
+    """A type in words, as a message names it."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return "a list"
+    if pa.types.is_struct(kind):
+        return "an object"
+    if pa.types.is_boolean(kind):
+        return "a boolean"
+    return "a number" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else str(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -225,7 +232,12 @@ def _first_null(raw: Raw, found: str) -> int | None:
     column = raw.table[found]
     if not column.null_count:
         return None
-    return int(np.flatnonzero(pc.is_null(column).to_numpy())[0])
+    return _first(column.is_null())
+
+
+def _first(claim: pa.Array | pa.ChunkedArray) -> int:
+    """The first row for which `claim` is true."""
+    return pc.index(claim, True).as_py()
 
 
 def absent_line(raw: Raw, at: int, name: str, found: str) -> str:

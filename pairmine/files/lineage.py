@@ -29,14 +29,14 @@ def decode(metadata: Mapping[bytes, bytes] | None, where: str) -> list[Entry]:
         return []
     try:
         body = json.loads(raw)
-        version, entries = body["format"], body["lineage"]
+        version, entries = int(body["format"]), list(body["lineage"])
     except (ValueError, KeyError, TypeError):
         raise PairmineError(f"{where}: its pairmine metadata is damaged; write the file again") from None
     if version > FORMAT:
         raise PairmineError(
             f"{where}: written by a newer pairmine (format {version}, this one reads {FORMAT}); upgrade pairmine"
         )
-    return list(entries)
+    return entries
 
 
 def shown_path(path: str) -> str:

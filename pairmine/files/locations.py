@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -155,8 +155,9 @@ def find_shards(path: str) -> list[Shard]:
     try:
         found = local.stat()
         if stat.S_ISDIR(found.st_mode):
-            entries = sorted(child for child in local.iterdir() if child.is_file())
-            return _of_one_format(path, [(str(child), child.name, child.stat().st_size, None) for child in entries])
+            children = sorted(local.iterdir())
+            files = [(str(c), c.name, c.stat().st_size, None) for c in children if c.is_file()]
+            return _of_one_format(path, files, [child.name for child in children if child.is_dir()])
     except FileNotFoundError:
         raise PairmineError(f"{path}: no such file or folder") from None
     except OSError as error:
@@ -173,23 +174,24 @@ def _remote_shards(path: str) -> list[Shard]:
         if info["type"] != "directory":
             return [_shard(path, inner, info.get("size"), filesystem)]
         children = sorted(filesystem.ls(inner, detail=True), key=lambda child: str(child["name"]))
-        files = [child for child in children if child["type"] == "file"]
-        return _of_one_format(
-            path, [(c["name"], c["name"].rpartition("/")[2], c.get("size"), filesystem) for c in files]
-        )
+        named = [(child, str(child["name"]).rstrip("/").rpartition("/")[2]) for child in children]
+        files = [(c["name"], name, c.get("size"), filesystem) for c, name in named if c["type"] == "file"]
+        return _of_one_format(path, files, [name for child, name in named if child["type"] == "directory"])
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _of_one_format(folder: str, files: list[tuple[str, str, int | None, Any]]) -> list[Shard]:
-    data = [file for file in files if not file[1].startswith((".", "_")) and format_of(file[1])]
+def _of_one_format(folder: str, files: Sequence[tuple[str, str, int | None, Any]], below: list[str]) -> list[Shard]:
+    visible = [file for file in files if not file[1].startswith((".", "_"))]
+    data = [file for file in visible if format_of(file[1])]
     if not data:
-        found = ", ".join(name for _, name, _, _ in files[:5]) or "nothing"
+        names = [name for _, name, _, _ in visible] + [f"{name}/" for name in below if not name.startswith(".")]
+        found = ", ".join(names[:6]) or "nothing"
         raise PairmineError(
-            f"{folder}: a folder without shards (found: {found}); "
-            f"expected files ending in {', '.join(sorted(FORMATS))}, or a BEIR folder with corpus.jsonl"
+            f"{folder}: a folder without shards (found: {found}); name a folder or file with data in it "
+            f"({', '.join(sorted(FORMATS))}), or a BEIR folder with corpus.jsonl"
         )
     shards = [_shard(f"{folder.rstrip('/')}/{name}", path, size, fs) for path, name, size, fs in data]
     kinds = {shard.kind for shard in shards}
@@ -220,7 +222,9 @@ class StandardInput:
 
     def __init__(self) -> None:
         if sys.stdin is None or sys.stdin.isatty():
-            raise PairmineError("standard input is a terminal; pipe a pair set or a corpus into it, or name a file")
+            raise PairmineError(
+                "standard input is a terminal or closed; pipe a pair set or a corpus into it, or name a file"
+            )
         head = sys.stdin.buffer.read(4)
         if not head:
             raise PairmineError("standard input is empty; did the command before the pipe fail?")

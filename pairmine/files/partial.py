@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import os
 import secrets
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
 from typing import IO
@@ -100,28 +102,28 @@ def _sweep(folder: Path, name: str) -> None:
             left.unlink(missing_ok=True)
 
 
-class said_plainly:
-    """Turns the operating system's refusal to write `target` into one line."""
-
-    def __init__(self, target: str) -> None:
-        self._name = "standard output" if target == STDOUT else target
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise PairmineError(
-                f"{self._name}: {cause(error)}; nothing was put there, mend that and run the same command again",
-                exit_code=GAVE_UP,
-            ) from None
+@contextlib.contextmanager
+def said_plainly(target: str) -> Iterator[None]:
+    """Turns the operating system's refusal to write `target` into one line; a reader that left is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        name = "standard output" if target == STDOUT else target
+        raise PairmineError(
+            f"{name}: {cause(error)}; nothing was put there, mend that and run the same command again",
+            exit_code=GAVE_UP,
+        ) from None
 
 
 def write_atomically(target: str, text: str) -> None:
     """`text` as the file `target`, or on standard output for "-"."""
     if target == STDOUT:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        with said_plainly(target):
+            sys.stdout.write(text)
+            sys.stdout.flush()
         return
     partial = Partial(target)
     try:

@@ -20,19 +20,23 @@ from pairmine.files import lineage
 from pairmine.files.locations import Shard, StandardInput
 
 BATCH_ROWS = 16_384
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 2 << 20
 MAX_LINE_BYTES = 1 << 30
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Some rows of one file. `where(i)` names row i's place, `found(i)` the columns that it has."""
+    """Some rows of one file. `where(i)` names row i's place, `found(i)` the columns that it has.
+
+    `is_headed` says that the names of the columns were read from a first line.
+    """
 
     table: pa.Table
     name: str
     where: Callable[[int], str]
     found: Callable[[int], Sequence[str]]
+    is_headed: bool = False
 
 
 def read_raw(shard: Shard) -> Iterator[Raw]:
@@ -278,7 +282,7 @@ def _header(shard: Shard, place: int, cells: list[str]) -> list[str]:
 def _of_cells(shard: Shard, header: list[str], rows: list[list[str]], places: list[int]) -> Raw:
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     arrays = {name: pa.array(column, pa.string()) for name, column in zip(header, columns, strict=True)}
-    return Raw(pa.table(arrays), shard.name, lambda row: f"{shard.name}:{places[row]}", lambda _: header)
+    return Raw(pa.table(arrays), shard.name, lambda row: f"{shard.name}:{places[row]}", lambda _: header, True)
 
 
 # --- Parquet and Arrow --------------------------------------------------------------------------
@@ -292,14 +296,14 @@ def _parquet(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
     try:
         names = pq.ParquetFile(stream).schema_arrow.names
         stream.seek(0)
-        encoded = [name for name in DICTIONARY_COLUMNS if name in names]
-        file = pq.ParquetFile(stream, read_dictionary=encoded)
+        file = pq.ParquetFile(stream, read_dictionary=[name for name in DICTIONARY_COLUMNS if name in names])
         first = 0
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             yield _of_table(pa.Table.from_batches([batch]), shard.name, first)
             first += batch.num_rows
         if first == 0:
-            yield _of_table(file.schema_arrow.empty_table(), shard.name, 0)
+            empty = file.schema_arrow.empty_table().replace_schema_metadata(file.metadata.metadata)
+            yield _of_table(empty, shard.name, 0)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(shard.name, "Parquet", error) from None
 

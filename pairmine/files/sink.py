@@ -10,7 +10,7 @@ from pairmine.errors import PairmineError
 from pairmine.files import lineage
 from pairmine.files.locations import FORMATS, format_of
 from pairmine.files.partial import STDOUT, Partial, said_plainly
-from pairmine.files.writers import Writer, open_writer
+from pairmine.files.writers import Outlet, Writer, open_writer
 
 
 class Sink:
@@ -18,9 +18,9 @@ class Sink:
 
     def __init__(self, target: str, kind: str | None = None) -> None:
         self.target = target
-        self.rows = 0
         self._kind, self._compression = _kind_of(target, kind)
         self._writer: Writer | None = None
+        self._outlet: Outlet | None = None
         self._columns: pa.Schema = pa.schema([])
         self._partial = None if target == STDOUT else Partial(target)
 
@@ -38,18 +38,20 @@ class Sink:
                 self._writer = self._open()
         elif plain.schema != self._columns:
             plain = plain.select(self._columns.names).cast(self._columns)
-        self.rows += plain.num_rows
         with said_plainly(self.target):
             self._writer.write(plain)
 
     def restart(self) -> None:
         """Forget everything that was written, for another start with other columns."""
         assert self._partial is not None
-        if self._writer is not None:
-            self._writer.abort()
-            self._writer = None
-        self.rows = 0
+        self._drop_writer()
         self._partial.restart()
+
+    @property
+    def remark(self) -> str | None:
+        """What the format could not hold of what was written, for people; None when it holds all of it."""
+        flattened = getattr(self._writer, "flattened", 0)
+        return f"{self.target}: {flattened:,} cells had tabs or line ends, now blanks" if flattened else None
 
     def commit(self, entries: list[lineage.Entry]) -> None:
         """Finish the output and put it in its place."""
@@ -64,14 +66,20 @@ class Sink:
 
     def abort(self) -> None:
         """Remove what was written so far."""
-        if self._writer is not None:
-            self._writer.abort()
+        self._drop_writer()
         if self._partial is not None:
             self._partial.remove()
 
+    def _drop_writer(self) -> None:
+        if self._outlet is not None:
+            self._outlet.is_deaf = True
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
     def _open(self) -> Writer:
-        raw = sys.stdout.buffer if self._partial is None else self._partial.handle
-        return open_writer(self._kind, self._compression, raw, self._columns, pipe=not self.can_restart)
+        self._outlet = Outlet(sys.stdout.buffer if self._partial is None else self._partial.handle)
+        return open_writer(self._kind, self._compression, self._outlet, self._columns, pipe=not self.can_restart)
 
 
 def _kind_of(target: str, kind: str | None) -> tuple[str, str | None]:

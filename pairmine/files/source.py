@@ -22,7 +22,7 @@ from pairmine.files.seen import SeenIds
 
 Say = Callable[[str], None]
 CHUNK_ROWS = 65_536
-_FIRST_BYTES = 32 << 20
+_FIRST_BYTES = 8 << 20
 _IDENTITIES = {"id", "query_id", "doc_id"}
 
 
@@ -61,6 +61,7 @@ class Source:
         self._overrides = overrides
         self._say = say
         self._announced = False
+        self._place = self.name
         self._mapped: Mapped | None = None
         self._schema: pa.Schema | None = None
         self._entries: list[lineage.Entry] = []
@@ -92,27 +93,30 @@ class Source:
                 yield from self._hopefully()
                 return
         self.rows = 0
-        for table in self._converted():
+        for table in self.batches():
             self.rows += table.num_rows
             yield table if self._schema is None else schema.cast_table(table, self._schema)
 
     def read(self) -> pa.Table:
         """All rows as one table."""
-        tables = list(self._converted())
-        joined = schema.union_schema([table.schema for table in tables])
+        tables: list[pa.Table] = []
+        known: pa.Schema | None = None
+        for table in self.batches():
+            known = self._with_columns_of(table, known)
+            tables.append(table)
         self.rows = sum(table.num_rows for table in tables)
-        return pa.concat_tables([schema.cast_table(table, joined) for table in tables])
+        return pa.concat_tables([schema.cast_table(table, known) for table in tables])
 
     def _learn_columns(self) -> None:
         known: pa.Schema | None = None
-        for table in self._converted():
+        for table in self.batches():
             known = self._with_columns_of(table, known)
         self._schema = known
 
     def _hopefully(self) -> Iterator[pa.Table]:
         """The tables while their columns stay those of the first ones."""
         self.rows = 0
-        tables = self._converted()
+        tables = self.batches()
         first = list(_up_to(tables, _FIRST_BYTES))
         known: pa.Schema | None = None
         for table in first:
@@ -157,25 +161,31 @@ class Source:
             digest.update(f"{shard.name.rpartition('/')[2]} {shard.sha256()}\n".encode())
         return digest.hexdigest()
 
-    def _raw(self) -> Iterator[Raw]:
-        if self._pipe is not None:
-            yield from read_ipc_stream(self._pipe.name, self._pipe.stream)
-            return
+    def raw(self, *, keep: bool = True) -> Iterator[Raw]:
+        """The rows as they stand. A remote file is copied here first; with `keep` off it is read from there."""
+        batches = [read_ipc_stream(self._pipe.name, self._pipe.stream)] if self._pipe else self._read_shards(keep)
+        for raw in chain.from_iterable(batches):
+            found = lineage.decode(raw.table.schema.metadata, raw.name)
+            if found and not self._entries:
+                self._entries = found
+            yield raw
+
+    def _read_shards(self, keep: bool) -> Iterator[Iterator[Raw]]:
         for at, shard in enumerate(self._shards):
-            if shard.filesystem is not None:
+            if keep and shard.filesystem is not None:
                 self._keep(at, *shard.fetched())
-            yield from read_raw(self._shards[at])
+            yield read_raw(self._shards[at])
 
     def _keep(self, at: int, shard: Shard, spool: Any) -> None:
         self._shards[at : at + 1] = [shard]
         self._spools.append(spool)
 
-    def _converted(self) -> Iterator[pa.Table]:
+    def batches(self) -> Iterator[pa.Table]:
+        """The rows as they come; in text files and folders the columns may differ from table to table."""
         seen = SeenIds() if self.role.unique else None
         rows, repeats = 0, 0
         empty: pa.Table | None = None
-        for raw in self._raw():
-            self._take_lineage(raw)
+        for raw in self.raw():
             self._place = raw.where(0) if raw.table.num_rows else raw.name
             table = self.role.to_table(raw, self._map(raw))
             if seen is not None and table.num_rows:
@@ -195,15 +205,11 @@ class Source:
             self._tell(f"{self.name}: {repeats:,} rows repeat {what}; each is read once")
         self._announced = True
 
-    def _take_lineage(self, raw: Raw) -> None:
-        found = lineage.decode(raw.table.schema.metadata, raw.name)
-        if found and not self._entries:
-            self._entries = found
-
     def _map(self, raw: Raw) -> Mapped:
         if self._mapped is None:
             where = raw.where(0) if raw.table.num_rows and self._is_text else raw.name
-            self._mapped = map_columns(raw.table.column_names, self.role.wanted, self._overrides, where)
+            hint = "; its first line must name the columns" if raw.is_headed else ""
+            self._mapped = map_columns(raw.table.column_names, self.role.wanted, self._overrides, where, hint)
             if renamed := self._mapped.renamed:
                 self._tell(f"{self.name}: " + ", ".join(f"{ours} from {theirs}" for ours, theirs in renamed.items()))
             return self._mapped
@@ -235,9 +241,8 @@ class Source:
             self._say(line)
 
     def _first_of_each(self, table: pa.Table, raw: Raw, seen: SeenIds) -> tuple[pa.Table, int]:
-        contents = [
-            table[name].cast(pa.large_binary()).to_pylist() for name in ("title", "text") if name in table.column_names
-        ]
+        titles = pc.fill_null(table["title"], "") if "title" in table.column_names else pa.repeat("", len(table))
+        contents = [column.cast(pa.large_binary()).to_pylist() for column in (titles, table["text"])]
         found = seen.add(table["id"].to_pylist(), contents)
         if found.conflict:
             at, earlier = found.conflict
@@ -255,7 +260,7 @@ class Source:
         """Where the row with this number (from 0) stands, read again from the start; a pipe cannot be."""
         if self._pipe is not None:
             return f"row {number + 1}", None
-        for raw in self._raw():
+        for raw in self.raw():
             if number < raw.table.num_rows:
                 table = self.role.to_table(raw, self._map(raw))
                 return raw.where(number), table["id"][number].as_py()
@@ -271,7 +276,7 @@ class PairSource(Source):
         table = schema.as_pairs(super().read())
         order = contiguous_order(table["query_id"])
         if order is not None:
-            self._tell(f"{self.name}: rows of one query stood apart; brought together")
+            self._say(f"{self.name}: rows of one query stood apart; brought together")
             table = table.take(pa.array(order))
         return table.unify_dictionaries()
 
@@ -388,8 +393,8 @@ def open_either(path: str, say: Say, **columns: str | None) -> Source:
 
     if find_beir(path):
         return open_documents(path, say, columns=columns)
-    opened = Source(path, _ANY_ROLE, {}, say, replay=True)
-    first = next(opened._raw(), None)
+    opened = Source(path, ANY, {}, say, replay=True)
+    first = next(opened.raw(), None)
     names = {name.casefold() for name in first.table.column_names} if first else set()
     given = _given(columns)
     if names & _QUERY_NAMES and names & _DOCUMENT_NAMES:
@@ -411,7 +416,7 @@ def _pairs(raw: Raw, mapped: Mapped) -> pa.Table:
 
 
 _PAIR_ROLE = Role("pair set", PAIR, _pairs, unique=False, may_be_empty=True)
-_ANY_ROLE = Role("table", (), lambda raw, mapped: raw.table, unique=False)
+ANY = Role("table", (), lambda raw, mapped: raw.table, unique=False)
 
 
 def _given(*columns: Columns | None) -> dict[str, str]:
@@ -420,39 +425,6 @@ def _given(*columns: Columns | None) -> dict[str, str]:
 
 def _flag(given: Mapping[str, str]) -> str:
     return next(iter(given)).replace("_", "-")
-
-
-def first_rows(path: str, rows: int, say: Say) -> pa.Table:
-    """The first rows of any file as they stand, without reading the rest."""
-    found: list[pa.Table] = []
-    source = Source(path, _ANY_ROLE, {}, say)
-    batches = chain.from_iterable(map(read_raw, source._shards)) if source._pipe is None else source._raw()
-    for raw in batches:
-        found.append(raw.table.slice(0, rows - sum(table.num_rows for table in found)))
-        if sum(table.num_rows for table in found) >= rows:
-            break
-    if not found:
-        raise PairmineError(f"{source.name}: no rows in it")
-    kinds = schema.union_schema([table.schema.remove_metadata() for table in found])
-    return pa.concat_tables([schema.cast_table(table, kinds) for table in found])
-
-
-def describe(path: str, say: Say) -> dict[str, Any]:
-    """The columns (name, type, scale of a score), the number of rows and the lineage of any file."""
-    source = Source(path, _ANY_ROLE, {}, say)
-    kinds, rows = [], 0
-    for raw in source._raw():
-        source._take_lineage(raw)
-        kinds.append(raw.table.schema)
-        rows += raw.table.num_rows
-    columns = []
-    for field in schema.union_schema(kinds):
-        plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        column = {"name": field.name, "type": str(plain)}
-        if scale := schema.scale_of(field):
-            column["scale"] = scale
-        columns.append(column)
-    return {"rows": rows, "columns": columns, "lineage": source.entries}
 
 
 def _up_to(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:

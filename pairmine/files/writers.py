@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,8 @@ from pairmine.files import lineage
 from pairmine.files.groups import Groups, holds_text, one_chunk
 
 GROUP_ROWS = 131_072
-GROUP_BYTES = 64 << 20
+GROUP_BYTES = 24 << 20
+SHARED_GROUP_BYTES = 128 << 20
 STREAM_ROWS = 16_384
 STREAM_BYTES = 16 << 20
 _LONG_TEXTS = {"query", "document", "text", "title", "anchor", "positive", "negative"}
@@ -32,10 +34,34 @@ class Writer(Protocol):
         """Finish the file, with the lineage where the format can hold it."""
 
     def abort(self) -> None:
-        """Let go of the file; nothing is written after this."""
+        """Stop; nothing is written after this."""
 
 
-def open_writer(kind: str, compression: str | None, raw: IO[bytes], columns: pa.Schema, *, pipe: bool) -> Writer:
+class Outlet(io.RawIOBase):
+    """A file as the writers see it: it stays open when they close it, and once `is_deaf` nothing reaches it.
+
+    Writers that are dropped half-way still write their ends, whenever the interpreter collects them.
+    """
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self.is_deaf = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data) if self.is_deaf else self._raw.write(data)
+
+    def flush(self) -> None:
+        if not self.is_deaf:
+            self._raw.flush()
+
+    def close(self) -> None:
+        """Leave the file open."""
+
+
+def open_writer(kind: str, compression: str | None, raw: Outlet, columns: pa.Schema, *, pipe: bool) -> Writer:
     """A writer of format `kind` into `raw`; `pipe` takes Arrow as a stream that can be read while it grows."""
     if kind == "parquet":
         return _Parquet(raw, columns)
@@ -50,7 +76,7 @@ def open_writer(kind: str, compression: str | None, raw: IO[bytes], columns: pa.
 class _Parquet:
     """Parquet; a row group is encoded in a thread of its own while the next one is read."""
 
-    def __init__(self, raw: IO[bytes], columns: pa.Schema) -> None:
+    def __init__(self, raw: Outlet, columns: pa.Schema) -> None:
         try:
             self._writer = pq.ParquetWriter(
                 raw,
@@ -62,7 +88,8 @@ class _Parquet:
             )
         except pa.ArrowNotImplementedError as error:
             raise PairmineError(f"parquet cannot hold these columns ({error}); write .jsonl") from None
-        self._groups = Groups(GROUP_ROWS, GROUP_BYTES)
+        shares = any(pa.types.is_dictionary(field.type) for field in columns)
+        self._groups = Groups(GROUP_ROWS, SHARED_GROUP_BYTES if shares else GROUP_BYTES)
         self._empty = columns.empty_table()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._under_way: Future[None] | None = None
@@ -73,11 +100,13 @@ class _Parquet:
 
     def _put(self, group: pa.Table) -> None:
         self._wait()
-        self._under_way = self._thread.submit(self._writer.write_table, group, row_group_size=len(group))
+        self._under_way = self._thread.submit(self._writer.write_table, group, row_group_size=max(len(group), 1))
 
     def _wait(self) -> None:
         if self._under_way is not None:
             self._under_way.result()
+            # Without this the allocator keeps 100 MB more of what it once held.
+            pa.default_memory_pool().release_unused()
 
     def close(self, entries: list[lineage.Entry]) -> None:
         for group in self._groups.rest():
@@ -104,7 +133,7 @@ class _ArrowFile:
     The file format knows one dictionary for a column, so a table with any is kept until the end.
     """
 
-    def __init__(self, raw: IO[bytes], columns: pa.Schema) -> None:
+    def __init__(self, raw: Outlet, columns: pa.Schema) -> None:
         self._raw = raw
         self._columns = columns.with_metadata(lineage.encode([]))
         self._groups = Groups(GROUP_ROWS, GROUP_BYTES)
@@ -141,7 +170,7 @@ class _ArrowFile:
 class _ArrowStream:
     """An Arrow IPC stream, as pipes carry it; a dictionary is replaced whenever its texts change."""
 
-    def __init__(self, raw: IO[bytes], columns: pa.Schema) -> None:
+    def __init__(self, raw: Outlet, columns: pa.Schema) -> None:
         self._raw = raw
         self._columns = columns.with_metadata(lineage.encode([]))
         self._writer = pa.ipc.new_stream(raw, self._columns)
@@ -191,9 +220,7 @@ class _Lines:
         raise NotImplementedError
 
     def close(self, entries: list[lineage.Entry]) -> None:
-        self._stream.flush()
-        if isinstance(self._stream, pa.CompressedOutputStream):
-            self._stream.close()
+        self._stream.close()
 
     def abort(self) -> None:
         """What stands in the stream goes with its file."""
@@ -213,13 +240,25 @@ class _Delimited(_Lines):
         if nested:
             raise PairmineError(f"{kind} cannot hold lists: column {', '.join(nested)}; write .parquet or .jsonl")
         super().__init__(stream)
-        self._rows = _tabbed if kind == "tsv" else _quoted
+        self._rows = self._tabbed if kind == "tsv" else _quoted
+        self.flattened = 0
         stream.write(self._rows([columns.names]))
 
     def _encoded(self, table: pa.Table) -> bytes:
         return self._rows(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
+    def _tabbed(self, rows: Iterable[Iterable[Any]]) -> bytes:
+        return "".join("\t".join(map(self._one_line, row)) + "\n" for row in rows).encode()
 
+    def _one_line(self, value: Any) -> str:
+        text = "" if value is None else str(value)
+        if not _BREAKS.search(text):
+            return text
+        self.flattened += 1
+        return _BREAKS.sub(" ", text)
+
+
+_BREAKS = re.compile(r"[\t\r\n]")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^\Z')
 
 
@@ -233,17 +272,6 @@ def _cell(value: Any) -> str:
         return ""
     text = str(value)
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
-
-
-def _tabbed(rows: Iterable[Iterable[Any]]) -> bytes:
-    return "".join("\t".join(map(_one_line, row)) + "\n" for row in rows).encode()
-
-
-_BLANKS = str.maketrans({"\t": " ", "\n": " ", "\r": " "})
-
-
-def _one_line(cell: Any) -> str:
-    return "" if cell is None else str(cell).translate(_BLANKS)
 
 
 def short_floats(table: pa.Table) -> pa.Table:

@@ -1,0 +1,126 @@
+"""Where bytes come from: paths, folders of shards, addresses, standard input."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairmine.errors import PairmineError
+from pairmine.files.locations import StandardInput, find_shards, format_of
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a/b.JSONL.GZ", ("jsonl", "gzip")),
+        ("a.tsv.zst", ("tsv", "zstd")),
+        ("a.parquet", ("parquet", None)),
+        ("a.parquet.gz", None),
+        ("a.gz", None),
+        ("jsonl", None),
+        ("a.txt", None),
+    ],
+)
+def test_the_ending_says_the_format(name: str, found: object) -> None:
+    assert format_of(name) == found
+
+
+def refused(path: Path | str) -> str:
+    with pytest.raises(PairmineError) as caught:
+        find_shards(str(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_is_its_data_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name in ("part-2.jsonl", "part-1.jsonl", "_SUCCESS", ".hidden.jsonl", "notes.md"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "deeper").mkdir()
+    assert [Path(shard.name).name for shard in find_shards(str(tmp_path))] == ["part-1.jsonl", "part-2.jsonl"]
+
+
+def test_a_folder_that_cannot_be_read_says_what_it_found(tmp_path: Path) -> None:
+    assert "a folder without shards (found: nothing)" in refused(tmp_path)
+    (tmp_path / "readme.md").write_text("x")
+    (tmp_path / "data").mkdir()
+    assert "a folder without shards (found: readme.md, data/); name a folder or file with data" in refused(tmp_path)
+    (tmp_path / "a.jsonl").write_text("{}")
+    (tmp_path / "b.csv").write_text("a")
+    assert "holds shards of several formats (csv, jsonl)" in refused(tmp_path)
+
+
+def test_a_path_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    assert refused(tmp_path / "absent.jsonl").endswith("absent.jsonl: no such file or folder")
+    (tmp_path / "empty.jsonl").touch()
+    assert refused(tmp_path / "empty.jsonl").endswith("the file is empty")
+    (tmp_path / "a.xyz").write_text("x")
+    assert "the ending says no format; known: .arrow" in refused(tmp_path / "a.xyz")
+    assert "file name too long" in refused(tmp_path / ("x" * 300))
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "not a regular file; pipe it into 'pairmine' and name the input -" in refused(tmp_path / "pipe.jsonl")
+
+
+def test_an_address_that_nothing_reads_is_told() -> None:
+    assert refused("memory://nowhere/x.jsonl") == "memory://nowhere/x.jsonl: no such file or folder"
+    assert "Protocol not known: nope" in refused("nope://x/y.jsonl")
+
+
+def test_s3_without_its_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    assert refused("s3://bucket/x.jsonl").endswith("; pip install 'pairmine[s3]'")
+
+
+class Stdin:
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.buffer = io.BufferedReader(raw)
+
+    def isatty(self) -> bool:
+        return False
+
+
+class Drips(io.RawIOBase):
+    """A pipe that gives one byte at a time."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        block, self.content = self.content[:1], self.content[1:]
+        buffer[: len(block)] = block
+        return len(block)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\xff\xff\xff\xff....", "arrow"),
+        (b"PAR1", "parquet"),
+        (b"ARROW1", "arrow"),
+        (b'{"a":1}', "jsonl"),
+        (b"{}", "jsonl"),
+    ],
+)
+def test_standard_input_is_told_apart_however_slowly_it_comes(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, kind: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(Drips(content)))
+    pipe = StandardInput()
+    assert pipe.kind == kind
+    shard, _spool = pipe.spool()
+    assert Path(shard.path).read_bytes() == content
+
+
+def test_an_empty_or_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(Drips(b"")))
+    with pytest.raises(PairmineError, match="standard input is empty; did the command before the pipe fail"):
+        StandardInput()
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(PairmineError, match="pipe a pair set or a corpus into it, or name a file"):
+        StandardInput()

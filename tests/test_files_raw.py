@@ -1,0 +1,151 @@
+"""Rows as they stand in a file, and a line that says where one cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pairmine.errors import PairmineError
+from pairmine.files.locations import find_shards
+from pairmine.files.raw import BATCH_BYTES, BATCH_ROWS, Raw, read_raw
+
+ROWS = "".join(json.dumps({"id": f"d{i}", "text": f"text {i} " * 9}) + "\n" for i in range(3000)).encode()
+
+
+def raws(folder: Path, name: str, content: bytes | str) -> list[Raw]:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return [raw for shard in find_shards(str(path)) for raw in read_raw(shard)]
+
+
+def rows(folder: Path, name: str, content: bytes | str) -> list[dict[str, object]]:
+    return [row for raw in raws(folder, name, content) for row in raw.table.to_pylist()]
+
+
+def line_of(folder: Path, name: str, content: bytes | str) -> str:
+    with pytest.raises(PairmineError) as caught:
+        raws(folder, name, content)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line.removeprefix(f"{folder}/")
+
+
+def test_windows_line_ends_a_byte_order_mark_blank_lines_and_no_last_line_end_are_read_over(tmp_path: Path) -> None:
+    wanted = [{"id": "1", "text": "é\n"}, {"id": "2", "text": "日"}]
+    assert rows(tmp_path, "a.jsonl", '\ufeff{"id":"1","text":"é\\n"}\r\n\r\n\n{"id":"2","text":"日"}') == wanted
+    assert rows(tmp_path, "a.csv", '\ufeffid,text\r\n1,"é\n"\r\n\r\n2,日') == wanted
+    assert rows(tmp_path, "a.tsv", "\ufeffid\ttext\r\n1\té\r\n2\t日")[1] == wanted[1]
+
+
+def test_a_json_array_of_objects_is_read_as_rows(tmp_path: Path) -> None:
+    found = raws(tmp_path, "a.json", '\n[\n {"id": 1, "text": "x"},\n {"id": 2, "text": "y"}\n]\n')
+    assert [row["id"] for raw in found for row in raw.table.to_pylist()] == [1, 2]
+    assert found[0].where(1).endswith("a.json element 2")
+    assert rows(tmp_path, "b.json", "[]") == []
+
+
+def test_compressed_files_of_several_members_are_read_to_the_end(tmp_path: Path) -> None:
+    assert len(rows(tmp_path, "a.jsonl.gz", gzip.compress(ROWS) + gzip.compress(ROWS))) == 6000
+    frame = pa.compress(ROWS, codec="zstd", asbytes=True)
+    assert len(rows(tmp_path, "a.jsonl.zst", frame + frame)) == 6000
+
+
+def test_rows_just_over_a_batch_keep_their_line_numbers(tmp_path: Path) -> None:
+    found = raws(tmp_path, "a.jsonl", "".join(f'{{"id":{i}}}\n' for i in range(BATCH_ROWS + 1)))
+    assert [raw.table.num_rows for raw in found] == [BATCH_ROWS, 1]
+    assert found[1].where(0).endswith(f":{BATCH_ROWS + 1}")
+
+
+def test_a_line_longer_than_many_batches_is_read_whole(tmp_path: Path) -> None:
+    long = "x" * (25 * BATCH_BYTES + 7)
+    found = rows(tmp_path, "a.jsonl", f'{{"text":"a"}}\n{{"text":"{long}"}}\n{{"text":"b"}}\n')
+    assert [row["text"] for row in found] == ["a", long, "b"]
+
+
+def test_rows_with_different_keys_are_null_where_they_have_none(tmp_path: Path) -> None:
+    assert rows(tmp_path, "a.jsonl", '{"a":"x","b":1}\n{"c":null,"a":"y"}\n') == [
+        {"a": "x", "b": 1, "c": None},
+        {"a": "y", "b": None, "c": None},
+    ]
+
+
+def test_objects_without_keys_are_null_since_parquet_cannot_hold_them(tmp_path: Path) -> None:
+    found = raws(tmp_path, "a.jsonl", '{"id":"1","metadata":{}}\n')[0]
+    assert pa.types.is_null(found.table["metadata"].type)
+
+
+def test_raw_quotes_in_tsv_are_text(tmp_path: Path) -> None:
+    assert rows(tmp_path, "a.tsv", 'id\ttext\n1\t"open and 5\' 3"\n') == [{"id": "1", "text": '"open and 5\' 3"'}]
+
+
+def test_a_table_with_a_header_alone_has_columns_and_no_rows(tmp_path: Path) -> None:
+    found = raws(tmp_path, "a.csv", "id,text\n")
+    assert [raw.table.num_rows for raw in found] == [0]
+    assert found[0].table.column_names == ["id", "text"]
+
+
+def test_a_csv_row_over_several_lines_is_named_by_its_first_one(tmp_path: Path) -> None:
+    found = raws(tmp_path, "a.csv", 'id,text\n1,"a\nb"\n2,c\n')[0]
+    assert [found.where(i).rpartition(":")[2] for i in range(2)] == ["2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("a.jsonl", '{"id":1}\n{"id":\n', "a.jsonl:2: not valid JSON (unexpected end of data); one object to a line"),
+        ("a.jsonl", '{"id":"\\ud800"}\n', "a.jsonl:1: not valid JSON (no low surrogate in string)"),
+        (
+            "a.jsonl",
+            b'{"id":"1"}\n\n{"id":"\xe9"}\n',
+            "a.jsonl:3: not UTF-8 (byte 0xe9, number 8 of the line); convert",
+        ),
+        ("a.jsonl", '{"id":1}\n"text"\n', "a.jsonl:2: a JSON object belongs here, found a string; write rows as"),
+        ("a.jsonl", '{"n":1}\n{"n":"a"}\n', 'a.jsonl:2: "n" is a string, but a number at a.jsonl:1; write all'),
+        ("a.jsonl", '{"n":"a"}\n{"n":["b"]}\n', 'a.jsonl:2: "n" is a list, but a string at a.jsonl:1'),
+        ("a.jsonl", '{"n":9223372036854775808}\n', 'a.jsonl:1: "n" is 9223372036854775808, which 64 bits do not hold'),
+        ("a.jsonl", '{"n":[1]}\n{"n":["a"]}\n', 'a.jsonl:1: "n" holds lists or objects whose values differ in type'),
+        ("a.json", "[1]", "a.json element 1: a JSON object belongs here, found a number"),
+        ("a.json", '[{"id":1},]', "a.json: not valid JSON (trailing comma"),
+        ("a.csv", 'id,text\n1,"open\n', "a.csv:2: not valid CSV (unexpected end of data); is a quote left open?"),
+        ("a.csv", "id,text\n1\n", "a.csv:2: 1 field where the header has 2 (id, text); mend the line or its quotes"),
+        ("a.csv", "id,id\n1,2\n", 'a.csv:1: the header has "id" twice'),
+        ("a.csv", b"id,text\n1,\xe9\n", "a.csv:2: not UTF-8"),
+        ("a.tsv", "id\ttext\n1\n", "a.tsv:2: 1 field where the header has 2"),
+        ("a.jsonl.gz", b'{"id":1}\n', "a.jsonl.gz: the gzip file is truncated or damaged; fetch or write it again"),
+        ("a.jsonl.gz", gzip.compress(ROWS)[:-900], "a.jsonl.gz: the gzip file is truncated or damaged"),
+        ("a.jsonl.gz", gzip.compress(ROWS)[:-4], "a.jsonl.gz: the gzip file is truncated or damaged"),
+        ("a.jsonl.zst", pa.compress(ROWS, codec="zstd", asbytes=True)[:-9], "a.jsonl.zst: the zstd file is truncated"),
+        ("a.parquet", b"PAR1 and more", "a.parquet: not a whole Parquet file ("),
+        ("a.arrow", b"ARROW1\0\0", "a.arrow: not a whole Arrow file ("),
+    ],
+)
+def test_a_bad_file_is_told_with_its_place_and_what_to_do(
+    tmp_path: Path, name: str, content: bytes | str, line: str
+) -> None:
+    assert line_of(tmp_path, name, content).replace(f"{tmp_path}/", "").startswith(line)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_file_cut_off_anywhere_is_an_error_and_never_fewer_rows(tmp_path: Path, ending: str) -> None:
+    table = pa.table({"id": [str(i) for i in range(500)], "text": [os.urandom(20).hex() for _ in range(500)]})
+    path = tmp_path / f"whole.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, path, row_group_size=100)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+    whole = path.read_bytes()
+    for size in range(1, len(whole), len(whole) // 40):
+        assert "not a whole" in line_of(tmp_path, f"cut.{ending}", whole[:size])
+
+
+def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), sink)
+    assert 'two columns are named "text"' in line_of(tmp_path, "a.parquet", sink.getvalue().to_pybytes())
