@@ -135,7 +135,7 @@ def _load(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def _peer(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]:
     import torch
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers.util import mine_hard_negatives, pairwise_dot_score
 
     query_vectors, document_vectors, positives, queries, documents = _load(options)
@@ -152,7 +152,7 @@ def _peer(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]
             return document_vectors
 
         def get_embedding_dimension(self) -> int:
-            return options.dim
+            return int(options.dim)
 
         def similarity_pairwise(self, one: np.ndarray, other: np.ndarray) -> torch.Tensor:
             return pairwise_dot_score(torch.from_numpy(one), torch.from_numpy(other))

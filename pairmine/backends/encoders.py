@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from pairmine.backends.models import PADDING, Advance, load, run, token_lengths
+from pairmine.backends.models import Advance, load, padding, run, token_lengths
 from pairmine.backends.specs import Spec
 from pairmine.errors import PairmineError
 
@@ -56,12 +56,11 @@ class SentenceTransformerEncoder:
         """Vectors of `texts`, (n, dim) float32, unit length."""
         model, prompt = self._model, self._prompts[side]
         encode = model.encode_query if side == "query" else model.encode_document
-        tokenizer = getattr(model, "tokenizer", None)
-        padded = callable(tokenizer) and hasattr(model[0], "auto_model")
-        options = {"processing_kwargs": PADDING} if padded else {}
+        padded = model.transformers_model is not None
         limit = model.max_seq_length if padded else None
 
-        def forward(batch: list[str]) -> np.ndarray:
+        def forward(batch: list[str], length: int) -> np.ndarray:
+            options = {"processing_kwargs": padding(length)} if padded else {}
             found = encode(
                 batch,
                 prompt=prompt,
@@ -74,11 +73,19 @@ class SentenceTransformerEncoder:
             return np.asarray(found, np.float32)
 
         if padded:
-            count = token_lengths(tokenizer, limit)
+            count = token_lengths(model.tokenizer, limit)
             vectors = run(texts, lambda piece: count([prompt + text for text in piece]), forward, limit, advance)
         else:
-            vectors = run(texts, lambda piece: np.full(len(piece), 16), forward, None, advance)
-        return vectors if vectors.ndim == 2 else np.empty((0, 0), np.float32)
+            vectors = run(texts, lambda piece: np.ones(len(piece), np.int64), forward, None, advance)
+        if vectors.ndim != 2:
+            return np.empty((0, 0), np.float32)
+        broken = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))
+        if len(broken):
+            shown = texts[int(broken[0])][:40]
+            raise PairmineError(
+                f'{self.facts["model"]}: the vectors of {len(broken)} texts are not finite, the first for "{shown}"'
+            )
+        return vectors
 
 
 def _prompt(given: str | None, own: dict[str, str], names: tuple[str, ...]) -> str:

@@ -3,7 +3,10 @@
 A forward pass pads its batch, and the padded length changes the last bits of every result in it.
 Here texts are grouped by their length in tokens, rounded up to a multiple of 16, and padded to
 just that: then the same text gives the same bits whatever batch it falls into, in whatever order,
-with one thread or several (measured on MiniLM; tests hold it there).
+with one thread or several (measured on MiniLM; tests hold it there). Texts at a model's limit are
+padded to the limit, which need not be a multiple of 16. The number of texts in a batch matters as
+well: a layer behind the pooling sees one row per text, and matrix products take the last rows of
+a number that is no multiple of 4 on another path. So the last text is repeated up to a multiple.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from pairmine.backends.specs import Spec, cannot_load, locate, weights_digest
+from pairmine.errors import PairmineError
 
 Advance = Callable[[int], None]
 LENGTH_STEP = 16
+ROW_STEP = 4
 TOKENS_PER_BATCH = 4096
 _PIECE = 16_384
 
@@ -51,31 +56,92 @@ def load(
     """The model of `spec` and what a lineage records of it; safetensors only, no remote code."""
     folder = locate(spec, flag)
     silence()
+    _check_device(device)
     try:
         if cross:
             from sentence_transformers import CrossEncoder as Model
         else:
             from sentence_transformers import SentenceTransformer as Model
 
-        model = Model(folder, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        model = Model(
+            folder,
+            device=device,
+            trust_remote_code=False,
+            local_files_only=not (os.path.isdir(folder) or _hub_answers(folder)),
+            model_kwargs={"use_safetensors": True},
+        )
     except Exception as error:
         raise cannot_load(spec, flag, error) from error
+    config = getattr(model.transformers_model, "config", None)
+    _check_kind(spec, flag, getattr(config, "architectures", None) or [], cross=cross)
     if max_length:
-        model.max_seq_length = max_length
-    facts = {"model": spec.public(), "max_length": getattr(model, "max_seq_length", None)}
+        _set_max_length(model, max_length, config)
+    facts = {"model": spec.public(), "max_length": model.max_seq_length}
     if digest := weights_digest(folder):
         facts["sha256"] = digest
+    elif revision := getattr(config, "_commit_hash", None):
+        facts["revision"] = revision
     return model, facts
+
+
+def _check_device(device: str | None) -> None:
+    import torch
+
+    if device is None:
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise PairmineError(f"--device {device}: no such device; for example cpu, cuda, cuda:1 or mps") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise PairmineError(f"--device {device}: torch finds no CUDA device here; leave the option out")
+
+
+def _hub_answers(name: str) -> bool:
+    """False where the model hub cannot be reached: then only its local cache is worth a look.
+
+    Without this question the libraries try again and again, for 80 seconds in all.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi().model_info(name, timeout=10)
+    except (HfHubHTTPError, HFValidationError):
+        return True
+    except Exception:
+        return False
+    return True
+
+
+def _check_kind(spec: Spec, flag: str, architectures: Sequence[str], *, cross: bool) -> None:
+    """A bi-encoder read as a cross-encoder gets an untrained head with random scores; the reverse is no better."""
+    has_head = any(name.endswith("ForSequenceClassification") for name in architectures)
+    causal = any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures)
+    if cross and architectures and not has_head and not causal:
+        raise PairmineError(
+            f"{flag} {spec}: is no cross-encoder ({architectures[0]} has no head for scores); a bi-encoder is st:"
+        )
+    if not cross and has_head:
+        raise PairmineError(f"{flag} {spec}: is a cross-encoder or classifier ({architectures[0]}), no bi-encoder")
+
+
+def _set_max_length(model: Any, max_length: int, config: Any) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and max_length > positions:
+        raise PairmineError(f"--max-length {max_length}: this model has {positions} positions; give that or less")
+    model.max_seq_length = max_length
 
 
 def batches(lengths: np.ndarray, limit: int | None) -> Iterator[tuple[int, np.ndarray]]:
     """Rows grouped by padded length, shortest first: (padded length, rows) of about `TOKENS_PER_BATCH` tokens."""
     clipped = np.minimum(lengths, limit) if limit else lengths
     padded = np.maximum(-(-clipped // LENGTH_STEP), 1) * LENGTH_STEP
+    padded = np.minimum(padded, limit) if limit else padded
     order = np.argsort(padded, kind="stable")
     values, starts = np.unique(padded[order], return_index=True)
     for length, start, end in zip(values, starts, [*starts[1:], len(order)], strict=True):
-        size = max(1, TOKENS_PER_BATCH // int(length))
+        size = max(TOKENS_PER_BATCH // int(length) // ROW_STEP, 1) * ROW_STEP
         for at in range(start, end, size):
             yield int(length), order[at : min(at + size, end)]
 
@@ -83,16 +149,18 @@ def batches(lengths: np.ndarray, limit: int | None) -> Iterator[tuple[int, np.nd
 def run(
     inputs: Sequence[Any],
     lengths: Callable[[Sequence[Any]], np.ndarray],
-    forward: Callable[[list[Any]], np.ndarray],
+    forward: Callable[[list[Any], int], np.ndarray],
     limit: int | None,
     advance: Advance,
 ) -> np.ndarray:
-    """`forward` over all `inputs` in batches of one padded length; results in input order."""
+    """`forward` over all `inputs` in batches, with the length to pad each to; results in input order."""
     results: np.ndarray | None = None
     for start in range(0, len(inputs), _PIECE):
         piece = inputs[start : start + _PIECE]
-        for _, rows in batches(lengths(piece), limit):
-            found = forward([piece[row] for row in rows])
+        for length, rows in batches(lengths(piece), limit):
+            batch = [piece[row] for row in rows]
+            batch += batch[-1:] * (-len(batch) % ROW_STEP)
+            found = forward(batch, length)[: len(rows)]
             if results is None:
                 results = np.empty((len(inputs), *found.shape[1:]), np.float32)
             results[start + rows] = found
@@ -114,4 +182,6 @@ def token_lengths(tokenizer: Any, limit: int | None) -> Callable[[Sequence[Any]]
     return count
 
 
-PADDING = {"text": {"pad_to_multiple_of": LENGTH_STEP}}
+def padding(length: int) -> dict[str, dict[str, Any]]:
+    """The tokenizer's settings that pad texts of up to `length` tokens to just that."""
+    return {"text": {"padding": "max_length", "max_length": length, "truncation": True}}

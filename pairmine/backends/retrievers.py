@@ -47,11 +47,15 @@ class DenseRetriever:
 
     FAISS multiplies in blocks, and the last bits of its products change with the number of threads
     and queries. So a few more candidates than asked for are taken from it, and their scores are
-    computed anew, each by itself, before the final order: the result is the same everywhere.
+    computed anew, each by itself, before the final order. Where a document beyond those could
+    still belong among the best, by the bound on rounding errors, more are taken (vectors that are
+    equal, of texts cut to the same beginning, come by the hundred). So the result is exact, and
+    the same everywhere.
     """
 
     scale = "cosine"
     _SPARE = 8
+    _BLOCK_CELLS = 1 << 23
 
     def __init__(self, spec: Spec, encoder: Encoder, *, score: str = "dense", threads: int = 0) -> None:
         self.name = spec.name
@@ -82,20 +86,35 @@ class DenseRetriever:
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The `k` nearest documents by cosine."""
+        found = np.full((len(queries), k), NOT_FOUND, np.int64)
+        values = np.full((len(queries), k), -np.inf, np.float32)
+        rows, wide = np.arange(len(queries)), k + self._SPARE
+        while len(rows) and self._searchable:
+            wide = min(wide, self._searchable)
+            step = max(1, self._BLOCK_CELLS // wide)
+            unsettled = []
+            for start in range(0, len(rows), step):
+                piece = rows[start : start + step]
+                found[piece], values[piece], is_settled = self._nearest(queries[piece], k, wide)
+                unsettled.append(piece[~is_settled])
+            rows, wide = np.concatenate(unsettled), wide * 4
+        return found, values
+
+    def _nearest(self, queries: np.ndarray, k: int, wide: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The `k` best among the `wide` that FAISS finds, and for which queries no other can be among them."""
         import faiss
 
-        wide = min(k + self._SPARE, self._searchable)
-        if not wide or not len(queries):
-            return np.full((len(queries), k), NOT_FOUND), np.full((len(queries), k), -np.inf, np.float32)
         if self._threads:
             faiss.omp_set_num_threads(self._threads)
         vectors = np.ascontiguousarray(self._queries[queries])
-        _, places = faiss.knn(vectors, self._documents[: self._searchable], wide, metric=faiss.METRIC_INNER_PRODUCT)
-        rows = np.repeat(queries, wide)
+        rough, places = faiss.knn(vectors, self._documents[: self._searchable], wide, metric=faiss.METRIC_INNER_PRODUCT)
         flat = places.ravel()
-        scores = row_products(self._queries, self._documents, rows, np.maximum(flat, 0)).reshape(places.shape)
-        scores[places < 0] = -np.inf
-        return best(places, scores, k)
+        scores = row_products(self._queries, self._documents, np.repeat(queries, wide), flat).reshape(places.shape)
+        found, values = best(places, scores, k)
+        if wide == self._searchable:
+            return found, values, np.ones(len(queries), bool)
+        rounding = vectors.shape[1] * 2.0**-23
+        return found, values, values[:, -1] > rough[:, -1] + rounding
 
     def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Cosines of single pairs."""
@@ -103,16 +122,14 @@ class DenseRetriever:
 
 
 def best(places: np.ndarray, scores: np.ndarray, k: int) -> Hits:
-    """Candidates (n, m) in order of falling score, then of place, cut or filled up to `k` columns."""
-    ordered = np.where(places < 0, np.iinfo(np.int64).max, places)
-    order = np.lexsort((ordered, -scores), axis=1)[:, :k]
+    """Found documents (n, m) in order of falling score, then of place, cut or filled up to `k` columns."""
+    order = np.lexsort((places, -scores), axis=1)[:, :k]
     found = np.take_along_axis(places, order, axis=1).astype(np.int64)
     values = np.take_along_axis(scores, order, axis=1)
     if found.shape[1] < k:
         room = ((0, 0), (0, k - found.shape[1]))
         found = np.pad(found, room, constant_values=NOT_FOUND)
         values = np.pad(values, room, constant_values=-np.inf)
-    found[np.isneginf(values)] = NOT_FOUND
     return found, values
 
 

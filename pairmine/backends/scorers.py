@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
 
-from pairmine.backends.encoders import Encoder, nothing
-from pairmine.backends.models import PADDING, Advance, load, run, token_lengths
+from pairmine.backends.encoders import Encoder, Side, nothing
+from pairmine.backends.models import Advance, load, padding, run, token_lengths
 from pairmine.backends.specs import Spec
 from pairmine.errors import PairmineError
 
@@ -46,41 +47,80 @@ class CrossEncoderScorer:
         model = self._model
         limit = model.max_seq_length or None
 
-        def forward(batch: list[tuple[str, str]]) -> np.ndarray:
-            found = model.predict(
+        def forward(batch: list[tuple[str, str]], length: int) -> np.ndarray:
+            logits = model.predict(
                 batch,
                 batch_size=len(batch),
-                activation_fn=torch.nn.Sigmoid(),
+                activation_fn=torch.nn.Identity(),
                 show_progress_bar=False,
                 convert_to_numpy=True,
-                processing_kwargs=PADDING,
+                processing_kwargs=padding(length),
             )
-            return np.asarray(found, np.float32)
+            return _sigmoid(np.asarray(logits, np.float64))
 
         pairs = list(zip(queries, documents, strict=True))
         return run(pairs, token_lengths(model.tokenizer, limit), forward, limit, advance)
 
 
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    """In float64, since torch's own float32 one gives a batch's last elements other bits than the first."""
+    return (1 / (1 + np.exp(-np.clip(logits, -700, 700)))).astype(np.float32)
+
+
 class BiEncoderScorer:
-    """The cosine of a bi-encoder's query and document vectors; each distinct text is embedded once a call."""
+    """The cosine of a bi-encoder's query and document vectors.
+
+    A document stands beside many queries, in one chunk of a pair set after the other, so vectors
+    are kept from call to call, up to `_KEPT_BYTES` a side.
+    """
 
     scale = "cosine"
 
     def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+        self._queries = _Vectors(encoder, "query")
+        self._documents = _Vectors(encoder, "document")
         self.facts = {**encoder.facts, "scale": self.scale}
 
     def score(self, queries: Sequence[str], documents: Sequence[str], advance: Advance = nothing) -> np.ndarray:
         """Cosines, (n,) float32 in [-1, 1]."""
         if not queries:
             return np.empty(0, np.float32)
-        query_texts, query_rows = _distinct(queries)
-        document_texts, document_rows = _distinct(documents)
-        query_vectors = self._encoder.encode(query_texts, "query")
-        document_vectors = self._encoder.encode(document_texts, "document")
+        query_vectors, query_rows = self._queries.of(queries)
+        document_vectors, document_rows = self._documents.of(documents)
         scores = row_products(query_vectors, document_vectors, query_rows, document_rows)
         advance(len(queries))
         return scores
+
+
+_KEPT_BYTES = 1 << 30
+
+
+class _Vectors:
+    """The vectors of one side's texts; each text is embedded once while there is room to keep them."""
+
+    def __init__(self, encoder: Encoder, side: Side) -> None:
+        self._encoder = encoder
+        self._side = side
+        self._kept: dict[bytes, np.ndarray] = {}
+        self._bytes = 0
+
+    def of(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of the distinct texts, (m, dim), and the row of each text, (n,)."""
+        distinct, rows = _distinct(texts)
+        keys = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in distinct]
+        new = [at for at, key in enumerate(keys) if key not in self._kept]
+        fresh = self._encoder.encode([distinct[at] for at in new], self._side)
+        dim = fresh.shape[1] if new else len(self._kept[keys[0]])
+        vectors = np.empty((len(distinct), dim), np.float32)
+        vectors[new] = fresh.reshape(len(new), dim)
+        old = np.setdiff1d(np.arange(len(distinct)), new)
+        for at in old:
+            vectors[at] = self._kept[keys[at]]
+        for at, vector in zip(new, fresh, strict=True):
+            if self._bytes < _KEPT_BYTES:
+                self._kept[keys[at]] = vector.copy()
+                self._bytes += vector.nbytes
+        return vectors, rows
 
 
 def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:

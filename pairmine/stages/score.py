@@ -38,13 +38,15 @@ def score_pairs(pairs: pa.Table, scorer: Scorer, *, name: str, advance: Advance 
 def _texts(pairs: pa.Table, side: str) -> pa.DictionaryArray:
     if side not in pairs.column_names:
         raise PairmineError(f'the pair set has no "{side}" texts to score')
-    column = (
-        pairs[side].cast(schema.TEXT.value_type) if pairs.num_rows else pa.chunked_array([pa.array([], pa.string())])
-    )
+    if not pairs.num_rows:
+        return pa.array([], schema.TEXT)
+    column = pairs[side]
     if nulls := column.null_count:
         at = int(np.flatnonzero(pc.is_null(column).to_numpy())[0])
         raise PairmineError(
             f"{nulls} of {pairs.num_rows} rows have no {side} text, the first is row {at + 1} "
             f'(query "{pairs["query_id"][at]}", document "{pairs["doc_id"][at]}")'
         )
-    return column.combine_chunks().dictionary_encode()
+    whole = schema.cast_column(column, schema.TEXT, side).unify_dictionaries().combine_chunks()
+    texts = whole.dictionary.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(texts.indices.take(whole.indices), texts.dictionary)

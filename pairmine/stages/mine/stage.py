@@ -54,6 +54,8 @@ def mine_blocks(
     if not names or len(set(names)) < len(names):
         shown = ", ".join(names) or "none"
         raise PairmineError(f"retrievers must be one or more, with different names, and are: {shown}")
+    schema.check_pairs(pairs)
+    pairs = schema.as_pairs(pairs)
     queries = Queries.of(pairs)
     documents = Documents.of(pairs, corpus)
     for retriever in retrievers if len(queries) else ():

@@ -125,15 +125,16 @@ class Documents:
         known_places = np.searchsorted(rows, first)
 
         in_corpus = np.append(_places(keys, known, known_places), NOT_FOUND)
-        row_of_id = _rows_by_id(pairs, "doc_id", corpus["id"])
+        ids = corpus["id"].cast(pa.string())
+        row_of_id = _rows_by_id(pairs, "doc_id", ids)
         of_pair, extra = _of_pairs(pairs, known, known_places, row_of_id, in_corpus)
         searched = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
         return cls(
             column=pa.chunked_array([*searched.chunks, *extra.chunks], pa.large_string()),
-            ids=corpus["id"].combine_chunks().take(pa.array(rows)),
+            ids=ids.combine_chunks().take(pa.array(rows)),
             of_pair=of_pair,
             of_id=in_corpus[row_of_id],
-            of_source=in_corpus[_rows_by_id(pairs, "source_id", corpus["id"])],
+            of_source=in_corpus[_rows_by_id(pairs, "source_id", ids)],
             known=known,
             known_places=known_places,
             blank=int((keys == NO_TEXT).sum()),
@@ -152,11 +153,11 @@ def _keys(texts: pa.ChunkedArray) -> np.ndarray:
 
 
 def _own_documents(pairs: pa.Table) -> pa.Table:
-    """The distinct documents of a pair set as a corpus."""
+    """The documents of a pair set as a corpus: of each id the first text that is not blank."""
     if "document" not in pairs.column_names:
         raise PairmineError("the pair set has no document texts; pass --corpus")
-    has_text = pc.is_valid(pairs["document"])
-    given = pairs.select(["doc_id", "document"]).filter(has_text)
+    has_text = text_keys(pairs["document"]) != NO_TEXT
+    given = pairs.select(["doc_id", "document"]).filter(pa.array(has_text))
     codes = given["doc_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     _, first = np.unique(codes, return_index=True)
     rows = pa.array(np.sort(first))
