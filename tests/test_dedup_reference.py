@@ -22,7 +22,8 @@ from pairmine.schema import as_pairs
 from pairmine.stages.dedup import dedup, matches
 from pairmine.stages.dedup.matches import Near, join
 from pairmine.stages.dedup.minhash import banding, candidates, collision_probability
-from pairmine.stages.dedup.shingles import read_texts, tokens
+from pairmine.stages.dedup.shingles import read_texts
+from pairmine.tokens import tokens
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -27,12 +27,13 @@ def collections(draw: st.DrawFn) -> tuple[pa.Table, pa.Table]:
         query = draw(TEXTS.filter(str.strip) | st.sampled_from([text for text in texts if text.strip()] or ["river"]))
         for at in draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=3, unique=True)):
             inside = draw(st.booleans())
+            copy = st.sampled_from([f"  {texts[at].upper()} ", "elsewhere"])
             rows.append(
                 {
                     "query_id": f"q{number}",
                     "query": query,
                     "doc_id": f"d{at}" if inside else f"outside{at}",
-                    "document": texts[at] if inside else draw(st.sampled_from([f"  {texts[at].upper()} ", "elsewhere"])),
+                    "document": texts[at] if inside else draw(copy),
                     "label": 1,
                     "origin": "given",
                     "source_id": None if draw(st.booleans()) else f"d{at}",

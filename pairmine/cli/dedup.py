@@ -37,7 +37,7 @@ def dedup(
         typer.Option(
             "--sentence-words",
             min=0,
-            help="Two texts shorter than this are near copies only where just order and punctuation differ (our default).",
+            help="Two texts of fewer words are near copies only where just order and punctuation differ (our default).",
         ),
     ] = 32,
     short_text_words: Annotated[
@@ -45,7 +45,7 @@ def dedup(
         typer.Option(
             "--short-text-words",
             min=0,
-            help="Two texts shorter than this are near copies only where words were added or left out, none replaced "
+            help="Two texts of fewer words are near copies only where words were added or left out, none replaced "
             "(our default).",
         ),
     ] = 80,

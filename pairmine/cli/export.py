@@ -130,7 +130,9 @@ def _moved(sidecar, by: int):  # type: ignore[no-untyped-def]
 def _why(target: Target, survey: Survey) -> str:
     if not survey.positives:
         return "no row has label 1"
-    return f"its {survey.queries:,} queries have {survey.positives:,} positives and at most {survey.most_negatives} negatives"
+    return (
+        f"{survey.queries:,} queries have {survey.positives:,} positives and at most {survey.most_negatives} negatives"
+    )
 
 
 def _hint(run: Run, target: Target, survey: Survey, negatives: int | None) -> None:

@@ -83,7 +83,7 @@ def main() -> NoReturn:
         _leave(str(error), error.exit_code)
     except usage_error as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            sys.stderr.write(f"{error.format_message()}\n")
+            sys.stderr.write(f"{error}\n")
             sys.exit(BAD_INPUT)
         _leave(_usage_line(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):

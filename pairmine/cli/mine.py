@@ -88,16 +88,7 @@ def mine(
         },
         [flag for flag, used in corpus_only.items() if used and corpus is None],
     )
-    run = Run(context, output, kind=kind, summary=summary, quiet=quiet)
-    with run:
-        retrievers = _open(
-            named,
-            workers,
-            query_prompt=query_prompt,
-            document_prompt=document_prompt,
-            max_length=max_length,
-            device=device,
-        )
+    with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
         pair_source = run.reads(
             open_pairs(
                 pairs,
@@ -111,15 +102,23 @@ def mine(
             ),
             "pairs",
         )
-        table = pair_source.read()
-        known = None
+        corpus_source = None
         if corpus is not None:
-            source = run.reads(
+            corpus_source = run.reads(
                 open_documents(corpus, run.say, id=id_column, text=text_column, title=title_column), "corpus"
             )
-            known = source.read()
-            if not title and "title" in known.column_names:
-                known = known.drop_columns("title")
+        table = pair_source.read()
+        known = corpus_source.read() if corpus_source else None
+        if known is not None and not title and "title" in known.column_names:
+            known = known.drop_columns("title")
+        retrievers = _open(
+            named,
+            workers,
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
+            max_length=max_length,
+            device=device,
+        )
         queries, documents = Queries.of(table), Documents.of(table, known)
         if documents.copies:
             run.say(f"{documents.copies} documents are exact copies of others; each text is searched once")
@@ -140,10 +139,13 @@ def mine(
 
 def _parse(specs: list[str]) -> list[tuple[Spec, str]]:
     """Each retriever's spec and the name of its score column; two of one name are an error."""
-    from pairmine.backends.specs import parse_spec, slug
+    from pairmine.backends.specs import locate, parse_spec, slug
     from pairmine.errors import PairmineError
 
     parsed = [parse_spec(text, ("st", "bm25", "fake"), "--retriever") for text in specs]
+    for spec in parsed:
+        if spec.kind == "st":
+            locate(spec, "--retriever")
     dense = sum(spec.kind != "bm25" for spec in parsed)
     named: list[tuple[Spec, str]] = []
     for text, spec in zip(specs, parsed, strict=True):

@@ -54,22 +54,28 @@ def score(
     """
     from pairmine.backends.models import use_threads
     from pairmine.backends.scorers import open_scorer
-    from pairmine.backends.specs import parse_spec, slug
+    from pairmine.backends.specs import locate, parse_spec, slug
     from pairmine.files.source import open_pairs
-    from pairmine.stages.score import score_pairs
+    from pairmine.stages.score import check_texts, score_pairs
 
     spec = parse_spec(scorer, ("ce", "st", "fake"), "--scorer")
     name = slug(spec.alias) if spec.alias else spec.kind
+    if spec.kind != "fake":
+        locate(spec, "--scorer")
     with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
         source = run.reads(
-            open_pairs(pairs, run.say, split=split, query=query_column, document=document_column), "pairs"
+            open_pairs(pairs, run.say, split=split, replay=True, query=query_column, document=document_column), "pairs"
         )
+        rows = 0
+        for chunk in source.chunks():
+            check_texts(chunk)
+            rows += chunk.num_rows
         use_threads(workers)
         model = open_scorer(
             spec, max_length=max_length, device=device, query_prompt=query_prompt, document_prompt=document_prompt
         )
         run.detail(models=[{"name": spec.name, **model.facts}])
-        advance = run.begin("pairs")
+        advance = run.begin("rows", rows)
         for chunk in source.chunks():
             run.write(score_pairs(chunk, model, name=name, advance=advance))
 

@@ -20,8 +20,10 @@ def score_pairs(pairs: pa.Table, scorer: Scorer, *, name: str, advance: Advance 
     Rows with the same two texts are scored once. A column of that name is replaced, so that all
     of it comes from one model.
 
-    Raises PairmineError when a row has no query or no document text.
+    `advance` is told of rows as they are done. Raises PairmineError when a row has no query or no
+    document text.
     """
+    check_texts(pairs)
     columns = [_texts(pairs, side) for side in ("query", "document")]
     codes = [np.asarray(column.indices) for column in columns]
     width = max(len(columns[1].dictionary), 1)
@@ -29,24 +31,30 @@ def score_pairs(pairs: pa.Table, scorer: Scorer, *, name: str, advance: Advance 
     queries = columns[0].dictionary.take(pa.array(distinct // width)).to_pylist()
     documents = columns[1].dictionary.take(pa.array(distinct % width)).to_pylist()
     scores = scorer.score(queries, documents, advance)[inverse] if len(distinct) else np.empty(0, np.float32)
+    advance(pairs.num_rows - len(distinct))
     field = schema.score_field(name, scorer.scale)
     rest = pairs.drop_columns(field.name) if field.name in pairs.column_names else pairs
     kept = schema.as_pairs(rest.append_column(field, pa.array(scores, pa.float32())))
     return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows)
 
 
+def check_texts(pairs: pa.Table) -> None:
+    """Raise a PairmineError unless every row has a query and a document text."""
+    for side in ("query", "document"):
+        if side not in pairs.column_names:
+            raise PairmineError(f'the pair set has no "{side}" texts to score')
+        column = pairs[side]
+        if nulls := column.null_count:
+            at = int(np.flatnonzero(pc.is_null(column).to_numpy())[0])
+            raise PairmineError(
+                f"{nulls} of {pairs.num_rows} rows have no {side} text, the first is row {at + 1} "
+                f'(query "{pairs["query_id"][at]}", document "{pairs["doc_id"][at]}")'
+            )
+
+
 def _texts(pairs: pa.Table, side: str) -> pa.DictionaryArray:
-    if side not in pairs.column_names:
-        raise PairmineError(f'the pair set has no "{side}" texts to score')
     if not pairs.num_rows:
         return pa.array([], schema.TEXT)
-    column = pairs[side]
-    if nulls := column.null_count:
-        at = int(np.flatnonzero(pc.is_null(column).to_numpy())[0])
-        raise PairmineError(
-            f"{nulls} of {pairs.num_rows} rows have no {side} text, the first is row {at + 1} "
-            f'(query "{pairs["query_id"][at]}", document "{pairs["doc_id"][at]}")'
-        )
-    whole = schema.cast_column(column, schema.TEXT, side).unify_dictionaries().combine_chunks()
+    whole = schema.cast_column(pairs[side], schema.TEXT, side).unify_dictionaries().combine_chunks()
     texts = whole.dictionary.dictionary_encode()
     return pa.DictionaryArray.from_arrays(texts.indices.take(whole.indices), texts.dictionary)
