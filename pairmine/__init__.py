@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 _STAGES = {
     "derive": "pairmine.stages.derive",
     "mine": "pairmine.stages.mine",
+    "open_retriever": "pairmine.stages.mine",
     "score_pairs": "pairmine.stages.score",
+    "open_scorer": "pairmine.stages.score",
     "filter_pairs": "pairmine.stages.filter",
     "dedup": "pairmine.stages.dedup",
     "export": "pairmine.stages.export",

@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pairmine.cli.lineage import commands
@@ -65,10 +67,28 @@ def test_info_shows_rows_columns_scales_and_digests(here: Here) -> None:
     shown = here("info", "c.parquet")
     assert shown.startswith("c.parquet: 20 rows\n  id ")
     assert "# c o.jsonl: 20 rows, sha256 " in shown
-    assert "no lineage: not written by pairmine" in here("info", "c o.jsonl")
+    assert "no lineage: jsonl files carry none" in here("info", "c o.jsonl")
     found = json.loads(here("info", "c.parquet", "--json"))
     assert [column["name"] for column in found["columns"]] == ["id", "text", "key", "n"]
     assert found["lineage"][0]["command"] == "convert"
+
+
+def test_a_parquet_file_from_elsewhere_has_no_lineage(here: Here, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["1"]}), tmp_path / "e.parquet")
+    assert "no lineage: not written by pairmine" in here("info", "e.parquet")
+
+
+def test_a_training_file_shows_the_lineage_that_stands_beside_it(here: Here) -> None:
+    here("convert", "c o.jsonl", "--text-column", "body", "-q", "-o", "train.jsonl")
+    here("convert", "c o.jsonl", "--text-column", "body", "-q", "-o", "train.jsonl.ids.parquet")
+    shown = here("info", "train.jsonl")
+    assert (
+        "no lineage: jsonl files carry none\n\ntrain.jsonl.ids.parquet, which stands beside it:\n# c o.jsonl" in shown
+    )
+    assert "pairmine convert 'c o.jsonl' --text-column body -o out.parquet" in shown
+    found = json.loads(here("info", "train.jsonl", "--json"))
+    assert (found["format"], found["lineage"]) == ("jsonl", [])
+    assert found["beside"]["lineage"][0]["command"] == "convert"
 
 
 def test_head_shows_the_first_rows_of_anything(here: Here, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -68,6 +69,10 @@ def test_the_quickstart_builds_a_training_file_and_then_only_what_changed(quicks
     assert "derive" not in again
     assert "mine build" not in again
 
+    fewer = make(folder, tree, "NEGATIVES=2")
+    assert "mine build" not in fewer.stdout
+    assert pq.read_table(folder / "build" / "train.parquet").column_names[-1] == "negative_2"
+
     rest = make(folder, tree, "FUNCTIONS=10")
     assert rest.returncode == 0, rest.stderr
     assert pq.read_table(folder / "build" / "train.parquet").num_rows == 10
@@ -97,6 +102,37 @@ def test_an_interrupted_quickstart_leaves_no_torn_target_and_goes_on(quickstart:
     assert not list((folder / "build").glob(".*.partial"))
 
 
+def beir_folder(folder: Path, topics: tuple[str, ...]) -> Path:
+    """A small collection: three documents and one judged query to a topic."""
+    folder.mkdir()
+    documents, queries, judgments = [], [], ["query-id\tcorpus-id\tscore"]
+    for number, topic in enumerate(topics):
+        for at, text in enumerate((f"All about {topic}.", f"A history of {topic} in towns.", f"Why {topic} matter.")):
+            documents.append({"_id": f"{number}-{at}", "title": "", "text": text})
+        queries.append({"_id": f"q{number}", "text": f"what are {topic}?"})
+        judgments.append(f"q{number}\t{number}-0\t1")
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
+    (folder / "qrels.tsv").write_text("\n".join(judgments) + "\n")
+    return folder
+
+
+def test_the_beir_example_builds_anew_for_another_collection_or_number(tmp_path: Path) -> None:
+    folder = tmp_path / "beir"
+    shutil.copytree(ROOT / "examples" / "beir", folder, ignore=shutil.ignore_patterns("build"))
+    one, two = (beir_folder(tmp_path / name, topics) for name, topics in (("one", TOPICS[:4]), ("two", TOPICS[4:])))
+    train = folder / "build" / "train.parquet"
+    settings = ("RETRIEVERS=bm25", "NEGATIVES=2")
+    assert make(folder, f"BEIR={one}", *settings).returncode == 0
+    assert set(pq.read_table(train)["anchor"].to_pylist()) == {f"what are {topic}?" for topic in TOPICS[:4]}
+    assert make(folder, f"BEIR={two}", *settings).returncode == 0
+    assert set(pq.read_table(train)["anchor"].to_pylist()) == {f"what are {topic}?" for topic in TOPICS[4:]}
+    again = make(folder, f"BEIR={two}", "RETRIEVERS=bm25", "NEGATIVES=1")
+    assert pq.read_table(train).column_names == ["anchor", "positive", "negative_1"]
+    assert "pairmine mine" not in again.stdout
+    assert "filter" in again.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the test collections are not beside the checkout")
 def test_the_beir_example_builds_a_training_file_from_a_real_collection(tmp_path: Path) -> None:
@@ -106,7 +142,9 @@ def test_the_beir_example_builds_a_training_file_from_a_real_collection(tmp_path
     assert done.returncode == 0, done.stderr
     train = pq.read_table(folder / "build" / "train.parquet")
     judged = pq.read_table(folder / "build" / "judged.parquet")
-    assert train.num_rows == judged.num_rows == 1837
+    written = [text for text in judged["document"].to_pylist() if text.strip()]
+    assert judged.num_rows == 1837
+    assert train.num_rows == len(written) == 1836, "one judged document has no text"
     assert train.num_columns == 7
     assert "score_dense (cosine)" in done.stdout
 

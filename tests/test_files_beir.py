@@ -77,8 +77,11 @@ def test_judgments_that_do_not_fit_are_told(tmp_path: Path, body: str, line: str
 
 def test_splits_are_asked_for_where_there_are_several(tmp_path: Path) -> None:
     folder = beir(tmp_path / "b", test="q1\t1\t1\n", dev="q2\t1\t1\n")
-    with pytest.raises(PairmineError, match=r"judgments for several splits; pass --split dev\|test"):
+    with pytest.raises(
+        PairmineError, match=r"judgments for several splits; pass --split NAME \(dev, test\), or run"
+    ) as e:
         open_pairs(folder, quietly)
+    assert str(e.value).endswith(f"or run 'pairmine convert {folder} --as pairs --split NAME' first")
     assert open_pairs(folder, quietly, split="dev").read()["query_id"].to_pylist() == ["q2"]
     with pytest.raises(PairmineError, match=r'no split "train" \(found: dev, test\)'):
         open_pairs(folder, quietly, split="train")
@@ -88,6 +91,42 @@ def test_splits_are_asked_for_where_there_are_several(tmp_path: Path) -> None:
         open_pairs(folder, quietly, split="dev", query="text")
     with pytest.raises(PairmineError, match="--split dev is for BEIR folders, and this is none"):
         open_pairs(str(tmp_path / "x.jsonl"), quietly, split="dev")
+
+
+def test_graded_judgments_are_positives_from_the_bound_that_the_user_draws(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "b", test="q1\t0\t0\nq1\t1\t1\nq1\t2\t2\nq1\t3\t2\n")
+    heard: list[str] = []
+    source = open_pairs(folder, heard.append)
+    for _ in range(2):
+        assert source.read()["label"].to_pylist() == [0, 1, 1, 1]
+    assert [line for line in heard if "above 0" in line] == [
+        f"{folder}: every judgment above 0 is taken as a positive (1 of grade 0, 1 of grade 1, 2 of grade 2); "
+        "'pairmine convert --as pairs --positive-from N' draws the line at N"
+    ]
+    found = open_pairs(folder, quietly, positive_from=2).read()
+    assert found["label"].to_pylist() == [0, 0, 1, 1]
+    assert found["grade"].to_pylist() == [0, 0.5, 1, 1]
+    with pytest.raises(
+        PairmineError, match=r"no judgment reaches --positive-from 3 \(1 of grade 0, 1 of grade 1, 2 of grade 2\)"
+    ):
+        open_pairs(folder, quietly, positive_from=3).read()
+    with pytest.raises(PairmineError, match="--positive-from is for the judgments of BEIR folders, and this is none"):
+        open_pairs(str(tmp_path / "x.jsonl"), quietly, positive_from=1)
+
+
+def test_judgments_of_0_and_1_leave_nothing_to_say(tmp_path: Path) -> None:
+    heard: list[str] = []
+    open_pairs(beir(tmp_path / "b", test="q1\t0\t0\nq1\t1\t1\n"), heard.append).read()
+    assert not any("above 0" in line for line in heard)
+
+
+def test_documents_that_a_corpus_repeats_are_handed_on_to_dedup(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "b", test="q1\t1\t1\n")
+    corpus = tmp_path / "b" / "corpus.jsonl"
+    corpus.write_text(corpus.read_text() * 2)
+    assert open_either(folder, quietly).read().num_rows == 8
+    source = open_documents(folder, quietly)
+    assert (source.read().num_rows, source.repeats) == (4, 4)
 
 
 def test_a_corpus_whose_titles_and_columns_show_late_is_read(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ def test_only_renamed_columns_are_worth_telling() -> None:
 def test_a_missing_column_names_what_was_found_and_the_flag() -> None:
     with pytest.raises(PairmineError, match=r'c:1: no "text" \(found: id, speech\); pass --text-column speech'):
         map_columns(["id", "speech"], DOCUMENT, {}, "c:1")
+    with pytest.raises(PairmineError, match=r"pass --text-column 'my speech'$"):
+        map_columns(["id", "year", "my speech"], DOCUMENT, {}, "c:1", texts=["id", "my speech"])
+    with pytest.raises(PairmineError, match=r"pass --text-column NAME$"):
+        map_columns(["id", "year"], DOCUMENT, {}, "c:1", texts=["id"])
     with pytest.raises(PairmineError, match=r'c: no column "nope" for --text-column \(found: id, text\)'):
         map_columns(["id", "text"], DOCUMENT, {"text": "nope"}, "c")
 

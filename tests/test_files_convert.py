@@ -8,7 +8,7 @@ import pytest
 from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files import convert
-from pairmine.files.columns import DOCUMENT, PAIR, Wanted, map_columns
+from pairmine.files.columns import DOCUMENT, PAIR, Mapped, Wanted, map_columns
 from pairmine.files.raw import Raw
 
 
@@ -16,10 +16,17 @@ def raw(table: pa.Table) -> Raw:
     return Raw(table, "f", lambda row: f"f:{row + 1}", lambda row: table.column_names)
 
 
+def mapped_pairs(table: pa.Table) -> Mapped:
+    return map_columns(table.column_names, PAIR, {}, "f")
+
+
+def is_wide(table: pa.Table) -> bool:
+    return convert.is_wide(raw(table), mapped_pairs(table))
+
+
 def pairs(table: pa.Table) -> pa.Table:
-    mapped = map_columns(table.column_names, PAIR, {}, "f")
-    make = convert.wide_pairs if convert.is_wide(table.column_names) else convert.long_pairs
-    return make(raw(table), mapped)
+    make = convert.wide_pairs if is_wide(table) else convert.long_pairs
+    return make(raw(table), mapped_pairs(table))
 
 
 @pytest.mark.parametrize(
@@ -31,10 +38,74 @@ def pairs(table: pa.Table) -> pa.Table:
         (["anchor", "positive"], False),
         (["query", "document", "label"], False),
         (["query_id", "doc_id", "negative"], False),
+        (["anchor", "positive", "negative", "label"], True),
+        (["query", "positive", "negative_1", "document"], True),
+        (["query_id", "query", "doc_id", "document", "label", "origin", "positive", "negative"], False),
+        (["question", "answer", "pos"], False),
+        (["question", "answer", "pos", "neg"], True),
+        (["question", "pos"], True),
     ],
 )
 def test_rows_with_several_documents_are_told_by_their_columns(names: list[str], wide: bool) -> None:
-    assert convert.is_wide(names) == wide
+    assert is_wide(pa.table({name: ["x"] for name in names})) == wide
+
+
+def test_a_list_of_positives_beside_a_document_is_still_a_list_of_positives() -> None:
+    assert is_wide(pa.table({"question": ["q"], "answer": ["a"], "pos": [["p"]]}))
+
+
+def test_a_triplet_with_a_label_keeps_its_negatives_and_the_label_moves_aside() -> None:
+    found = pairs(pa.table({"query": ["q"], "positive": ["p"], "negative": ["n"], "label": [0.7], "document": ["d"]}))
+    columns = ("document", "label", "other_label", "other_document")
+    assert found.select(columns).to_pylist() == [
+        {"document": "p", "label": 1, "other_label": 0.7, "other_document": "d"},
+        {"document": "n", "label": 0, "other_label": 0.7, "other_document": "d"},
+    ]
+
+
+def test_a_part_of_speech_stays_a_column_beside_a_question_and_its_answer() -> None:
+    found = pairs(pa.table({"question": ["q"], "answer": ["a"], "pos": ["NOUN"]}))
+    assert found.select(["document", "label", "pos"]).to_pylist() == [{"document": "a", "label": 1, "pos": "NOUN"}]
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        ({"query": ["q"], "document": ["d"]}, "no label column, every row is taken as a positive"),
+        ({"query": ["q"], "document": ["d"], "score": [4.8]}, '; "score" is not read as a label (--label-column names'),
+        ({"query": ["q"], "document": ["d"], "query_is_for_document": ["true"]}, '"query_is_for_document" is not read'),
+        ({"query": ["q"], "document": ["d"], "matches": [True]}, '"matches" is not read as a label'),
+    ],
+)
+def test_pairs_without_a_label_are_said_to_be_positives(columns: dict[str, list[object]], line: str) -> None:
+    table = pa.table(columns)
+    said = convert.label_remark(raw(table), mapped_pairs(table))
+    assert said is not None
+    assert line in said
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"query": ["q"], "document": ["d"], "label": [1], "score": [0.5]},
+        {"anchor": ["q"], "positive": ["p"], "negative": ["n"], "score": [0.5]},
+    ],
+)
+def test_labels_and_triplets_need_no_remark(columns: dict[str, list[object]]) -> None:
+    table = pa.table(columns)
+    assert convert.label_remark(raw(table), mapped_pairs(table)) is None
+
+
+@pytest.mark.parametrize("values", [["1.0", "0.0", "", "-0.0", "1"], [1.0, 0.0, None, 0.0, 1.0]])
+def test_labels_may_be_written_as_whole_floats(values: list[object]) -> None:
+    table = pa.table({"query": ["q"] * 5, "document": list("abcde"), "label": values})
+    assert pairs(table)["label"].to_pylist() == [1, 0, None, 0, 1]
+
+
+def test_a_label_between_two_numbers_is_told_with_its_place() -> None:
+    table = pa.table({"query": ["q"] * 2, "document": ["a", "b"], "label": ["1.0", "0.5"]})
+    with pytest.raises(PairmineError, match=r"f:2: \"label\" holds '0[.]5', which is no whole number"):
+        pairs(table)
 
 
 def test_a_score_column_keeps_its_scale_and_no_other_metadata() -> None:

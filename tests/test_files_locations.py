@@ -47,10 +47,39 @@ def test_a_folder_that_cannot_be_read_says_what_it_found(tmp_path: Path) -> None
     assert "a folder without shards (found: nothing)" in refused(tmp_path)
     (tmp_path / "readme.md").write_text("x")
     (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".hidden.jsonl").write_text("{}")
     assert "a folder without shards (found: readme.md, data/); name a folder or file with data" in refused(tmp_path)
     (tmp_path / "a.jsonl").write_text("{}")
     (tmp_path / "b.csv").write_text("a")
     assert "holds shards of several formats (csv, jsonl)" in refused(tmp_path)
+
+
+def test_data_in_folders_below_is_never_left_out_unsaid(tmp_path: Path) -> None:
+    for name in ("sub/deep/a.jsonl", "more/b.parquet", ".cache/c.jsonl", "_tmp/d.jsonl", "notes/e.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert refused(tmp_path).endswith(": holds no shards but folders with data (more, sub); name one of them")
+    (tmp_path / "a.jsonl").write_text("{}")
+    assert refused(tmp_path).endswith(": holds shards and also folders with data (more, sub); name one of them")
+    (tmp_path / "sub" / "deep" / "a.jsonl").unlink()
+    (tmp_path / "more" / "b.parquet").unlink()
+    assert len(find_shards(str(tmp_path))) == 1
+
+
+def test_data_in_folders_of_an_address_is_never_left_out_unsaid() -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    try:
+        for name in ("/pairmine-below/a.jsonl", "/pairmine-below/sub/deep/b.jsonl"):
+            memory.pipe_file(name, b"{}")
+        assert refused("memory://pairmine-below").endswith(
+            "holds shards and also folders with data (sub); name one of them"
+        )
+        memory.rm("/pairmine-below/sub", recursive=True)
+        assert len(find_shards("memory://pairmine-below")) == 1
+    finally:
+        memory.rm("/pairmine-below", recursive=True)
 
 
 def test_a_path_that_cannot_be_read_is_told(tmp_path: Path) -> None:

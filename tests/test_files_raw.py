@@ -18,6 +18,15 @@ from pairmine.files.raw import BATCH_BYTES, BATCH_ROWS, Raw, read_raw
 ROWS = "".join(json.dumps({"id": f"d{i}", "text": f"text {i} " * 9}) + "\n" for i in range(3000)).encode()
 
 
+def _parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+PARQUET = _parquet()
+
+
 def raws(folder: Path, name: str, content: bytes | str) -> list[Raw]:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -117,7 +126,28 @@ def test_a_csv_row_over_several_lines_is_named_by_its_first_one(tmp_path: Path) 
         ("a.csv", "id,id\n1,2\n", 'a.csv:1: the header has "id" twice'),
         ("a.csv", b"id,text\n1,\xe9\n", "a.csv:2: not UTF-8"),
         ("a.tsv", "id\ttext\n1\n", "a.tsv:2: 1 field where the header has 2"),
-        ("a.jsonl.gz", b'{"id":1}\n', "a.jsonl.gz: the gzip file is truncated or damaged; fetch or write it again"),
+        ("a.jsonl.gz", b'{"id":1}\n', "a.jsonl.gz: holds text that is not compressed; rename it to a.jsonl"),
+        ("a.csv.zst", "id,text\n1,日\n", "a.csv.zst: holds text that is not compressed; rename it to a.csv"),
+        ("a.jsonl.zst", gzip.compress(ROWS), "a.jsonl.zst: holds gzip data, not zstd; rename it to a.jsonl.gz"),
+        ("a.jsonl.gz", PARQUET, "a.jsonl.gz: holds parquet data, not gzip; rename it to a.parquet"),
+        ("a.jsonl", gzip.compress(ROWS), "a.jsonl: holds gzip data; rename it to a.jsonl.gz"),
+        ("a.csv", pa.compress(ROWS, codec="zstd", asbytes=True), "a.csv: holds zstd data; rename it to a.csv.zst"),
+        ("a.jsonl", PARQUET, "a.jsonl: holds parquet data, not jsonl; rename it to a.parquet"),
+        ("a.tsv", b"ARROW1\0\0rest", "a.tsv: holds arrow data, not tsv; rename it to a.arrow"),
+        ("a.parquet", b"\xff\xff\xff\xffrest", "a.parquet: holds arrow data, not parquet; rename it to a.arrow"),
+        ("a.parquet", gzip.compress(PARQUET), "a.parquet: holds gzip data, not parquet; decompress it first"),
+        ("a.jsonl.gz", b"\0\1\2\3", "a.jsonl.gz: the gzip file is truncated or damaged; fetch or write it again"),
+        ("a.csv", "id;text\n1;x\n", "a.csv:1: the header is one column, 'id;text', and seems to be separated by semic"),
+        (
+            "a.csv",
+            "id\ttext\n1\tx\n",
+            "a.csv:1: the header is one column, 'id\\ttext', and seems to be separated by ta",
+        ),
+        (
+            "a.tsv",
+            "id,text\n1,x\n",
+            "a.tsv:1: the header is one column, 'id,text', and seems to be separated by commas",
+        ),
         ("a.jsonl.gz", gzip.compress(ROWS)[:-900], "a.jsonl.gz: the gzip file is truncated or damaged"),
         ("a.jsonl.gz", gzip.compress(ROWS)[:-4], "a.jsonl.gz: the gzip file is truncated or damaged"),
         ("a.jsonl.zst", pa.compress(ROWS, codec="zstd", asbytes=True)[:-9], "a.jsonl.zst: the zstd file is truncated"),
@@ -129,6 +159,15 @@ def test_a_bad_file_is_told_with_its_place_and_what_to_do(
     tmp_path: Path, name: str, content: bytes | str, line: str
 ) -> None:
     assert line_of(tmp_path, name, content).replace(f"{tmp_path}/", "").startswith(line)
+
+
+def test_text_that_begins_like_a_binary_format_is_text(tmp_path: Path) -> None:
+    assert rows(tmp_path, "a.csv", "PAR1,text\n1,x\n") == [{"PAR1": "1", "text": "x"}]
+    assert rows(tmp_path, "b.csv", "ARROW1,text\n1,x\n") == [{"ARROW1": "1", "text": "x"}]
+
+
+def test_a_header_of_one_column_that_is_a_sentence_is_a_name(tmp_path: Path) -> None:
+    assert rows(tmp_path, "a.csv", "one sentence; and more\nx\n") == [{"one sentence; and more": "x"}]
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])

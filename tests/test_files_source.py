@@ -11,10 +11,11 @@ import pytest
 
 from pairmine import schema
 from pairmine.errors import PairmineError
+from pairmine.files.blocks import contiguous_order
 from pairmine.files.raw import BATCH_ROWS
+from pairmine.files.sink import Sink
 from pairmine.files.source import (
     ColumnsChanged,
-    contiguous_order,
     open_documents,
     open_either,
     open_pairs,
@@ -64,6 +65,75 @@ def test_without_ids_the_texts_hash_is_the_id_and_copies_are_read_once(tmp_path:
     found = open_documents(put(tmp_path, "c.csv", "text\nx\ny\nx\n"), heard).read()
     assert found["id"].to_pylist() == [content_id("x"), content_id("y")]
     assert heard == [f"{tmp_path}/c.csv: 1 rows repeat a text; each is read once"]
+
+
+def test_rows_that_repeat_are_counted_in_a_corpus_and_all_handed_on_to_dedup(tmp_path: Path) -> None:
+    for name, content in (("ids.jsonl", '{"id":"1","text":"x"}\n' * 3), ("texts.csv", "text\nx\nx\nx\n")):
+        path = put(tmp_path, name, content)
+        source = open_documents(path, Heard())
+        for _ in range(2):
+            assert (source.read().num_rows, source.rows, source.repeats) == (1, 1, 2)
+        assert (sum(map(len, source.tables())), source.repeats) == (1, 2)
+        heard = Heard()
+        source = open_either(path, heard)
+        assert (source.read().num_rows, source.repeats, heard) == (3, 0, [])
+
+
+def test_dedup_too_refuses_one_id_with_two_texts(tmp_path: Path) -> None:
+    path = put(tmp_path, "c.jsonl", '{"id":"1","text":"x"}\n{"id":"1","text":"x"}\n{"id":"1","text":"y"}\n')
+    with pytest.raises(PairmineError, match=r'c.jsonl:3: id "1" stands at .*c.jsonl:1 with another text'):
+        open_either(path, Heard()).read()
+
+
+def test_pairs_without_labels_are_told_once(tmp_path: Path) -> None:
+    heard = Heard()
+    source = open_pairs(put(tmp_path, "p.csv", "sentence1,sentence2,score\na,b,4.8\nc,d,0.2\n"), heard)
+    for _ in range(2):
+        assert source.read()["label"].to_pylist() == [1, 1]
+    assert heard[1:] == [
+        f"{tmp_path}/p.csv: no label column, every row is taken as a positive; "
+        '"score" is not read as a label (--label-column names one)'
+    ]
+
+
+def two_texts(folder: Path, **more: object) -> str:
+    texts = [("a", "1", "x"), ("a", "2", "y"), ("b", "3", None), ("a", "1", "x"), ("b", "3", "z"), ("b", "2", "日")]
+    rows = [{"query_id": q, "query": q, "doc_id": d, "document": t, "label": 1, **more} for q, d, t in texts]
+    return put(folder, "p.jsonl", rows)  # type: ignore[arg-type]
+
+
+def test_one_document_with_two_texts_names_both_rows(tmp_path: Path) -> None:
+    line = 'p.jsonl: doc_id "2" has one text in row 2 and another in row 6; give each text an id of its own, or drop'
+    assert refused(two_texts(tmp_path), pairs=True).startswith(line)
+
+
+def test_a_streaming_command_names_the_rows_of_the_file_too(tmp_path: Path) -> None:
+    rows = [{"query_id": f"q{i}", "document": f"text {i}", "doc_id": f"d{min(i, 4)}"} for i in range(6)]
+    source = open_pairs(put(tmp_path, "p.jsonl", rows), Heard())  # type: ignore[arg-type]
+    with pytest.raises(PairmineError, match=r'doc_id "d4" has one text in row 5 and another in row 6'):
+        list(source.chunks())
+    schema.check_pairs(open_pairs(put(tmp_path, "q.jsonl", rows[:5]), Heard()).read())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_our_own_files_are_not_searched_for_two_texts(tmp_path: Path, ending: str) -> None:
+    texts = pa.array(["x", "y"]).dictionary_encode()
+    table = pa.table({"query_id": ["q", "q"], "doc_id": ["1", "1"], "document": texts})
+    table = schema.as_pairs(table.append_column("label", [[1, 1]]).append_column("origin", [["given", "given"]]))
+    sink = Sink(str(tmp_path / f"p.{ending}"))
+    sink.write(table)
+    sink.commit([{"command": "mine"}])
+    source = open_pairs(str(tmp_path / f"p.{ending}"), Heard())
+    assert sum(map(len, source.chunks())) == source.read().num_rows == 2
+    pq.write_table(table, tmp_path / "theirs.parquet")
+    with pytest.raises(PairmineError, match='doc_id "1" has one text in row 1 and another in row 2'):
+        open_pairs(str(tmp_path / "theirs.parquet"), Heard()).read()
+
+
+def test_a_column_to_take_for_the_text_is_proposed_as_a_shell_reads_it(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"id": "1", "year": 1999, "the speech": "x"}]
+    assert refused(put(tmp_path, "c.jsonl", rows)).endswith("; pass --text-column 'the speech'")
+    assert refused(put(tmp_path, "c.jsonl", [{"id": "1", "year": 1999}])).endswith("; pass --text-column NAME")
 
 
 def test_an_id_that_comes_again_with_its_text_is_read_once(tmp_path: Path) -> None:

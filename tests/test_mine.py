@@ -231,26 +231,66 @@ def table_of(rows: list[dict[str, Any]], queries: list[str]) -> pa.Table:
     return as_pairs(pa.Table.from_pylist(lines, schema=empty_pairs(*lines[0]).schema))
 
 
+def key_of(*parts: str) -> int:
+    return text_key(" ".join(part for part in parts if part.strip()))
+
+
+def free_texts(pairs: pa.Table, corpus: pa.Table, titles: bool) -> dict[str, set[int]]:
+    """Per query the keys of the searched texts that nothing speaks against, in plain Python."""
+    both = {row["id"]: (key_of(row["title"], row["text"]), key_of(row["text"])) for row in corpus.to_pylist()}
+    searched = {name: forms[not titles] for name, forms in both.items()}
+    forms = {key: {form for name in both if searched[name] == key for form in both[name]} for key in searched.values()}
+    rows = pairs.to_pylist()
+
+    def named(row: dict[str, Any]) -> set[int]:
+        names = {text_key(row["document"]), searched.get(row["doc_id"]), searched.get(row["source_id"])}
+        return {place for place in names if place in forms and place}
+
+    def belongs(row: dict[str, Any]) -> set[int]:
+        keys = {text_key(row["document"])} | {form for place in named(row) for form in forms[place]}
+        return named(row) | {place for place in forms if forms[place] & keys - {0}}
+
+    free = {}
+    for query, text in {row["query_id"]: text_key(row["query"]) for row in rows}.items():
+        masked = {0} | {place for place in forms if text and text in forms[place]}
+        for row in rows:
+            if row["label"] == 1 and text_key(row["query"]) == text:
+                masked |= belongs(row)
+            elif row["query_id"] == query:
+                masked |= named(row)
+        free[query] = {place for place in forms if place not in masked}
+    return free
+
+
 @given(
     rows=st.lists(ROWS, min_size=1, max_size=8),
     queries=st.lists(TEXTS, min_size=4, max_size=4),
-    texts=st.lists(TEXTS, min_size=1, max_size=8),
+    texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8),
+    titles=st.booleans(),
     several=st.booleans(),
     with_corpus=st.booleans(),
     depth=st.integers(1, 12),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_nothing_known_to_belong_to_a_query_is_ever_its_candidate(
-    rows: list[dict[str, Any]], queries: list[str], texts: list[str], several: bool, with_corpus: bool, depth: int
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_every_document_is_a_candidate_but_for_those_known_to_belong_to_a_query_of_the_same_text(
+    rows: list[dict[str, Any]],
+    queries: list[str],
+    texts: list[tuple[str, str]],
+    titles: bool,
+    several: bool,
+    with_corpus: bool,
+    depth: int,
 ) -> None:
     pairs = table_of(rows, queries)
-    corpus = corpus_of(*texts) if with_corpus else None
+    corpus = corpus_of(*(text for _, text in texts), title=[title for title, _ in texts]) if with_corpus else None
     used: list[Retriever] = [fake(), bm25()] if several else [fake()]
-    outcome = mine(pairs, corpus, used, depth=depth)
-    text_of: dict[str, str] = dict(zip(corpus["id"].to_pylist(), texts, strict=True)) if corpus is not None else {}
-    for row in pairs.to_pylist() if corpus is None else []:
+    outcome = mine(pairs, corpus, used, depth=depth, titles=titles)
+    own_texts: dict[str, str] = {}
+    for row in pairs.to_pylist():
         if text_key(row["document"]):
-            text_of.setdefault(row["doc_id"], row["document"])
+            own_texts.setdefault(row["doc_id"], row["document"])
+    own = pa.table({"id": list(own_texts), "title": [""] * len(own_texts), "text": list(own_texts.values())})
+    free = free_texts(pairs, own if corpus is None else corpus, titles)
 
     kept = outcome.kept.to_pylist()
     blocks = [row["query_id"] for row in kept]
@@ -258,23 +298,17 @@ def test_nothing_known_to_belong_to_a_query_is_ever_its_candidate(
     given_rows = [{name: row[name] for name in pairs.column_names} for row in kept if row["origin"] == "given"]
     assert given_rows == pairs.to_pylist()
     for query in set(blocks):
-        own = [row for row in kept if row["query_id"] == query]
-        known = [row for row in own if row["origin"] == "given"]
-        mined = [row for row in own if row["origin"] != "given"]
-        named = {row["doc_id"] for row in known} | {row["source_id"] for row in known}
-        masked = {text_key(row["document"]) for row in known} | {text_key(known[0]["query"]), 0}
-        masked |= {text_key(text_of[name]) for name in named if name in text_of}
-        assert not masked & {text_key(row["document"]) for row in mined}
-        assert not named & {row["doc_id"] for row in mined}
-        assert len({text_key(row["document"]) for row in mined}) == len(mined)
+        mined = [row for row in kept if row["query_id"] == query and row["origin"] != "given"]
+        found = {text_key(row["document"]) for row in mined}
+        assert found <= free[query]
+        assert len(found) == len(mined)
         for name in [f"rank_{each.score}" for each in used] if several else ["rank"]:
             ranks = sorted(row[name] for row in mined if row[name])
             assert ranks == list(range(1, len(ranks) + 1))
             assert len(ranks) <= depth
-        assert all(row[f"score_{each.score}"] is not None for row in own for each in used)
-        reachable = {text_key(text) for text in text_of.values()}
         if not several:
-            assert len(mined) == min(depth, len(reachable - masked))
+            assert len(mined) == min(depth, len(free[query]))
+    assert all(row[f"score_{each.score}"] is not None for row in kept for each in used)
 
 
 @given(
@@ -301,6 +335,55 @@ def test_a_copy_of_the_positive_that_differs_in_case_and_blanks_is_no_candidate(
     outcome = mine(pairs_of(pair("wing", "Lift of  a wing")), corpus_of("lift OF a\nwing", "drag"), [fake()], depth=5)
     assert [row["document"] for row in added(outcome)] == ["drag"]
     assert outcome.notes["masked for dense: a known positive, its source or a copy"] == 1
+
+
+def test_the_positive_of_another_query_with_the_same_text_is_no_candidate() -> None:
+    rows = [pair(" WING", "a crop", source_id="d1") | {"query_id": "q1"}, pair("wing", "lift") | {"query_id": "q2"}]
+    outcome = mine(pairs_of(*rows), corpus_of("lift", "drag", "flow"), [fake(), bm25()], depth=5)
+    assert [(row["query_id"], row["doc_id"]) for row in added(outcome)] == [("q1", "d2"), ("q2", "d2")]
+    assert outcome.notes["masked for dense: a known positive, its source or a copy"] == 4
+
+
+def test_a_given_negative_of_another_query_with_the_same_text_stays_a_candidate() -> None:
+    rows = [pair("wing", "lift", 0) | {"query_id": "q1"}, pair("wing", "fin") | {"query_id": "q2"}]
+    outcome = mine(pairs_of(*rows), corpus_of("lift", "drag"), [fake()], depth=5)
+    assert sorted((row["query_id"], row["doc_id"]) for row in added(outcome)) == [
+        ("q1", "d1"),
+        ("q2", "d0"),
+        ("q2", "d1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "positive",
+    [
+        pair("wing", None, doc_id="d0"),
+        pair("wing", "Lift LIFT"),
+        pair("wing", "One lift lift"),
+        pair("wing", "lift", source_id="d0"),
+    ],
+    ids=["by id", "by text", "by title and text", "by source"],
+)
+@pytest.mark.parametrize("titles", [True, False])
+def test_the_positives_text_under_another_title_is_no_candidate(positive: dict[str, Any], titles: bool) -> None:
+    titled = corpus_of("lift lift", "lift  LIFT", "drag", "lift", title=["One", "Two", "Three", "東京"])
+    outcome = mine(pairs_of(positive), titled, [fake()], depth=5, titles=titles)
+    left = {row["doc_id"] for row in added(outcome)}
+    assert left == ({"d2"} if positive["document"] == "lift" else {"d2", "d3"})
+
+
+def test_a_titled_document_whose_text_is_the_query_is_no_candidate() -> None:
+    titled = corpus_of("Wing", "drag", "", title=["One", None, "only a title"])
+    outcome = mine(pairs_of(pair("wing", "lift")), titled, [fake()], depth=5)
+    assert {row["document"] for row in added(outcome)} == {"drag", "only a title"}
+    assert outcome.notes["masked for dense: the query's own text"] == 1
+
+
+def test_hundreds_of_queries_with_one_text_mask_all_of_their_positives() -> None:
+    texts = [f"wing {number}" for number in range(302)]
+    rows = [pair("wing", texts[number]) | {"query_id": f"q{number}", "doc_id": f"d{number}"} for number in range(300)]
+    outcome = mine(pairs_of(*rows), corpus_of(*texts), [bm25()], depth=5)
+    assert Counter(row["doc_id"] for row in added(outcome)) == {"d300": 300, "d301": 300}
 
 
 def test_the_source_of_a_positive_is_no_candidate() -> None:
@@ -367,6 +450,51 @@ def test_mining_again_goes_deeper_and_replaces_the_scores() -> None:
     assert twice.num_rows == 5
     assert len(set(twice["doc_id"].to_pylist())) == 5
     assert not twice["score_dense"].null_count
+
+
+def test_mining_again_goes_on_with_the_ranks_of_the_same_retriever() -> None:
+    corpus = corpus_of(*(f"wing {number}" for number in range(9)))
+    pairs = pairs_of(pair("wing", "lift"), pair("fin", "heat", doc_id="p1"))
+    once = mine(pairs, corpus, [bm25()], depth=2).kept
+    both = mine(once, corpus, [fake(), bm25()], depth=2).kept
+    again = mine(both, corpus, [fake(), bm25()], depth=2).kept
+    alone = mine(both, corpus, [bm25()], depth=2).kept
+    wing = [row for row in again.to_pylist() if row["query"] == "wing"]
+    assert [row["rank"] for row in wing if row["rank"] and row["rank_dense"] is row["rank_bm25"] is None] == [1, 2]
+    assert sorted(row["rank_bm25"] for row in wing if row["rank_bm25"]) == [3, 4, 5, 6]
+    assert sorted(row["rank_dense"] for row in wing if row["rank_dense"]) == [1, 2, 3, 4]
+    assert [row["rank"] for row in alone.to_pylist() if row["query"] == "wing"][-2:] == [5, 6]
+    fin = [row["rank_dense"] for row in again.to_pylist() if row["query"] == "fin" and row["origin"] != "given"]
+    assert sorted(fin) == [1, 2, 3, 4]
+    for table, name in ((again, "rank_dense"), (both, "rank_bm25")):
+        best = [row for row in table.to_pylist() if row[name] and row["origin"].endswith(name[5:])]
+        assert all(row["rank"] == row[name] for row in best)
+
+
+def test_scores_of_a_second_run_stand_beside_the_right_documents() -> None:
+    corpus = corpus_of(*("wing " * number + "fin" for number in range(1, 9)))
+    pairs = pairs_of(pair("wing", "lift"))
+    whole = mine(pairs, corpus, [fake(), bm25()], depth=8).kept
+    parts = mine(mine(pairs, corpus, [fake()], depth=3).kept, corpus, [fake(), bm25()], depth=8).kept
+    scores = [
+        {row["document"]: (row["score_dense"], row["score_bm25"]) for row in table.to_pylist()}
+        for table in (whole, parts)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_specs_serve_as_retrievers_in_python() -> None:
+    import pairmine
+
+    pairs, corpus = pairs_of(pair("wing", "lift")), corpus_of("wing flow", "fin")
+    by_spec = mine(pairs, corpus, ["fake:", "bm25"], depth=5).kept
+    opened = [pairmine.open_retriever("fake:"), pairmine.open_retriever("bm25")]
+    assert by_spec.equals(mine(pairs, corpus, opened, depth=5).kept)
+    assert "score_second" in mine(pairs, corpus, ["bm25", "second=fake:"], depth=5).kept.column_names
+    with pytest.raises(PairmineError, match="--retriever bm52: no such kind of model; known: st:MODEL, bm25, fake"):
+        mine(pairs, corpus, ["bm52"], depth=5)
+    with pytest.raises(PairmineError, match=r"--retriever BM25: .* did you mean bm25"):
+        pairmine.open_retriever("BM25")
 
 
 def test_an_empty_pair_set_gives_no_rows_and_all_columns() -> None:
@@ -469,6 +597,8 @@ def test_the_same_bytes_come_with_other_workers_and_batch_sizes(
         (["--retriever", "bm25", "--query-prompt", "q: "], "--query-prompt is for st: retrievers"),
         (["--retriever", "fake:", "--device", "cpu"], "--device is for st: retrievers"),
         (["--retriever", "bm25", "--text-column", "body"], "--text-column is for the --corpus"),
+        (["--retriever", "bm25", "--title"], "--title is for the --corpus"),
+        (["--retriever", "bm25", "--no-title"], "--no-title is for the --corpus"),
     ],
 )
 def test_an_option_that_cannot_work_is_told_in_one_line(
@@ -479,6 +609,87 @@ def test_an_option_that_cannot_work_is_told_in_one_line(
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*.parquet"))
+
+
+CISI_LIKE = [
+    {
+        "id": f"d{number}",
+        "title": f"Report {number} on the study of {word}",
+        "text": f"The study of {word} begins here. Then {word} number {number} is weighed. At last it is shelved.",
+    }
+    for number, word in enumerate(["indexing", "libraries", "citation", "retrieval", "東京", "catalogues"])
+]
+
+
+@pytest.fixture
+def titled(tmp_path: Path) -> Path:
+    path = tmp_path / "titled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in CISI_LIKE))
+    return path
+
+
+@pytest.mark.parametrize("recipe", ["ict", "crops", "adjacent", "title"])
+def test_candidates_of_pairs_cut_from_documents_have_no_titles_either(
+    titled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str
+) -> None:
+    pairs, out = tmp_path / "pairs.parquet", tmp_path / "mined.parquet"
+    command("derive", recipe, titled, "-o", pairs, "-q")
+    command("mine", pairs, "--corpus", titled, "--retriever", "bm25", "-o", out)
+    line = "pairs cut from documents hold no titles, so the corpus is searched without them; --title puts them back"
+    assert capsys.readouterr().err.count(line) == 1
+    rows = pq.read_table(out).to_pylist()
+    assert {row["label"] for row in rows} == {1, None}
+    texts = {row["id"]: row["text"] for row in CISI_LIKE}
+    assert all(row["document"] == texts[row["doc_id"]] for row in rows if row["label"] is None)
+    assert not any(row["document"].startswith("Report") for row in rows)
+    by_stage = mine(pq.read_table(pairs), pa.Table.from_pylist(CISI_LIKE), ["bm25"], depth=100).kept
+    assert by_stage["document"].to_pylist() == [row["document"] for row in rows]
+
+
+@pytest.mark.parametrize(("flag", "shown"), [(None, ""), ("--title", " --title"), ("--no-title", " --no-title")])
+def test_the_lineage_rebuilds_with_or_without_titles(
+    titled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str | None, shown: str
+) -> None:
+    pairs, out = tmp_path / "pairs.parquet", tmp_path / "mined.parquet"
+    command("derive", "ict", titled, "-o", pairs, "-q")
+    command("mine", pairs, "--corpus", titled, "--retriever", "bm25", *([flag] if flag else []), "-o", out, "-q")
+    starts = [row["document"].startswith("Report") for row in pq.read_table(out).to_pylist() if row["label"] is None]
+    assert set(starts) == {flag == "--title"}
+    capsys.readouterr()
+    command("info", out)
+    last = next(line for line in capsys.readouterr().out.splitlines()[::-1] if "pairmine mine" in line)
+    assert "--corpus titled.jsonl --retriever bm25" + shown + " -o" in last
+
+
+def test_titles_stay_where_no_pair_was_cut_from_a_document(
+    titled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mined.parquet"
+    pq.write_table(pairs_of(pair("indexing", "lift")), tmp_path / "pairs.parquet")
+    command("mine", tmp_path / "pairs.parquet", "--corpus", titled, "--retriever", "bm25", "-o", out)
+    assert "hold no titles" not in capsys.readouterr().err
+    mined = [row["document"] for row in pq.read_table(out).to_pylist() if row["label"] is None]
+    assert mined == [f"{row['title']} {row['text']}" for row in CISI_LIKE[:1]]
+
+
+def test_a_beir_folder_is_searched_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "beir", tmp_path / "mined.parquet"
+    (folder / "qrels").mkdir(parents=True)
+    documents = [{"_id": row["id"], "title": row["title"], "text": row["text"]} for row in CISI_LIKE]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
+    (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "study of indexing"}) + "\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td0\t1\n")
+    command("mine", folder, "--retriever", "bm25", "-o", out)
+    assert f"{folder} is a BEIR folder, so its own corpus is searched" in capsys.readouterr().err
+    table = pq.read_table(out)
+    assert table["doc_id"].to_pylist()[0] == "d0"
+    assert sorted(table["doc_id"].to_pylist()) == [row["id"] for row in CISI_LIKE]
+    command("mine", folder, "--corpus", folder, "--retriever", "bm25", "-o", tmp_path / "named.parquet", "-q")
+    assert pq.read_table(tmp_path / "named.parquet").equals(table)
+    command("mine", folder, "--no-title", "--retriever", "bm25", "-o", out, "-q")
+    assert pq.read_table(out)["document"].to_pylist()[1].startswith("The study")
+    command("info", out)
+    assert f"--corpus {'corpus.jsonl'} --retriever bm25 --no-title" in capsys.readouterr().out
 
 
 def test_the_command_mines_an_empty_pair_set(tmp_path: Path, files: tuple[Path, Path]) -> None:

@@ -112,10 +112,42 @@ def test_quiet_says_nothing_and_the_summary_holds_the_counts(here: Here, tmp_pat
     assert here("convert", "c.jsonl", "-q", "-o", "out.parquet", "--summary", "out.json") == (0, "", [])
     assert json.loads((tmp_path / "out.json").read_text()) == {
         "command": "convert",
+        "notes": {"rows of the source that repeat an id, read once": 1},
         "rejected": {},
         "rows_in": 1,
         "rows_out": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.jsonl", '{"id":"1","text":"x"}\n{"id":"1","text":"x"}\n{"id":"2","text":"y"}\n{"id":"1","text":"x"}\n'),
+        ("c.csv", "text\nx\nx\ny\nx\n"),
+    ],
+)
+def test_dedup_accounts_for_every_line_that_repeats(here: Here, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    words = ["--exact-only", "-q", "-o", "out.parquet", "--rejects", "rejects.parquet", "--summary", "out.json"]
+    assert here("dedup", name, *words) == (0, "", [])
+    counts = json.loads((tmp_path / "out.json").read_text())
+    assert (counts["rows_in"], counts["rejected"], counts["rows_out"]) == (4, {"exact copy": 2}, 2)
+    gone = pq.read_table(tmp_path / "rejects.parquet")
+    assert gone["duplicate_of"].to_pylist() == gone["id"].to_pylist()
+
+
+def test_convert_draws_the_line_between_graded_judgments_and_remembers_it(here: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text('{"_id":"1","text":"x"}\n{"_id":"2","text":"y"}\n')
+    (folder / "queries.jsonl").write_text('{"_id":"q","text":"?"}\n')
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\nq\t2\t2\n")
+    words = ["convert", "b", "--positive-from", "2", "-q", "-o", "out.parquet"]
+    assert here(*words, "--as", "pairs") == (0, "", [])
+    assert pq.read_table(tmp_path / "out.parquet")["label"].to_pylist() == [0, 1]
+    assert "--positive-from 2" in here("info", "out.parquet")[1]
+    code, _, said = here(*words)
+    assert (code, said) == (2, ["pairmine: --positive-from has no effect with --as corpus"])
 
 
 def test_a_pipe_gives_the_same_bytes_as_a_file_between_two_commands(here: Here, tmp_path: Path) -> None:

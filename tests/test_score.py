@@ -69,6 +69,22 @@ def test_equal_pairs_are_scored_once_and_every_row_gets_its_score() -> None:
     assert outcome.kept["score_ce"].to_pylist() == pytest.approx([1.02, 1.02, 1.01, 2.02, 1.02])
 
 
+def test_a_spec_serves_as_a_scorer_in_python() -> None:
+    import pairmine
+
+    pairs = pairs_of([("wing", "lift"), ("fin", "東京")])
+    by_spec = score_pairs(pairs, "fake:").kept
+    assert by_spec.equals(score_pairs(pairs, pairmine.open_scorer("fake:"), name="fake").kept)
+    assert "score_second" in score_pairs(pairs, "second=fake:").kept.column_names
+    assert "score_mine" in score_pairs(pairs, "second=fake:", name="mine").kept.column_names
+    with pytest.raises(PairmineError, match="--scorer bm25: no such kind of model; known: ce:MODEL, st:MODEL, fake"):
+        score_pairs(pairs, "bm25")
+    with pytest.raises(PairmineError, match=r"--scorer cross/encoder: .* did you mean st:cross/encoder"):
+        pairmine.open_scorer("cross/encoder")
+    with pytest.raises(PairmineError, match="pass name="):
+        score_pairs(pairs, CountingScorer())
+
+
 def test_texts_from_several_dictionaries_are_told_apart() -> None:
     scorer = CountingScorer()
     whole = pa.concat_tables([pairs_of([("a", "b"), ("c", "dd")]), pairs_of([("c", "dd"), ("a", "b")])])

@@ -27,6 +27,15 @@ def convert(
         str, typer.Option("--as", help="What to read it as: corpus (id, title, text), queries (id, text) or pairs.")
     ] = "corpus",
     split: shared.Split = None,
+    positive_from: Annotated[
+        float | None,
+        typer.Option(
+            "--positive-from",
+            metavar="N",
+            help="With --as pairs of a BEIR folder: judgments from N up are positives; otherwise those above 0.",
+            show_default=False,
+        ),
+    ] = None,
     id_column: shared.IdColumn = None,
     text_column: shared.TextColumn = None,
     title_column: shared.TitleColumn = None,
@@ -64,18 +73,23 @@ def convert(
     unused = [name for name, value in others.items() if value]
     if unused:
         raise PairmineError(f"--{unused[0].replace('_', '-')}-column has no effect with --as {to}")
+    if positive_from is not None and to != "pairs":
+        raise PairmineError(f"--positive-from has no effect with --as {to}")
     with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
         if to == "pairs":
-            _pairs(run, source, split, pairs)
+            _pairs(run, source, split, positive_from, pairs)
         else:
             _rows(run, source, to, split, documents)
 
 
-def _pairs(run: Run, source: str, split: str | None, columns: dict[str, str | None]) -> None:
+def _pairs(
+    run: Run, source: str, split: str | None, positive_from: float | None, columns: dict[str, str | None]
+) -> None:
     from pairmine.files.source import open_pairs
     from pairmine.outcome import Outcome, no_rejects
 
-    table = run.reads(open_pairs(source, run.say, split=split, columns=columns), "source").read()
+    opened = open_pairs(source, run.say, split=split, positive_from=positive_from, columns=columns)
+    table = run.reads(opened, "source").read()
     run.write(Outcome(table, no_rejects(table), rows_in=table.num_rows))
 
 

@@ -70,13 +70,16 @@ def dedup(
       pairmine dedup corpus.jsonl.gz --rejects copies.parquet -o corpus.parquet
       pairmine dedup pairs.parquet --by query -o pairs.dedup.parquet
     """
-    from pairmine.cli.run import choice, cores
+    from pairmine.cli.run import choice, cores, without_effect
     from pairmine.files.source import open_either
     from pairmine.stages.dedup import dedup as remove_copies
 
     choice("--by", by, ("document", "query", "pair"))
     choice("--exact", exact, ("normalised", "bytes"))
     choice("--keep", keep, ("first", "longest"))
+    if exact_only:
+        names = ("threshold", "ngram", "permutations", "sentence_words", "short_text_words")
+        without_effect(context, "with --exact-only", *names)
     columns = {"id": id_column, "text": text_column, "title": title_column}
     with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet) as run:
         table = run.reads(open_either(source, run.say, **columns), "source").read()

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from pairmine.cli import options as shared
 from pairmine.cli.run import Run, cores
+from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
     from pairmine.outcome import Outcome
@@ -150,9 +151,27 @@ def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> No
         outcomes = map_tables(stage, tables, workers=1 if recipe.whole else cores(given["workers"]))
         if given["sample"]:
             outcomes = iter([_sampled(outcomes, given["sample"], given["seed"])])
-        for outcome in outcomes:
-            run.write(outcome)
-            advance(outcome.rows_in)
+        try:
+            for outcome in outcomes:
+                run.write(outcome)
+                advance(outcome.rows_in)
+        except PairmineError as error:
+            raise _placed(error, given["source"]) from None
+        _some_pairs(run, given["source"])
+
+
+def _placed(error: PairmineError, source: str) -> PairmineError:
+    """A stage knows rows; here they get the name of their file."""
+    line = str(error)
+    name = "standard input" if source == "-" else source
+    return PairmineError(line if name in line else f"{name}: {line}", exit_code=error.exit_code)
+
+
+def _some_pairs(run: Run, source: str) -> None:
+    counts = run.counts()
+    if not counts["rows_out"] and counts["rejected"]:
+        reason, count = max(counts["rejected"].items(), key=lambda item: item[1])
+        raise PairmineError(f"{source}: no pairs come out of it; {count:,} of {counts['rows_in']:,} rejected: {reason}")
 
 
 def _sampled(outcomes: Iterator[Outcome], size: int, seed: int) -> Outcome:

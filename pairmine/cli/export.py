@@ -46,7 +46,6 @@ def export(
         ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the formats.")] = False,
-    seed: shared.Seed = 0,
     kind: shared.Format = None,
     rejects: shared.Rejects = None,
     summary: shared.Summary = None,
@@ -76,6 +75,8 @@ def export(
         raise PairmineError(f"export needs {', '.join(missing)}; see 'pairmine export --help' or --list")
     choice("--positives", positives, ("each", "first"))
     target = find_target(to)
+    if output == "-" and kind is None and "arrow" not in target.formats:
+        kind = target.formats[0]
     _check_format(target, output, kind)
     beside = None if sidecar == "none" else sidecar or (f"{output}.ids.parquet" if output != "-" else None)
     with Run(
@@ -83,7 +84,7 @@ def export(
     ) as run:
         source = run.reads(open_pairs(pairs, run.say, replay=True), "pairs")
         survey = _survey(source)
-        extra = run.open_extra(beside) if beside else None
+        extra = run.open_extra("--sidecar", beside) if beside else None
         advance = run.begin("pair rows", survey.rows)
         written = 0
         for chunk in source.chunks():

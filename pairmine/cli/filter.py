@@ -25,7 +25,7 @@ def filter_(
         str | None,
         typer.Option(
             "--by",
-            help="Score column that decides; score_ce, score_llm or score_dense by default, whichever is there first.",
+            help="Score column that decides, as ce or score_ce; by default ce, llm, dense or the only one.",
             rich_help_panel=_RULES,
         ),
     ] = None,
@@ -97,7 +97,7 @@ def filter_(
     \b
       pairmine filter mined.parquet --negatives 7 --rejects rejected.parquet -o pairs.parquet
     """
-    from pairmine.cli.run import choice
+    from pairmine.cli.run import choice, given, without_effect
     from pairmine.errors import PairmineError
     from pairmine.files.source import open_pairs
     from pairmine.stages.filter import default_by, filter_pairs
@@ -106,6 +106,14 @@ def filter_(
     choice("--shortage", shortage, ("keep", "drop", "fill"))
     if corpus and shortage != "fill":
         raise PairmineError("--corpus has an effect with --shortage fill alone")
+    if no_relative_margin:
+        without_effect(context, "with --no-relative-margin", "relative_margin")
+    if pick == "top":
+        without_effect(context, "with --pick top", "pool")
+    elif given(context, "pool") and pool < negatives:
+        raise PairmineError(f"--pool {pool}: fewer than the {negatives} --negatives that are drawn from it")
+    if by is not None and not by.startswith("score_"):
+        by = f"score_{by}"
     margin = None if no_relative_margin else relative_margin
     wanted = _ranks(ranks)
     whole = shortage == "fill" and corpus is None
@@ -137,6 +145,20 @@ def filter_(
             )
             run.write(outcome)
             advance(chunk.num_rows)
+        _advise(run, negatives)
+
+
+def _advise(run: Run, negatives: int) -> None:
+    """Say what to try when a rule starves most queries."""
+    counts = run.counts()
+    short = counts.get("notes", {}).get(f"queries with fewer than {negatives} negatives", 0)
+    rules = {why: n for why, n in counts["rejected"].items() if why.startswith(("within", "score", "rank"))}
+    if rules and short and sum(rules.values()) > counts["rows_in"] / 2:
+        worst = max(rules, key=lambda why: rules[why])
+        run.say(
+            f'{short:,} queries are short of negatives, and "{worst}" took {rules[worst]:,} candidates; a better score '
+            "('pairmine score --scorer ce:MODEL', --by), another margin or --shortage fill would keep more"
+        )
 
 
 def _ranks(text: str | None) -> tuple[int | None, int | None] | None:

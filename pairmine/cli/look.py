@@ -32,8 +32,16 @@ def info(source: Input, as_json: Json = False) -> None:
         scale = f", {column['scale']}" if column.get("scale") else ""
         lines.append(f"  {column['name']:<18} {column['type']}{scale}")
     entries = described["lineage"]
-    lines += ["", *commands(entries)] if entries else ["", "no lineage: not written by pairmine"]
+    lines += ["", *(commands(entries) if entries else [_no_lineage(described["format"])])]
+    if beside := described.get("beside"):
+        lines += ["", f"{beside['file']}, which stands beside it:", *commands(beside["lineage"])]
     _print("\n".join(lines))
+
+
+def _no_lineage(kind: str) -> str:
+    if kind in ("parquet", "arrow"):
+        return "no lineage: not written by pairmine"
+    return f"no lineage: {kind} files carry none"
 
 
 def head(

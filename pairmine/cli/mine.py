@@ -10,6 +10,8 @@ from pairmine.cli import options as shared
 from pairmine.cli.run import Run
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pairmine.backends.retrievers import Retriever
     from pairmine.backends.specs import Spec
 
@@ -22,7 +24,11 @@ def mine(
     output: shared.Output,
     corpus: Annotated[
         str | None,
-        typer.Option("--corpus", help="Documents to search; without it, those of the pair set.", show_default=False),
+        typer.Option(
+            "--corpus",
+            help="Documents to search; without it, those of the pair set, or a BEIR folder's own corpus.",
+            show_default=False,
+        ),
     ] = None,
     retriever: Annotated[
         list[str],
@@ -40,7 +46,14 @@ def mine(
         int | None,
         typer.Option("--max-length", min=1, help="Tokens of a text that are read; the model's own by default."),
     ] = None,
-    title: Annotated[bool, typer.Option("--title/--no-title", help="Put a document's title before its text.")] = True,
+    title: Annotated[
+        bool | None,
+        typer.Option(
+            "--title/--no-title",
+            help="Put a document's title before its text; unset, unless pairs were cut from documents.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")
     ] = None,
@@ -68,16 +81,18 @@ def mine(
       pairmine mine pairs.parquet --corpus docs.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o mined.parquet
     """
     from pairmine.backends.models import use_threads
+    from pairmine.files.beir import find_beir
     from pairmine.files.source import open_documents, open_pairs
-    from pairmine.stages.mine import Documents, Queries, search_blocks
+    from pairmine.stages.mine import Documents, Queries, named_specs, search_blocks
 
     corpus_only = {
         "--id-column": id_column,
         "--text-column": text_column,
         "--title-column": title_column,
-        "--no-title": not title,
+        "--title" if title else "--no-title": title is not None,
     }
-    named = _parse(retriever)
+    named = named_specs(retriever)
+    searched = corpus if corpus is not None or find_beir(pairs) is None else pairs
     _check_options(
         named,
         {
@@ -86,7 +101,7 @@ def mine(
             "--max-length": max_length,
             "--device": device,
         },
-        [flag for flag, used in corpus_only.items() if used and corpus is None],
+        [flag for flag, used in corpus_only.items() if used and searched is None],
     )
     with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
         pair_source = run.reads(
@@ -103,14 +118,16 @@ def mine(
             "pairs",
         )
         corpus_source = None
-        if corpus is not None:
+        if searched is not None:
             corpus_source = run.reads(
-                open_documents(corpus, run.say, id=id_column, text=text_column, title=title_column), "corpus"
+                open_documents(searched, run.say, id=id_column, text=text_column, title=title_column), "corpus"
             )
+            if corpus is None:
+                run.say(f"{pairs} is a BEIR folder, so its own corpus is searched; --corpus names another")
         table = pair_source.read()
         known = corpus_source.read() if corpus_source else None
-        if known is not None and not title and "title" in known.column_names:
-            known = known.drop_columns("title")
+        if title is None and known is not None:
+            title = _with_titles(table, known, run)
         retrievers = _open(
             named,
             workers,
@@ -119,7 +136,7 @@ def mine(
             max_length=max_length,
             device=device,
         )
-        queries, documents = Queries.of(table), Documents.of(table, known)
+        queries, documents = Queries.of(table), Documents.of(table, known, titles=title is not False)
         if documents.copies:
             run.say(f"{documents.copies} documents are exact copies of others; each text is searched once")
         if documents.blank:
@@ -137,27 +154,17 @@ def mine(
             advance(outcome.kept.num_rows)
 
 
-def _parse(specs: list[str]) -> list[tuple[Spec, str]]:
-    """Each retriever's spec and the name of its score column; two of one name are an error."""
-    from pairmine.backends.specs import locate, parse_spec, slug
-    from pairmine.errors import PairmineError
+def _with_titles(pairs: pa.Table, corpus: pa.Table, run: Run) -> bool:
+    """Whether titles are searched when the user did not say; where they are left out, that is said."""
+    from pairmine.stages.mine import cut_from_documents
 
-    parsed = [parse_spec(text, ("st", "bm25", "fake"), "--retriever") for text in specs]
-    for spec in parsed:
-        if spec.kind == "st":
-            locate(spec, "--retriever")
-    dense = sum(spec.kind != "bm25" for spec in parsed)
-    named: list[tuple[Spec, str]] = []
-    for text, spec in zip(specs, parsed, strict=True):
-        own_name = spec.kind == "bm25" or spec.alias or dense > 1
-        score = slug(spec.name) if own_name else "dense"
-        if twin := next((earlier for earlier, name in named if name == score), None):
-            raise PairmineError(
-                f'--retriever {twin} and --retriever {spec} would both fill the column "score_{score}"; '
-                f"give one of them another name, as in second={text.partition('=')[2] or text}"
-            )
-        named.append((spec, score))
-    return named
+    if not cut_from_documents(pairs):
+        return True
+    if "title" in corpus.column_names and corpus["title"].null_count < corpus.num_rows:
+        run.say(
+            "pairs cut from documents hold no titles, so the corpus is searched without them; --title puts them back"
+        )
+    return False
 
 
 def _check_options(named: list[tuple[Spec, str]], model_options: dict[str, object], corpus_options: list[str]) -> None:

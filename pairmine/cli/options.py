@@ -34,7 +34,9 @@ Summary = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no counts on stderr.", rich_help_panel=_OUTPUT)
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Settles every draw.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=-(2**63), max=2**63 - 1, help="Settles every draw.", show_default=True)
+]
 Workers = Annotated[
     int,
     typer.Option("--workers", min=0, help="Processes or threads; 0 takes every core. The rows do not depend on it."),

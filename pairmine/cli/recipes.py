@@ -24,9 +24,15 @@ def recipes(
     \b
       pairmine recipes ict
     """
+    from pairmine.cli.run import choice, say
     from pairmine.recipes import all_recipes, find_recipe
 
+    if needs:
+        choice("--needs", needs, ("none", "encoder", "llm"))
     found = [find_recipe(name)] if name else [r for r in all_recipes() if needs in (None, r.needs)]
+    if not found:
+        say(f"no recipe needs {needs} yet")
+        return
     if as_json:
         sys.stdout.write(json.dumps([_as_dict(recipe) for recipe in found], indent=2, ensure_ascii=False) + "\n")
     elif name:

@@ -42,7 +42,9 @@ class Run:
     ) -> None:
         from pairmine.files.lineage import Lineage
 
-        _check_targets({"-o": output, "--rejects": rejects, "--summary": summary})
+        self._targets: dict[str, str] = {}
+        for flag, target in (("-o", output), ("--rejects", rejects), ("--summary", summary)):
+            self._claim(flag, target)
         self.command = _command_path(context)
         self.progress = Progress(self.command, quiet=quiet)
         self.lineage = Lineage()
@@ -63,12 +65,19 @@ class Run:
             say(line)
 
     def reads(self, source: Any, role: str = "input") -> Any:
-        """Note `source` as an input of this run, for the lineage."""
+        """Note `source` as an input of this run, for the lineage; no output may take its place."""
+        taken = self._targets.get(_place(source.path))
+        if taken and source.path != "-":
+            from pairmine.errors import PairmineError
+
+            self._abort()
+            raise PairmineError(f"{taken} {source.path}: is an input too and would be lost; name another file")
         self._inputs.append((source, role))
         return source
 
-    def open_extra(self, target: str) -> Sink:
+    def open_extra(self, flag: str, target: str) -> Sink:
         """A further output that is put in place together with the main one."""
+        self._claim(flag, target)
         return self._open(target, None)
 
     def detail(self, **values: Any) -> None:
@@ -148,6 +157,17 @@ class Run:
         if not self._quiet:
             self._report()
 
+    def _claim(self, flag: str, target: str | None) -> None:
+        from pairmine.errors import PairmineError
+
+        if not target:
+            return
+        place = _place(target)
+        if earlier := self._targets.get(place):
+            what = "standard output" if target == "-" else target
+            raise PairmineError(f"{earlier} and {flag} both name {what}; give each a place of its own")
+        self._targets[place] = flag
+
     def _open(self, target: str, kind: str | None) -> Sink:
         from pairmine.files.sink import Sink
 
@@ -169,6 +189,8 @@ class Run:
 
         for source, role in self._inputs:
             source.add_to(self.lineage, role)
+            if repeats := getattr(source, "repeats", 0):
+                self._notes[f"rows of the {role} that repeat an id, read once"] += repeats
         options = {
             name: _public(value)
             for name, value in self._context.params.items()
@@ -222,16 +244,26 @@ def report(title: str, rows: list[tuple[str, int]]) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def _check_targets(targets: dict[str, str | None]) -> None:
+def _place(path: str) -> str:
+    """What two spellings of one file have in common; a pipe in is not the pipe out."""
+    import os
+
+    return path if path == "-" or "://" in path else os.path.realpath(path)
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote this option, rather than leave it to its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def without_effect(context: typer.Context, because: str, *names: str) -> None:
+    """Raise a PairmineError when the user wrote one of the options `names`, which `because` of another do nothing."""
     from pairmine.errors import PairmineError
 
-    taken: dict[str, str] = {}
-    for flag, target in targets.items():
-        if target in taken:
-            what = "standard output" if target == "-" else target
-            raise PairmineError(f"{taken[target]} and {flag} both name {what}; give each a place of its own")
-        if target:
-            taken[target] = flag
+    for name in names:
+        if given(context, name):
+            raise PairmineError(f"--{name.replace('_', '-')} has no effect {because}; leave one of them out")
 
 
 def _command_path(context: typer.Context) -> str:

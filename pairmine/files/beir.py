@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,10 +15,11 @@ import pyarrow.compute as pc
 from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files import convert, lineage
-from pairmine.files.columns import Mapped, Wanted
+from pairmine.files.blocks import contiguous_order
+from pairmine.files.columns import Mapped, Wanted, listed
 from pairmine.files.locations import STDIN, filesystem_of, format_of, is_remote, remotely
 from pairmine.files.raw import Raw
-from pairmine.files.source import PairSource, Role, Say, Source, contiguous_order, open_documents, open_queries
+from pairmine.files.source import PairSource, Role, Say, Source, open_documents, open_queries
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _QRELS = (
@@ -68,11 +70,14 @@ def _names_in(path: str) -> set[str]:
 class BeirPairs(PairSource):
     """A BEIR folder as a pair set: a row per judgment, rows of one query together.
 
-    The label is 1 where a judgment is above 0, the grade is its share of the highest one.
+    The label is 1 where a judgment is `positive_from` or more (without it, above 0), the grade is its
+    share of the highest one.
     """
 
-    def __init__(self, beir: Beir, split: str | None, say: Say) -> None:
+    def __init__(self, beir: Beir, split: str | None, say: Say, *, positive_from: float | None = None) -> None:
         self._beir = beir
+        self._positive_from = positive_from
+        self._grades_told = False
         self._queries = open_queries(beir.queries, say)
         self._documents = open_documents(beir.corpus, say)
         judgments = Role("judgments file", _QRELS, _judgments, unique=False)
@@ -89,16 +94,34 @@ class BeirPairs(PairSource):
         if order is not None:
             judged = judged.take(pa.array(order))
         score = judged["score"].to_numpy()
+        positive = self._positives(score)
         table = {
             "query_id": judged["query_id"],
             "query": self._texts(judged["query_id"], self._queries, "query"),
             "doc_id": judged["doc_id"],
             "document": self._texts(judged["doc_id"], self._documents, "document"),
-            "label": pa.array((score > 0).astype(np.int8)),
+            "label": pa.array(positive.astype(np.int8)),
             "grade": pa.array(np.maximum(score, 0) / max(float(score.max()), 1.0), pa.float32()),
             "origin": pa.repeat("given", len(judged)),
         }
         yield schema.as_pairs(pa.table(table))
+
+    def _positives(self, score: np.ndarray) -> np.ndarray:
+        """Which judgments make a positive, (n,) bool; says how many there are of each where that is a choice."""
+        grades, counts = np.unique(score, return_counts=True)
+        shown = listed([f"{count:,} of grade {grade:g}" for grade, count in zip(grades, counts, strict=True)])
+        if self._positive_from is not None:
+            if grades[-1] < self._positive_from:
+                bound = f"--positive-from {self._positive_from:g}"
+                raise PairmineError(f"{self.name}: no judgment reaches {bound} ({shown}); lower it")
+            return score >= self._positive_from
+        if grades[-1] > 1 and not self._grades_told:
+            self._grades_told = True
+            self._say(
+                f"{self.name}: every judgment above 0 is taken as a positive ({shown}); "
+                "'pairmine convert --as pairs --positive-from N' draws the line at N"
+            )
+        return score > 0
 
     def _texts(self, ids: pa.ChunkedArray, source: Source, what: str) -> pa.Array:
         """The text of each of `ids`, held once; of a corpus that is read, only what was judged is kept."""
@@ -132,7 +155,10 @@ def _split_of(beir: Beir, split: str | None) -> str:
     if not beir.qrels:
         raise PairmineError(f"{beir.folder}: a BEIR folder without judgments; expected qrels/NAME.tsv or qrels.tsv")
     if split is None and len(beir.qrels) > 1:
-        raise PairmineError(f"{beir.folder}: judgments for several splits; pass --split {'|'.join(beir.qrels)}")
+        raise PairmineError(
+            f"{beir.folder}: judgments for several splits; pass --split NAME ({', '.join(beir.qrels)}), "
+            f"or run 'pairmine convert {shlex.quote(beir.folder)} --as pairs --split NAME' first"
+        )
     if split is not None and split not in beir.qrels:
         raise PairmineError(f'{beir.folder}: no split "{split}" (found: {", ".join(beir.qrels)})')
     return beir.qrels[split] if split is not None else next(iter(beir.qrels.values()))

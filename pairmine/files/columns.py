@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -95,12 +96,19 @@ class Mapped:
 
 
 def map_columns(
-    found: Sequence[str], wanted: Sequence[Wanted], overrides: Mapping[str, str], where: str, hint: str = ""
+    found: Sequence[str],
+    wanted: Sequence[Wanted],
+    overrides: Mapping[str, str],
+    where: str,
+    hint: str = "",
+    *,
+    texts: Sequence[str] | None = None,
 ) -> Mapped:
     """Which of the `found` columns is which of the `wanted` ones: an override, else the name itself, else an alias.
 
     Names are compared without case, "-" and "_". Raises PairmineError for an override that names
-    no column and for a required column that is not there; `where` opens the message, `hint` ends it.
+    no column and for a required column that is not there; `where` opens the message, `hint` ends
+    it, and it proposes one of `texts`, the columns of text (without it, of all that were found).
     """
     by_key = {_key(name): name for name in reversed(found)}
     exact = set(found)
@@ -118,14 +126,14 @@ def map_columns(
             names[column.name] = chosen
             taken.add(chosen)
         elif column.required:
-            raise PairmineError(missing(column, found, where) + hint)
+            flag = f"{column.flag} {proposed(found if texts is None else texts)}"
+            raise PairmineError(f'{where}: no "{column.name}" (found: {listed(found)}); pass {flag}{hint}')
     return Mapped(names)
 
 
-def missing(column: Wanted, found: Sequence[str], where: str) -> str:
-    """The line for a required column that is not there: what was found, and the flag that names the right one."""
-    spare = next((name for name in found if _key(name) not in {"id", "title"}), "NAME")
-    return f'{where}: no "{column.name}" (found: {listed(found)}); pass {column.flag} {spare}'
+def proposed(texts: Sequence[str]) -> str:
+    """A column of text for a flag, quoted for a shell; NAME where there is none but ids and titles."""
+    return next((shlex.quote(name) for name in texts if _key(name) not in {"id", "title"}), "NAME")
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 
 from pairmine import schema
 from pairmine.errors import PairmineError
-from pairmine.files.columns import Mapped, Wanted, listed
+from pairmine.files.columns import Mapped, Wanted, listed, proposed
 from pairmine.files.raw import Raw
 from pairmine.identity import content_id
 
 _LIST_NAMES = re.compile(r"^(pos|neg|positives|negatives|hard_negatives|pos_list|neg_list)$", re.I)
 _POSITIVE_NAMES = re.compile(r"^(pos|positives?|pos_list)$", re.I)
+_JUDGMENTS = re.compile(r"^(score|similarity|similarity_score|relatedness|rating|gold_label)$|(^|_)is_", re.I)
+_OUR_NAMES = {"query_id", "doc_id", "label", "origin"}
 _NEGATIVE_NAMES = re.compile(r"^(hard[-_]?)?neg(ative)?s?([-_]?\d+)?$|^neg_list$", re.I)
 
 
@@ -86,11 +88,36 @@ def _field(table: pa.Table, name: str, column: pa.ChunkedArray, source: str) -> 
     return field
 
 
-def is_wide(names: Sequence[str]) -> bool:
-    """Whether a file holds a query with its positives and negatives in columns of one row, as trainers read them."""
-    if any(name.casefold() in {"label", "document", "doc_id"} for name in names):
+def is_wide(raw: Raw, mapped: Mapped) -> bool:
+    """Whether a file holds a query with its positives and negatives in columns of one row, as trainers read them.
+
+    A column `pos` of strings beside a document is a part of speech.
+    """
+    names = {name.casefold() for name in raw.table.column_names}
+    positives = [name for name in raw.table.column_names if _POSITIVE_NAMES.match(name)]
+    negatives = [name for name in raw.table.column_names if _NEGATIVE_NAMES.match(name)]
+    if positives and negatives:
+        return not names >= _OUR_NAMES
+    if names & {"label", "document", "doc_id"}:
         return False
-    return any(_NEGATIVE_NAMES.match(name) or _LIST_NAMES.match(name) for name in names)
+    if negatives:
+        return True
+    is_told = mapped.names.get("document") not in (None, *positives)
+    lists = [name for name in positives if _LIST_NAMES.match(name)]
+    return any(_is_list(raw.table.schema.field(name).type) or not is_told for name in lists)
+
+
+def label_remark(raw: Raw, mapped: Mapped) -> str | None:
+    """What to say of pairs without a label, all of which count as positives; None where there is one."""
+    if "label" in mapped.names or is_wide(raw, mapped):
+        return None
+    line = "no label column, every row is taken as a positive"
+    for field in raw.table.schema:
+        if field.name not in mapped.names.values() and (
+            _JUDGMENTS.search(field.name) or pa.types.is_boolean(field.type)
+        ):
+            return f'{line}; "{field.name}" is not read as a label (--label-column names one)'
+    return line
 
 
 def wide_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
@@ -110,6 +137,8 @@ def wide_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
     order = np.argsort(row, kind="stable")
     taken = [name for name, _ in sides]
     spread = table.drop_columns(taken).take(pa.array(row[order]))
+    aside = {"label": "other_label", "document": "other_document"}
+    spread = spread.rename_columns([aside.get(name, name) for name in spread.column_names])
     spread = spread.append_column("document", document.take(pa.array(order)))
     spread = spread.append_column("label", pa.array(label[order]))
     names = {name: found for name, found in mapped.names.items() if found not in taken and name != "doc_id"}
@@ -121,7 +150,7 @@ def _side(raw: Raw, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
     """One column of positives or negatives: the row of each text, and the texts; null texts are left out."""
     column = raw.table[name].combine_chunks()
     kind = column.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if _is_list(kind):
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
         parents = np.repeat(np.arange(len(column)), lengths)
         values = column.flatten()
@@ -189,10 +218,12 @@ def passed_through(raw: Raw, names: object, reserved: set[str]) -> dict[str, pa.
 
 
 def numbers(raw: Raw, found: str, kind: pa.DataType) -> pa.ChunkedArray:
-    """The column `found` as `kind`; in text files an empty cell is null and a boolean counts as 0 or 1."""
+    """The column `found` as `kind`; in text files an empty cell is null, a boolean counts as 0 or 1, 1.0 as 1."""
     column = raw.table[found]
-    if pa.types.is_string(column.type):
-        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+    if pa.types.is_integer(kind) and _is_text(column.type) and not _can_be(column, kind):
+        column = pc.replace_substring_regex(column.cast(pa.string()), r"^(-?\d+)\.0*$", r"\1")
     try:
         return schema.cast_column(column, kind, found)
     except PairmineError:
@@ -213,13 +244,22 @@ def _can_be(column: pa.ChunkedArray, kind: pa.DataType) -> bool:
 
 def _a(kind: pa.DataType) -> str:
     """A type in words, as a message names it."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if _is_list(kind):
         return "a list"
     if pa.types.is_struct(kind):
         return "an object"
     if pa.types.is_boolean(kind):
         return "a boolean"
     return "a number" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else str(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def text_columns(table: pa.Table) -> list[str]:
+    """The columns that hold text, in their order."""
+    return [field.name for field in table.schema if _is_text(field.type)]
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -244,6 +284,6 @@ def absent_line(raw: Raw, at: int, name: str, found: str) -> str:
     keys = list(raw.found(at))
     if found not in keys:
         flag = f"--{name.replace('_', '-')}-column"
-        spare = next((key for key in keys if key.strip("_").casefold() not in {"id", "title"}), "NAME")
+        spare = proposed([key for key in text_columns(raw.table) if key in keys])
         return f'{raw.where(at)}: no "{found}" (found: {listed(keys)}); pass {flag} {spare}, or mend the row'
     return f'{raw.where(at)}: "{found}" is null; give the row a value or remove it'

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -95,6 +95,29 @@ class Shard:
         spool.flush()
         return replace(self, filesystem=None, path=spool.name), spool
 
+    def misnamed(self) -> str | None:
+        """What the file holds by its first bytes, and the remedy, where its name says otherwise."""
+        with self._raw() as raw:
+            head = bytes(raw.read(64))
+        held = _held(head)
+        if self.compression:
+            plain = self.name.rpartition(".")[0]
+            if held is None and _looks_like_text(head):
+                return f"holds text that is not compressed; rename it to {plain}"
+            if held is None or held == self.compression:
+                return None
+            ending = {"gzip": ".gz", "zstd": ".zst"}.get(held)
+            return f"holds {held} data, not {self.compression}; rename it to " + (
+                plain + ending if ending else f"{plain.rpartition('.')[0]}.{held}"
+            )
+        if held is None or held == self.kind:
+            return None
+        if held not in ("gzip", "zstd"):
+            return f"holds {held} data, not {self.kind}; rename it to {self.name.rpartition('.')[0]}.{held}"
+        if self.kind in _COMPRESSIBLE:
+            return f"holds {held} data; rename it to {self.name}{'.gz' if held == 'gzip' else '.zst'}"
+        return f"holds {held} data, not {self.kind}; decompress it first"
+
     def sha256(self) -> str:
         """The digest of the file's bytes as they are stored."""
         digest = sha256()
@@ -147,7 +170,7 @@ def filesystem_of(path: str) -> tuple[Any, str]:
 def find_shards(path: str) -> list[Shard]:
     """The file at `path`, or every data file in the folder `path`, in the order of their names.
 
-    Names that start with "." or "_" are left alone, as is everything in folders below.
+    Names that start with "." or "_" are left alone; other folders below must hold no data.
     """
     if is_remote(path):
         return _remote_shards(path)
@@ -157,7 +180,7 @@ def find_shards(path: str) -> list[Shard]:
         if stat.S_ISDIR(found.st_mode):
             children = sorted(local.iterdir())
             files = [(str(c), c.name, c.stat().st_size, None) for c in children if c.is_file()]
-            return _of_one_format(path, files, [child.name for child in children if child.is_dir()])
+            return _of_one_format(path, files, {c.name: os.walk(c) for c in children if c.is_dir()})
     except FileNotFoundError:
         raise PairmineError(f"{path}: no such file or folder") from None
     except OSError as error:
@@ -176,16 +199,41 @@ def _remote_shards(path: str) -> list[Shard]:
         children = sorted(filesystem.ls(inner, detail=True), key=lambda child: str(child["name"]))
         named = [(child, str(child["name"]).rstrip("/").rpartition("/")[2]) for child in children]
         files = [(c["name"], name, c.get("size"), filesystem) for c, name in named if c["type"] == "file"]
-        return _of_one_format(path, files, [name for child, name in named if child["type"] == "directory"])
+        below = {name: filesystem.walk(child["name"]) for child, name in named if child["type"] == "directory"}
+        return _of_one_format(path, files, below)
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _of_one_format(folder: str, files: Sequence[tuple[str, str, int | None, Any]], below: list[str]) -> list[Shard]:
-    visible = [file for file in files if not file[1].startswith((".", "_"))]
+Walk = Iterable[tuple[Any, list[str], Sequence[str]]]
+
+
+def _has_data(walk: Walk) -> bool:
+    """Whether a folder holds a data file, however deep, leaving out what "." and "_" hide."""
+    for _, folders, names in walk:
+        if isinstance(folders, list):
+            folders[:] = filter(_is_visible, folders)
+        if any(_is_visible(name) and format_of(name) for name in names):
+            return True
+    return False
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "_"))
+
+
+def _of_one_format(
+    folder: str, files: Sequence[tuple[str, str, int | None, Any]], below: Mapping[str, Walk]
+) -> list[Shard]:
+    visible = [file for file in files if _is_visible(file[1])]
     data = [file for file in visible if format_of(file[1])]
+    full = [name for name, walk in below.items() if _is_visible(name) and _has_data(walk)]
+    if full:
+        holds = "holds shards and also folders with data" if data else "holds no shards but folders with data"
+        shown = ", ".join(full[:6]) + (f", and {len(full) - 6} more" if len(full) > 6 else "")
+        raise PairmineError(f"{folder}: {holds} ({shown}); name one of them")
     if not data:
         names = [name for _, name, _, _ in visible] + [f"{name}/" for name in below if not name.startswith(".")]
         found = ", ".join(names[:6]) or "nothing"
@@ -213,6 +261,21 @@ def _shard(name: str, path: str, size: int | None, filesystem: Any) -> Shard:
     if size == 0:
         raise PairmineError(f"{name}: the file is empty")
     return Shard(name, known[0], known[1], filesystem, path)
+
+
+def _held(head: bytes) -> str | None:
+    """The format or compression that a file's first bytes show, None for text and anything unknown."""
+    for magic, compression in _COMPRESSED_MAGIC.items():
+        if head.startswith(magic):
+            return compression
+    if head.startswith((b"ARROW1\0\0", _ARROW_STREAM)):
+        return "arrow"
+    # A table of text may have a column PAR1; what follows in Parquet is no text.
+    return "parquet" if head.startswith(b"PAR1") and head[4:8] and not _looks_like_text(head) else None
+
+
+def _looks_like_text(head: bytes) -> bool:
+    return bool(head) and all(byte >= 0x20 or byte in b"\t\r\n" for byte in head)
 
 
 class StandardInput:

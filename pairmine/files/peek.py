@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pairmine import schema
 from pairmine.errors import PairmineError
+from pairmine.files.locations import is_remote
 from pairmine.files.source import ANY, Say, Source
 
 
@@ -28,7 +30,10 @@ def first_rows(path: str, rows: int, say: Say) -> pa.Table:
 
 
 def describe(path: str, say: Say) -> dict[str, Any]:
-    """The columns (name, type, scale of a score), the number of rows and the lineage of any file."""
+    """The format, the columns (name, type, scale of a score), the number of rows and the lineage of any file.
+
+    `beside` is the lineage of its sidecar FILE.ids.parquet, where one stands beside a file without its own.
+    """
     source = Source(path, ANY, {}, say)
     rows = 0
     kinds: pa.Schema | None = None
@@ -37,7 +42,11 @@ def describe(path: str, say: Say) -> dict[str, Any]:
         kinds = schema.union_schema([raw.table.schema] if kinds is None else [kinds, raw.table.schema])
     if kinds is None:
         raise PairmineError(f"{source.name}: no rows in it")
-    return {"rows": rows, "columns": list(map(_column, kinds)), "lineage": source.entries}
+    described = {"format": source.kind, "rows": rows, "columns": list(map(_column, kinds)), "lineage": source.entries}
+    sidecar = f"{path}.ids.parquet"
+    if not source.entries and not is_remote(path) and Path(sidecar).is_file():
+        described["beside"] = {"file": sidecar, "lineage": describe(sidecar, say)["lineage"]}
+    return described
 
 
 def _column(field: pa.Field) -> dict[str, str]:

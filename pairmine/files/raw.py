@@ -6,6 +6,7 @@ Nothing is renamed or converted here; `columns` and `source` do that.
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ _BOM = b"\xef\xbb\xbf"
 class Raw:
     """Some rows of one file. `where(i)` names row i's place, `found(i)` the columns that it has.
 
-    `is_headed` says that the names of the columns were read from a first line.
+    `is_headed` says that the names of the columns were read from a first line, `is_ours` that
+    the file was written by pairmine, whose lineage comes with its last rows.
     """
 
     table: pa.Table
@@ -37,6 +39,7 @@ class Raw:
     where: Callable[[int], str]
     found: Callable[[int], Sequence[str]]
     is_headed: bool = False
+    is_ours: bool = False
 
 
 def read_raw(shard: Shard) -> Iterator[Raw]:
@@ -45,6 +48,8 @@ def read_raw(shard: Shard) -> Iterator[Raw]:
     Raises PairmineError with file, place and remedy for bytes that are not what the ending says.
     """
     reader = {"jsonl": _jsonl, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[shard.kind]
+    if misnamed := shard.misnamed():
+        raise PairmineError(f"{shard.name}: {misnamed}")
     try:
         with shard.open() as stream:
             yield from reader(shard, stream)
@@ -272,11 +277,25 @@ def _count(number: int, what: str) -> str:
 
 def _header(shard: Shard, place: int, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
+    if len(names) == 1 and (separator := _separator_in(names[0])):
+        raise PairmineError(
+            f"{shard.name}:{place}: the header is one column, {names[0]!r}, and seems to be separated by {separator}; "
+            f"write it with {'tabs' if shard.kind == 'tsv' else 'commas'}, or name the file by what it holds"
+        )
     repeated = {name for name in names if names.count(name) > 1}
     if repeated or not all(names):
         what = f'"{repeated.pop()}" twice' if repeated else "a column without a name"
         raise PairmineError(f"{shard.name}:{place}: the header has {what}; the first line must name every column")
     return names
+
+
+def _separator_in(cell: str) -> str | None:
+    """What stands between words of a header that was taken for one column, in words; None for a name."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")):
+        parts = cell.split(separator)
+        if len(parts) > 1 and all(re.fullmatch(r"[\w-]+", part.strip()) for part in parts):
+            return name
+    return None
 
 
 def _of_cells(shard: Shard, header: list[str], rows: list[list[str]], places: list[int]) -> Raw:
@@ -351,19 +370,19 @@ def _of_batches(name: str, schema: pa.Schema, batches: Iterator[tuple[pa.RecordB
         found = {bytes(key): bytes(value) for key, value in custom.items()} if custom is not None else {}
         trailer = found if lineage.KEY in found else None
         if batch.num_rows:
-            yield _of_table(pa.table(batch.columns, schema=plain), name, first)
+            yield _of_table(pa.table(batch.columns, schema=plain), name, first, ours)
             first += batch.num_rows
     if ours and trailer is None:
         raise PairmineError(f"{name}: the stream breaks off; did the command that wrote it fail?")
-    yield _of_table(plain.with_metadata(trailer).empty_table(), name, first)
+    yield _of_table(plain.with_metadata(trailer).empty_table(), name, first, ours)
 
 
-def _of_table(table: pa.Table, name: str, first: int) -> Raw:
+def _of_table(table: pa.Table, name: str, first: int, is_ours: bool = False) -> Raw:
     """A binary format's rows: places are row numbers from 1, continuing after `first` earlier rows."""
     names = table.column_names
     if twice := {column for column in names if names.count(column) > 1}:
         raise PairmineError(f'{name}: two columns are named "{min(twice)}"; rename one of them')
-    return Raw(table, name, lambda row: f"{name}: row {first + row + 1}", lambda _: names)
+    return Raw(table, name, lambda row: f"{name}: row {first + row + 1}", lambda _: names, is_ours=is_ours)
 
 
 def _damaged(name: str, kind: str, error: Exception) -> PairmineError:

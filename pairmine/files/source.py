@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files import convert, lineage
+from pairmine.files.blocks import check_texts, check_together, contiguous_order, last_query_start
 from pairmine.files.columns import DOCUMENT, PAIR, QUERY, Mapped, Wanted, map_columns
 from pairmine.files.locations import STDIN, Shard, StandardInput, find_shards
 from pairmine.files.raw import Raw, read_ipc_stream, read_raw
@@ -28,13 +29,19 @@ _IDENTITIES = {"id", "query_id", "doc_id"}
 
 @dataclass(frozen=True)
 class Role:
-    """What an input is read as: its columns, the conversion of a batch, whether ids must be unique."""
+    """What an input is read as: its columns, the conversion of a batch, whether ids must be unique.
+
+    Where they must, a row that repeats an id with its text is left out, unless `keeps_repeats`.
+    `remark` is what a file's columns alone give reason to say.
+    """
 
     name: str
     wanted: Sequence[Wanted]
     to_table: Callable[[Raw, Mapped], pa.Table]
     unique: bool
     may_be_empty: bool = False
+    keeps_repeats: bool = False
+    remark: Callable[[Raw, Mapped], str | None] = lambda raw, mapped: None
 
 
 class ColumnsChanged(Exception):
@@ -42,7 +49,10 @@ class ColumnsChanged(Exception):
 
 
 class Source:
-    """An input that yields canonical tables, as often as asked (a pipe is kept in a temporary file for that)."""
+    """An input that yields canonical tables, as often as asked (a pipe is kept in a temporary file for that).
+
+    Once read, `rows` counts the rows that it gave, `repeats` those left out as repeats of an id with its text.
+    """
 
     def __init__(
         self,
@@ -58,6 +68,7 @@ class Source:
         self.role = role
         self.name = StandardInput.name if path == STDIN else path
         self.rows = 0
+        self.repeats = 0
         self._overrides = overrides
         self._say = say
         self._announced = False
@@ -65,6 +76,7 @@ class Source:
         self._mapped: Mapped | None = None
         self._schema: pa.Schema | None = None
         self._entries: list[lineage.Entry] = []
+        self._is_ours = False
         self._spools: list[Any] = []
         self._pipe: StandardInput | None = None
         self._shards: list[Shard] = []
@@ -145,6 +157,11 @@ class Source:
         return self._entries
 
     @property
+    def kind(self) -> str:
+        """The format that it is read in: parquet, arrow, jsonl, csv or tsv."""
+        return self._shards[0].kind if self._shards else "arrow"
+
+    @property
     def _is_text(self) -> bool:
         return any(shard.kind in ("jsonl", "csv", "tsv") for shard in self._shards)
 
@@ -168,6 +185,7 @@ class Source:
             found = lineage.decode(raw.table.schema.metadata, raw.name)
             if found and not self._entries:
                 self._entries = found
+            self._is_ours |= raw.is_ours or bool(found)
             yield raw
 
     def _read_shards(self, keep: bool) -> Iterator[Iterator[Raw]]:
@@ -189,8 +207,10 @@ class Source:
             self._place = raw.where(0) if raw.table.num_rows else raw.name
             table = self.role.to_table(raw, self._map(raw))
             if seen is not None and table.num_rows:
-                table, dropped = self._first_of_each(table, raw, seen)
-                repeats += dropped
+                repeated = self._repeats_in(table, raw, seen)
+                if repeated.any() and not self.role.keeps_repeats:
+                    table = table.filter(pa.array(~repeated))
+                    repeats += int(repeated.sum())
             rows += table.num_rows
             if table.num_rows:
                 yield table
@@ -200,6 +220,7 @@ class Source:
             if empty is None or not self.role.may_be_empty:
                 raise PairmineError(f"{self.name}: no rows in it; a {self.role.name} needs at least one")
             yield empty
+        self.repeats = repeats
         if repeats:
             what = "an id with the same text" if self._mapped and "id" in self._mapped.names else "a text"
             self._tell(f"{self.name}: {repeats:,} rows repeat {what}; each is read once")
@@ -209,9 +230,13 @@ class Source:
         if self._mapped is None:
             where = raw.where(0) if raw.table.num_rows and self._is_text else raw.name
             hint = "; its first line must name the columns" if raw.is_headed else ""
-            self._mapped = map_columns(raw.table.column_names, self.role.wanted, self._overrides, where, hint)
+            names = raw.table.column_names
+            texts = convert.text_columns(raw.table)
+            self._mapped = map_columns(names, self.role.wanted, self._overrides, where, hint, texts=texts)
             if renamed := self._mapped.renamed:
                 self._tell(f"{self.name}: " + ", ".join(f"{ours} from {theirs}" for ours, theirs in renamed.items()))
+            if remark := self.role.remark(raw, self._mapped):
+                self._tell(f"{self.name}: {remark}")
             return self._mapped
         return self._fitting(self._mapped, raw)
 
@@ -240,7 +265,8 @@ class Source:
         if not self._announced:
             self._say(line)
 
-    def _first_of_each(self, table: pa.Table, raw: Raw, seen: SeenIds) -> tuple[pa.Table, int]:
+    def _repeats_in(self, table: pa.Table, raw: Raw, seen: SeenIds) -> np.ndarray:
+        """Which rows repeat the id and the text of an earlier one, (rows,) bool."""
         titles = pc.fill_null(table["title"], "") if "title" in table.column_names else pa.repeat("", len(table))
         contents = [column.cast(pa.large_binary()).to_pylist() for column in (titles, table["text"])]
         found = seen.add(table["id"].to_pylist(), contents)
@@ -252,9 +278,7 @@ class Source:
                     f'{raw.where(at)}: id "{table["id"][at]}" stands at {place} with another text; '
                     "give each document an id of its own, or drop the id column to have ids made from the texts"
                 )
-        if not found.repeated.any():
-            return table, 0
-        return table.filter(pa.array(~found.repeated)), int(found.repeated.sum())
+        return found.repeated
 
     def _place_of(self, number: int) -> tuple[str, str | None]:
         """Where the row with this number (from 0) stands, read again from the start; a pipe cannot be."""
@@ -269,70 +293,48 @@ class Source:
 
 
 class PairSource(Source):
-    """A pair set: canonical columns, rows of one query together."""
+    """A pair set: canonical columns, rows of one query together, one text to a document.
+
+    The last is checked in files from elsewhere: in the whole table by `read`, in each table by `chunks`.
+    """
 
     def read(self) -> pa.Table:
         """All rows as one table; rows of a query that stand apart are brought together at its first place."""
-        table = schema.as_pairs(super().read())
+        table = schema.as_pairs(super().read()).unify_dictionaries()
+        if not self._is_ours:
+            check_texts(table, self.name)
         order = contiguous_order(table["query_id"])
         if order is not None:
             self._say(f"{self.name}: rows of one query stood apart; brought together")
             table = table.take(pa.array(order))
-        return table.unify_dictionaries()
+        return table
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
         """Tables of about `rows` rows, each with whole queries; told apart rows of one query are an error."""
         done = SeenIds()
         pending: list[pa.Table] = []
-        count = 0
+        first = count = 0
         for table in self.tables():
             pending.append(table)
             count += table.num_rows
             if count < rows:
                 continue
             joined = pa.concat_tables(pending)
-            cut = _last_query_start(joined["query_id"])
+            cut = last_query_start(joined["query_id"])
             if cut:
-                yield self._checked(joined.slice(0, cut), done)
+                yield self._checked(joined.slice(0, cut), done, first)
                 joined = joined.slice(cut)
+                first += cut
             pending, count = [joined], joined.num_rows
         if pending:
-            yield self._checked(pa.concat_tables(pending), done)
+            yield self._checked(pa.concat_tables(pending), done, first)
 
-    def _checked(self, table: pa.Table, done: SeenIds) -> pa.Table:
-        if table.num_rows:
-            ids = query_starts(table["query_id"])[1]
-            repeated = done.add(ids).repeated
-            if repeated.any():
-                raise PairmineError(
-                    f'{self.name}: rows of query "{ids[int(np.argmax(repeated))]}" stand apart; '
-                    "run 'pairmine convert' on it first, which brings them together"
-                )
-        return schema.as_pairs(table).unify_dictionaries()
-
-
-def query_starts(query_ids: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """Row numbers at which a block of one query starts, (blocks,) int64, and the query id of each block."""
-    if not len(query_ids):
-        return np.empty(0, np.int64), []
-    ids = query_ids.combine_chunks() if isinstance(query_ids, pa.ChunkedArray) else query_ids
-    changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
-    starts = np.concatenate([[0], np.flatnonzero(changes) + 1]).astype(np.int64)
-    return starts, ids.take(pa.array(starts)).to_pylist()
-
-
-def _last_query_start(query_ids: pa.ChunkedArray) -> int:
-    starts, _ = query_starts(query_ids)
-    return int(starts[-1]) if len(starts) else 0
-
-
-def contiguous_order(query_ids: pa.ChunkedArray) -> np.ndarray | None:
-    """The stable order that brings each query's rows together, None where they are."""
-    _, ids = query_starts(query_ids)
-    if len(set(ids)) == len(ids):
-        return None
-    codes = query_ids.combine_chunks().dictionary_encode().indices.to_numpy()
-    return np.argsort(codes, kind="stable")
+    def _checked(self, table: pa.Table, done: SeenIds, first: int) -> pa.Table:
+        check_together(table, done, self.name)
+        pairs = schema.as_pairs(table).unify_dictionaries()
+        if not self._is_ours:
+            check_texts(pairs, self.name, first)
+        return pairs
 
 
 Columns = Mapping[str, str | None]
@@ -370,29 +372,36 @@ def open_pairs(
     say: Say,
     *,
     split: str | None = None,
+    positive_from: float | None = None,
     replay: bool = False,
     columns: Columns | None = None,
     **more: str | None,
 ) -> PairSource:
-    """A pair set: ours, a table with one pair to a row, trainer files of several texts to a row, or a BEIR folder."""
+    """A pair set: ours, a table with one pair to a row, trainer files of several texts to a row, or a BEIR folder.
+
+    The judgments of a BEIR folder are positives from `positive_from` up, without it above 0.
+    """
     from pairmine.files.beir import BeirPairs, find_beir
 
     given = _given(columns, more)
     if beir := find_beir(path):
         if given:
             raise PairmineError(f"{path}: is a BEIR folder, whose columns are known; leave out --{_flag(given)}-column")
-        return BeirPairs(beir, split, say)
+        return BeirPairs(beir, split, say, positive_from=positive_from)
     if split:
         raise PairmineError(f"{path}: --split {split} is for BEIR folders, and this is none")
+    if positive_from is not None:
+        raise PairmineError(f"{path}: --positive-from is for the judgments of BEIR folders, and this is none")
     return PairSource(path, _PAIR_ROLE, given, say, replay=replay)
 
 
 def open_either(path: str, say: Say, **columns: str | None) -> Source:
-    """A pair set where the file has columns for queries and documents, else a corpus."""
+    """A pair set where the file has columns for queries and documents, else a corpus, with the rows that repeat."""
     from pairmine.files.beir import find_beir
 
-    if find_beir(path):
-        return open_documents(path, say, columns=columns)
+    role = Role("corpus", DOCUMENT, convert.documents, unique=True, keeps_repeats=True)
+    if beir := find_beir(path):
+        return Source(beir.corpus, role, _given(columns), say)
     opened = Source(path, ANY, {}, say, replay=True)
     first = next(opened.raw(), None)
     names = {name.casefold() for name in first.table.column_names} if first else set()
@@ -401,7 +410,6 @@ def open_either(path: str, say: Say, **columns: str | None) -> Source:
         if given:
             raise PairmineError(f"{path}: is a pair set; --{_flag(given)}-column is for a corpus")
         return PairSource(path, _PAIR_ROLE, {}, say, opened=opened)
-    role = Role("corpus", DOCUMENT, convert.documents, unique=True)
     return Source(path, role, given, say, opened=opened)
 
 
@@ -410,12 +418,12 @@ _DOCUMENT_NAMES = {"doc_id", "document", "positive", "pos", "sentence2", "sent1"
 
 
 def _pairs(raw: Raw, mapped: Mapped) -> pa.Table:
-    if convert.is_wide(raw.table.column_names):
+    if convert.is_wide(raw, mapped):
         return convert.wide_pairs(raw, mapped)
     return convert.long_pairs(raw, mapped)
 
 
-_PAIR_ROLE = Role("pair set", PAIR, _pairs, unique=False, may_be_empty=True)
+_PAIR_ROLE = Role("pair set", PAIR, _pairs, unique=False, may_be_empty=True, remark=convert.label_remark)
 ANY = Role("table", (), lambda raw, mapped: raw.table, unique=False)
 
 

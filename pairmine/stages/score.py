@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
+from pairmine.backends import scorers
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
 from pairmine.backends.scorers import Scorer
+from pairmine.backends.specs import Spec, locate, parse_spec, slug
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects
 
 
-def score_pairs(pairs: pa.Table, scorer: Scorer, *, name: str, advance: Advance = nothing) -> Outcome:
+def score_pairs(
+    pairs: pa.Table, scorer: Scorer | str, *, name: str | None = None, advance: Advance = nothing
+) -> Outcome:
     """`pairs` with the column `score_<name>`, whose metadata declares the scorer's scale.
 
-    Rows with the same two texts are scored once. A column of that name is replaced, so that all
-    of it comes from one model.
+    `scorer` is a spec ("ce:MODEL", "st:MODEL") or what `open_scorer` returns; `name` may be left
+    out for a spec, whose kind or own name it is then. Rows with the same two texts are scored once.
+    A column of that name is replaced, so that all of it comes from one model.
 
     `advance` is told of rows as they are done. Raises PairmineError when a row has no query or no
-    document text.
+    document text, and for an unknown spec or model.
     """
+    spec = _parse(scorer) if isinstance(scorer, str) else None
+    if name is None and spec is not None:
+        name = slug(spec.alias or spec.kind)
+    if not name:
+        raise PairmineError("a scorer that is no spec fills no column by itself; pass name=, as in name='ce'")
     check_texts(pairs)
+    model = open_scorer(scorer) if isinstance(scorer, str) else scorer
     columns = [_texts(pairs, side) for side in ("query", "document")]
     codes = [np.asarray(column.indices) for column in columns]
     width = max(len(columns[1].dictionary), 1)
     distinct, inverse = np.unique(codes[0].astype(np.int64) * width + codes[1], return_inverse=True)
     queries = columns[0].dictionary.take(pa.array(distinct // width)).to_pylist()
     documents = columns[1].dictionary.take(pa.array(distinct % width)).to_pylist()
-    scores = scorer.score(queries, documents, advance)[inverse] if len(distinct) else np.empty(0, np.float32)
+    scores = model.score(queries, documents, advance)[inverse] if len(distinct) else np.empty(0, np.float32)
     advance(pairs.num_rows - len(distinct))
-    field = schema.score_field(name, scorer.scale)
+    field = schema.score_field(name, model.scale)
     rest = pairs.drop_columns(field.name) if field.name in pairs.column_names else pairs
     kept = schema.as_pairs(rest.append_column(field, pa.array(scores, pa.float32())))
     return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows)
+
+
+def open_scorer(spec: Spec | str, **settings: Any) -> Scorer:
+    """The scorer that `spec` names: "ce:MODEL", "st:MODEL", or either as "NAME=SPEC".
+
+    `settings` are `max_length` and `device`, and for st: models `query_prompt` and
+    `document_prompt`. Raises PairmineError for an unknown spec or model.
+    """
+    return scorers.open_scorer(_parse(spec) if isinstance(spec, str) else spec, **settings)
+
+
+def _parse(text: str) -> Spec:
+    spec = parse_spec(text, ("ce", "st", "fake"), "--scorer")
+    if spec.kind != "fake":
+        locate(spec, "--scorer")
+    return spec
 
 
 def check_texts(pairs: pa.Table) -> None:

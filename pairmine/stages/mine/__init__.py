@@ -4,7 +4,17 @@ Mining adds rows and never decides: candidates have a null label, the rank and t
 list that they came from, and the score of every retriever; `filter` decides later, in seconds.
 """
 
-from pairmine.stages.mine.stage import mine, mine_blocks, search_blocks
+from pairmine.stages.mine.retrievers import named_specs, open_retriever
+from pairmine.stages.mine.stage import cut_from_documents, mine, mine_blocks, search_blocks
 from pairmine.stages.mine.texts import Documents, Queries
 
-__all__ = ["Documents", "Queries", "mine", "mine_blocks", "search_blocks"]
+__all__ = [
+    "Documents",
+    "Queries",
+    "cut_from_documents",
+    "mine",
+    "mine_blocks",
+    "named_specs",
+    "open_retriever",
+    "search_blocks",
+]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pairmine import schema
 from pairmine.backends.retrievers import NOT_FOUND, Hits, Retriever
 from pairmine.stages.mine.texts import Documents, Queries
 
@@ -17,7 +19,8 @@ class Candidates:
     """The candidates of a block, each (query, document) once, in the order of their rows.
 
     `query` and `place` name them, `source` is the retriever that ranked them best (the first of
-    several), `ranks` their rank in each retriever's list, (retrievers, n), 0 where they are not in it.
+    several), `ranks` their rank in each retriever's list, (retrievers, n), 0 where they are not in it; a list
+    goes on where the one of an earlier run ended.
     """
 
     query: np.ndarray
@@ -26,12 +29,15 @@ class Candidates:
     ranks: np.ndarray
 
     @classmethod
-    def of(cls, hits: Sequence[Hits], numbers: np.ndarray, width: int) -> Candidates:
-        """Merge the lists of all retrievers; `width` is above every place."""
+    def of(cls, hits: Sequence[Hits], numbers: np.ndarray, width: int, earlier: np.ndarray) -> Candidates:
+        """Merge the lists of all retrievers; `width` is above every place.
+
+        `earlier` is the last rank of earlier runs for each retriever and query, (retrievers, queries).
+        """
         lists = []
-        for places, _ in hits:
+        for (places, _), last in zip(hits, earlier, strict=True):
             rows, columns = np.nonzero(places != NOT_FOUND)
-            lists.append((numbers[rows], places[rows, columns], (columns + 1).astype(np.int32)))
+            lists.append((numbers[rows], places[rows, columns], (last[rows] + columns + 1).astype(np.int32)))
         if len(lists) == 1:
             query, place, rank = lists[0]
             return cls(query, place, np.zeros(len(query), np.int64), rank[None])
@@ -50,14 +56,15 @@ class Candidates:
         rows = np.lexsort((best_source, best_rank, unique // width))
         return cls((unique // width)[rows], (unique % width)[rows], best_source[rows], ranks[:, rows])
 
-    def scores(self, number: int, retriever: Retriever, hits: Hits, first: int) -> np.ndarray:
+    def scores(self, number: int, retriever: Retriever, hits: Hits, first: int, earlier: np.ndarray) -> np.ndarray:
         """One retriever's score of every candidate: from its list where it is there, else computed.
 
-        `first` is the number of the block's first query.
+        `first` is the number of the block's first query, `earlier` as in `of`.
         """
         ranks = self.ranks[number]
         listed = ranks > 0
-        scores = hits[1][self.query - first, ranks - 1]
+        rows = self.query - first
+        scores = hits[1][rows, np.where(listed, ranks - earlier[number, rows] - 1, 0)]
         if not listed.all():
             scores[~listed] = retriever.pair_scores(self.query[~listed], self.place[~listed])
         return scores
@@ -94,3 +101,24 @@ def _texts_at(texts: pa.ChunkedArray, rows: np.ndarray) -> pa.DictionaryArray:
 def rank_names(retrievers: Sequence[Retriever]) -> list[str]:
     """Where several retrievers search, the rank in each one's list has a column of its own."""
     return [f"rank_{retriever.score}" for retriever in retrievers] if len(retrievers) > 1 else []
+
+
+def last_ranks(given: pa.Table, rows: np.ndarray, count: int, retrievers: Sequence[Retriever]) -> np.ndarray:
+    """The highest rank that earlier runs gave for each retriever and query, (retrievers, count), 0 without one.
+
+    `rows` is the query of each given row, counted from 0. A rank is the retriever's own where the
+    row's origin is `mine:NAME` or where it stands in the column `rank_<score>`.
+    """
+    last = np.zeros((len(retrievers), count), np.int64)
+    for number, retriever in enumerate(retrievers):
+        own_column = f"rank_{retriever.score}"
+        if own_column in given.column_names:
+            np.maximum.at(last[number], rows, _ranks(given, own_column))
+        if "rank" in given.column_names:
+            is_own = pc.equal(given["origin"], f"mine:{retriever.name}").to_numpy()
+            np.maximum.at(last[number], rows[is_own], _ranks(given, "rank")[is_own])
+    return last
+
+
+def _ranks(given: pa.Table, name: str) -> np.ndarray:
+    return np.asarray(pc.fill_null(schema.cast_column(given[name], pa.int64(), name), 0).to_numpy())

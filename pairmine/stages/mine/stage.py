@@ -13,24 +13,37 @@ from pairmine import schema
 from pairmine.backends.retrievers import NOT_FOUND, Hits, Retriever
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects
-from pairmine.stages.mine.candidates import Candidates, rank_names
+from pairmine.stages.mine.candidates import Candidates, last_ranks, rank_names
 from pairmine.stages.mine.masks import REASONS, Masks
+from pairmine.stages.mine.retrievers import checked, opened
 from pairmine.stages.mine.texts import Documents, Queries
 
 BLOCK_QUERIES = 4096
 
 
-def mine(pairs: pa.Table, corpus: pa.Table | None, retrievers: Sequence[Retriever], *, depth: int) -> Outcome:
+def mine(
+    pairs: pa.Table,
+    corpus: pa.Table | None,
+    retrievers: Sequence[Retriever | str],
+    *,
+    depth: int,
+    titles: bool | None = None,
+) -> Outcome:
     """`pairs` with up to `depth` candidates per query and retriever added behind each query's rows.
 
     `corpus` has the columns id, text and perhaps title; without one the documents of `pairs` are
-    searched. Exact copies in the corpus (by normalised text) are one candidate, under the id of
-    the first. Never a candidate: a known positive, the document that it was cut from, a copy of
-    either, the query's own text, a document that the query has a row for already.
+    searched. `titles` puts each title before its text; unset, it does so unless pairs were cut from
+    documents (`cut_from_documents`), which hold no titles. `retrievers` are specs ("bm25",
+    "st:MODEL") or what `open_retriever` returns.
+
+    Exact copies in the corpus (by normalised text) are one candidate, under the id of the first.
+    Never a candidate: a positive of the query or of another one with the same text, the document
+    that it was cut from, a copy of either with or without its title, the query's own text, a
+    document that the query has a row for already. Ranks go on after those of an earlier run.
 
     Given rows keep their values; where one has no document text, the corpus fills it in.
     """
-    outcomes = list(mine_blocks(pairs, corpus, retrievers, depth=depth))
+    outcomes = list(mine_blocks(pairs, corpus, retrievers, depth=depth, titles=titles))
     notes: Counter[str] = Counter()
     for outcome in outcomes:
         notes.update(outcome.notes)
@@ -42,26 +55,33 @@ def mine(pairs: pa.Table, corpus: pa.Table | None, retrievers: Sequence[Retrieve
 def mine_blocks(
     pairs: pa.Table,
     corpus: pa.Table | None,
-    retrievers: Sequence[Retriever],
+    retrievers: Sequence[Retriever | str],
     *,
     depth: int,
+    titles: bool | None = None,
     block: int = BLOCK_QUERIES,
 ) -> Iterator[Outcome]:
     """`mine`, a block of queries at a time."""
     if depth < 1:
         raise PairmineError(f"--depth {depth}: at least 1")
-    names = [retriever.score for retriever in retrievers]
-    if not names or len(set(names)) < len(names):
-        shown = ", ".join(names) or "none"
-        raise PairmineError(f"retrievers must be one or more, with different names, and are: {shown}")
+    wanted = checked(retrievers)
     schema.check_pairs(pairs)
     pairs = schema.as_pairs(pairs)
     queries = Queries.of(pairs)
-    documents = Documents.of(pairs, corpus)
-    for retriever in retrievers if len(queries) else ():
+    documents = Documents.of(pairs, corpus, titles=not cut_from_documents(pairs) if titles is None else titles)
+    ready = opened(wanted)
+    for retriever in ready if len(queries) else ():
         retriever.index(documents.texts, documents.searchable)
         retriever.prepare(queries.texts)
-    yield from search_blocks(pairs, queries, documents, retrievers, depth=depth, block=block)
+    yield from search_blocks(pairs, queries, documents, ready, depth=depth, block=block)
+
+
+def cut_from_documents(pairs: pa.Table) -> bool:
+    """Whether documents of `pairs` were cut from the texts of others, as the recipes of `derive` do.
+
+    Such documents have no titles, so candidates with titles would be told from positives at a glance.
+    """
+    return "source_id" in pairs.column_names and pairs["source_id"].null_count < pairs.num_rows
 
 
 def search_blocks(
@@ -115,17 +135,18 @@ def _mine_block(
     numbers = np.arange(first, last)
     notes: Counter[str] = Counter()
     hits = [_search(retriever, numbers, masks, depth, notes) for retriever in retrievers]
-    candidates = Candidates.of(hits, numbers, masks.width)
     low, high = int(queries.starts[first]), int(queries.starts[last])
     given = pairs.slice(low, high - low)
     given_queries = queries.of_rows(first, last) + first
+    earlier = last_ranks(given, given_queries - first, len(numbers), retrievers)
+    candidates = Candidates.of(hits, numbers, masks.width, earlier)
 
     found = candidates.table(queries, documents, retrievers)
     for number, retriever in enumerate(retrievers):
         field = schema.score_field(retriever.score, retriever.scale)
         scores = retriever.pair_scores(given_queries, documents.of_pair[low:high])
         given = given.append_column(field, pa.array(scores, pa.float32()))
-        scores = candidates.scores(number, retriever, hits[number], first)
+        scores = candidates.scores(number, retriever, hits[number], first, earlier)
         found = found.append_column(field, pa.array(scores, pa.float32()))
     for name in rank_names(retrievers):
         if name not in given.column_names:

@@ -14,6 +14,7 @@ from pairmine import schema
 from pairmine.backends.retrievers import NOT_FOUND
 from pairmine.errors import PairmineError
 from pairmine.identity import NO_TEXT, text_keys
+from pairmine.stages.mine.forms import Forms
 
 _PIECE = 65_536
 
@@ -86,9 +87,10 @@ class Documents:
 
     `ids` are the ids of the searched ones, `searchable` their number; `of_pair` is the place of
     each pair row's document; `of_id` and `of_source` the places of the corpus documents that the
-    row's doc_id and source_id name. Where there is none, a place is -1. `known` are the sorted
-    text keys of the searched ones, `known_places` their places. `blank` and `copies` count the
-    corpus documents that are not searched.
+    row's doc_id and source_id name. Where there is none, a place is -1. `pair_keys` are the text
+    keys of the pair rows' own documents, 0 where a row has none; `forms` says which searched ones
+    share a text, with or without a title. `blank` and `copies` count the corpus documents that are
+    not searched.
     """
 
     column: pa.ChunkedArray
@@ -96,8 +98,8 @@ class Documents:
     of_pair: np.ndarray
     of_id: np.ndarray
     of_source: np.ndarray
-    known: np.ndarray
-    known_places: np.ndarray
+    pair_keys: np.ndarray
+    forms: Forms
     blank: int
     copies: int
 
@@ -112,11 +114,14 @@ class Documents:
         return len(self.ids)
 
     @classmethod
-    def of(cls, pairs: pa.Table, corpus: pa.Table | None) -> Documents:
-        """Raises PairmineError where a document of the pair set has neither a text nor a place in the corpus."""
+    def of(cls, pairs: pa.Table, corpus: pa.Table | None, *, titles: bool = True) -> Documents:
+        """The corpus, each title before its text or left out; without one, the documents of `pairs`.
+
+        Raises PairmineError where a document of the pair set has neither a text nor a place in the corpus.
+        """
         if corpus is None:
             corpus = _own_documents(pairs)
-        texts = schema.document_text(corpus)
+        texts = schema.document_text(corpus) if titles else corpus["text"].cast(pa.large_string())
         keys = _keys(texts)
         known, first = np.unique(keys, return_index=True)
         if len(known) and known[0] == NO_TEXT:
@@ -127,7 +132,8 @@ class Documents:
         in_corpus = np.append(_places(keys, known, known_places), NOT_FOUND)
         ids = corpus["id"].cast(pa.string())
         row_of_id = _rows_by_id(pairs, "doc_id", ids)
-        of_pair, extra = _of_pairs(pairs, known, known_places, row_of_id, in_corpus)
+        pair_keys = text_keys(pairs["document"]) if "document" in pairs.column_names else _no_keys(pairs.num_rows)
+        of_pair, extra = _of_pairs(pairs, pair_keys, known, known_places, row_of_id, in_corpus)
         searched = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
         return cls(
             column=pa.chunked_array([*searched.chunks, *extra.chunks], pa.large_string()),
@@ -135,21 +141,28 @@ class Documents:
             of_pair=of_pair,
             of_id=in_corpus[row_of_id],
             of_source=in_corpus[_rows_by_id(pairs, "source_id", ids)],
-            known=known,
-            known_places=known_places,
+            pair_keys=pair_keys,
+            forms=Forms.of([keys, *_other_keys(corpus, titles)], in_corpus[:-1]),
             blank=int((keys == NO_TEXT).sum()),
             copies=int((keys != NO_TEXT).sum()) - len(rows),
         )
-
-    def places_of(self, keys: np.ndarray) -> np.ndarray:
-        """The place of the searched document with each text key, -1 where there is none."""
-        return _places(keys, self.known, self.known_places)
 
 
 def _keys(texts: pa.ChunkedArray) -> np.ndarray:
     """The text key of each text, unpacking a piece of them at a time."""
     parts = [text_keys(texts.slice(start, _PIECE)) for start in range(0, len(texts), _PIECE)]
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+
+
+def _no_keys(count: int) -> np.ndarray:
+    return np.full(count, NO_TEXT)
+
+
+def _other_keys(corpus: pa.Table, titles: bool) -> list[np.ndarray]:
+    """The text keys of a corpus with titles in the form that is not searched: without them, or with them."""
+    if "title" not in corpus.column_names:
+        return []
+    return [_keys(corpus["text"] if titles else schema.document_text(corpus))]
 
 
 def _own_documents(pairs: pa.Table) -> pa.Table:
@@ -181,11 +194,15 @@ def _rows_by_id(pairs: pa.Table, name: str, corpus_ids: pa.ChunkedArray) -> np.n
 
 
 def _of_pairs(
-    pairs: pa.Table, known: np.ndarray, known_places: np.ndarray, row_of_id: np.ndarray, in_corpus: np.ndarray
+    pairs: pa.Table,
+    keys: np.ndarray,
+    known: np.ndarray,
+    known_places: np.ndarray,
+    row_of_id: np.ndarray,
+    in_corpus: np.ndarray,
 ) -> tuple[np.ndarray, pa.ChunkedArray]:
     """The place of each pair row's document, and the texts that only the pair set has."""
     here = "document" in pairs.column_names
-    keys = text_keys(pairs["document"]) if here else np.full(pairs.num_rows, NO_TEXT)
     null = pc.is_null(pairs["document"]).to_numpy() if here else np.ones(pairs.num_rows, bool)
     unknown = np.flatnonzero(null & (row_of_id == NOT_FOUND))
     if len(unknown):
