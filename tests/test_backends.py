@@ -52,7 +52,7 @@ def test_a_spec_names_kind_model_and_column(text: str, spec: Spec, name: str) ->
 
 
 def test_a_local_folder_shows_by_its_last_part_alone() -> None:
-    assert Spec("st", "/home/me/models/own").public() == "st:own"
+    assert Spec("st", "/data/models/own").public() == "st:own"
     assert slug("BGE-small_v1.5") == "bge_small_v1_5"
 
 

@@ -28,7 +28,7 @@ def test_damaged_and_newer_metadata_are_told() -> None:
     ("path", "shown"),
     [
         ("data/c.jsonl", "data/c.jsonl"),
-        ("/home/somebody/c.jsonl", "c.jsonl"),
+        ("/data/somebody/c.jsonl", "c.jsonl"),
         ("hf://datasets/org/name/c.jsonl", "hf://datasets/org/name/c.jsonl"),
         ("https://me:secret@host/c.jsonl?X-Signature=abc", "https://host/c.jsonl"),
         ("s3://bucket/a@b.jsonl", "s3://bucket/a@b.jsonl"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -54,8 +55,8 @@ def test_its_python_prints_what_it_says() -> None:
 
 
 def test_its_error_line_is_the_one_that_users_get(tmp_path: Path) -> None:
-    rows = ['{"id": "%d", "text": "t"}' % number for number in range(16)] + ['{"id": "16", "body": "t"}']
-    (tmp_path / "corpus.jsonl").write_text("\n".join(rows) + "\n")
+    rows = [{"id": str(number), "text" if number < 16 else "body": "t"} for number in range(17)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [sys.executable, "-m", "pairmine", "convert", "corpus.jsonl", "-o", "out.parquet"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     (line,) = re.findall(r"^pairmine: corpus.jsonl:17:.*$", README, flags=re.M)
