@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pairmine.errors import PairmineError
+
+if TYPE_CHECKING:
+    from pairmine.llm.recipe import PromptRecipe
 
 
 @dataclass(frozen=True)
@@ -65,20 +69,58 @@ class Recipe:
 
 @cache
 def all_recipes() -> tuple[Recipe, ...]:
-    """Every recipe, group by group, in the order in which they are listed for people."""
+    """Every recipe of `derive`, group by group, in the order in which they are listed for people."""
     from pairmine.stages.derive.registry import derivations
 
     return tuple(derivation.recipe for derivation in derivations().values())
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe called `name`; raises PairmineError with the names nearest to it where there is none."""
+    """The recipe of `derive` called `name`; raises PairmineError with the names nearest to it where there is none."""
     by_name = {recipe.name: recipe for recipe in all_recipes()}
     if name in by_name:
         return by_name[name]
-    near = difflib.get_close_matches(name.casefold(), by_name, n=3, cutoff=0.5)
+    if name in prompt_names():
+        raise PairmineError(f"recipe {name} works with an LLM; 'pairmine recipes {name}' shows how to run it")
+    raise unknown_recipe(name, tuple(by_name))
+
+
+def prompt_folder() -> Path:
+    """Where the recipes for an LLM are, one YAML file each."""
+    return Path(__file__).parent / "prompts"
+
+
+@cache
+def prompt_names() -> tuple[str, ...]:
+    """The names of the recipes for an LLM that come with pairmine, without reading them."""
+    return tuple(sorted(path.stem for path in prompt_folder().glob("*.yaml")))
+
+
+def prompt_recipes() -> tuple[PromptRecipe, ...]:
+    """Every recipe for an LLM that comes with pairmine, by name."""
+    from pairmine.llm.recipe_file import load_recipe
+
+    return tuple(load_recipe(name) for name in prompt_names())
+
+
+def any_recipe(name_or_path: str) -> Recipe | PromptRecipe:
+    """The recipe of either kind called so, or the one for an LLM in a file that ends in .yaml or .yml."""
+    from pairmine.llm.recipe_file import load_recipe
+
+    if name_or_path in prompt_names() or name_or_path.endswith((".yaml", ".yml")):
+        return load_recipe(name_or_path)
+    by_name = {recipe.name: recipe for recipe in all_recipes()}
+    if name_or_path in by_name:
+        return by_name[name_or_path]
+    raise unknown_recipe(name_or_path, (*by_name, *prompt_names()))
+
+
+def unknown_recipe(name: str, known: Sequence[str]) -> PairmineError:
+    """The error that says which of the `known` recipes are nearest to `name`."""
+    near = difflib.get_close_matches(name.casefold(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise PairmineError(f"no recipe {name!r}; {hint}'pairmine recipes' lists all {len(by_name)}")
+    total = len(all_recipes()) + len(prompt_names())
+    return PairmineError(f"no recipe {name!r}; {hint}'pairmine recipes' lists all {total}")
 
 
 def read_options(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""Reads a recipe for an LLM from YAML, and tells every mistake in it by file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import get_args
+
+from pairmine.errors import PairmineError
+from pairmine.llm.recipe import Emit, PromptRecipe, Reads, Step
+from pairmine.llm.recipe_parts import read_draws, read_duplicates, read_inputs, read_label, read_settings, sentence
+from pairmine.llm.recipe_steps import Vocabulary, read_steps, replies_of, steps_in
+from pairmine.llm.templates import Use
+from pairmine.llm.yaml_nodes import Node, read_nodes
+from pairmine.recipes import prompt_folder, prompt_names, unknown_recipe
+
+
+def load_recipe(name_or_path: str) -> PromptRecipe:
+    """The recipe of that name from `prompts/`, or out of a file whose name ends in .yaml or .yml.
+
+    Raises PairmineError for a name that is none, a file that cannot be read and every mistake in it.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        return read_recipe(_bytes_of(name_or_path), name_or_path)
+    if name_or_path not in prompt_names():
+        raise unknown_recipe(name_or_path, prompt_names())
+    return _packaged(name_or_path)
+
+
+@cache
+def _packaged(name: str) -> PromptRecipe:
+    return read_recipe((prompt_folder() / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+
+
+def _bytes_of(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise PairmineError(f"{path}: {error.strerror or error}; name a recipe file that can be read") from None
+
+
+def read_recipe(data: bytes, path: str) -> PromptRecipe:
+    """The recipe in the bytes of a YAML file; `path` is how errors call the file."""
+    parts = read_nodes(data, path).fields(
+        ("name", "summary", "paper", "reads", "steps", "example"),
+        ("inputs", "options", "draws", "emits", "score", "duplicates"),
+    )
+    reads = parts["reads"].one_of(get_args(Reads))
+    words = Vocabulary(
+        inputs=read_inputs(parts.get("inputs"), reads),
+        options=read_settings(parts.get("options")),
+        draws=read_draws(parts.get("draws")),
+    )
+    steps = read_steps(parts["steps"], words)
+    emits = _emits(parts, words, steps)
+    score = _score(parts, words, steps)
+    _check_all_is_read(parts, words, steps, emits)
+    return PromptRecipe(
+        name=parts["name"].name(),
+        summary=sentence(parts["summary"]),
+        paper=sentence(parts["paper"]),
+        reads=reads,  # type: ignore[arg-type]
+        inputs=words.inputs,
+        steps=steps,
+        draws=words.draws,
+        options=words.options,
+        emits=emits,
+        score=score,
+        duplicates=read_duplicates(parts["duplicates"], steps) if "duplicates" in parts else None,
+        example=sentence(parts["example"]),
+        digest=blake2b(data, digest_size=8).hexdigest(),
+        path=path,
+        lines={key: node.first_line for key, node in parts.items()},
+    )
+
+
+def _emits(parts: Mapping[str, Node], words: Vocabulary, steps: Sequence[Step]) -> tuple[Emit, ...]:
+    """The rows that come out; none where the recipe yields a score."""
+    if ("emits" in parts) == ("score" in parts):
+        node = parts.get("score", parts["steps"])
+        raise PairmineError(f"{node.file}:{node.key_line}: a recipe has either emits or a score; give one of them")
+    if "emits" not in parts:
+        return ()
+    return tuple(_emit(role, node, words, steps) for role, node in parts["emits"].named().items())
+
+
+def _emit(role: str, node: Node, words: Vocabulary, steps: Sequence[Step]) -> Emit:
+    parts = node.fields(("query", "document"), ("step", "query_id", "doc_id", "label", "grade", "each"))
+    step = _step_of(node, parts.get("step"), steps)
+    scope = {**words.of_row, "reply": dict.fromkeys(step.fields), "replies": replies_of(steps)}
+    used: list[Use] = []
+    if "each" in parts:
+        used += words.uses(parts["each"], scope, expression=True)
+        scope["each"] = None
+    for key in ("query", "document", "query_id", "doc_id", "grade"):
+        if key in parts:
+            used += words.uses(parts[key], scope)
+    texts = {key: parts[key].text() for key in ("query_id", "doc_id", "grade", "each") if key in parts}
+    return Emit(
+        role=role,
+        step=step.name,
+        query=parts["query"].text(),
+        document=parts["document"].text(),
+        label=read_label(parts.get("label")),
+        needs=tuple(dict.fromkeys((step.name, *steps_in(used)))),
+        lines={"emit": node.key_line, **{key: part.first_line for key, part in parts.items()}},
+        **texts,
+    )
+
+
+def _step_of(emit: Node, node: Node | None, steps: Sequence[Step]) -> Step:
+    names = [step.name for step in steps]
+    if node is not None:
+        return steps[names.index(node.one_of(names))]
+    if len(steps) > 1:
+        raise emit.error(f"has no step, and there are several; add step: {' or '.join(names)}", emit.key_line)
+    return steps[0]
+
+
+def _score(parts: Mapping[str, Node], words: Vocabulary, steps: Sequence[Step]) -> str | None:
+    """The template of the score, which reads the last step's reply as `reply`."""
+    if "score" not in parts:
+        return None
+    if parts["reads"].text() != "pairs":
+        raise parts["score"].error("a score is for a pair; write reads: pairs")
+    reply = dict.fromkeys(steps[-1].fields)
+    words.uses(parts["score"], {**words.of_row, "reply": reply, "replies": replies_of(steps)})
+    return parts["score"].text()
+
+
+def _check_all_is_read(
+    parts: Mapping[str, Node], words: Vocabulary, steps: Sequence[Step], emits: Sequence[Emit]
+) -> None:
+    """What nothing reads is a mistake: a flag without effect, a draw that only seems to matter, a call for nothing."""
+    last = {steps[-1].name} if "score" in parts else set()
+    read_steps = last.union(*(emit.needs for emit in emits), *(step.after for step in steps))
+    for step in steps:
+        if step.name not in read_steps and ("replies",) not in words.read:
+            raise _unread(parts["steps"], step.name, "no row, score or later step reads its reply")
+    for key, names in (("options", words.options), ("draws", words.draws)):
+        for each in names:
+            if (key, each.name) not in words.read and (key,) not in words.read:
+                raise _unread(parts[key], each.name, f"no template reads {key}.{each.name}")
+
+
+def _unread(node: Node, name: str, why: str) -> PairmineError:
+    entry = node.entries()[name]
+    return entry.error(f"{why}; use it or take it out", entry.key_line)

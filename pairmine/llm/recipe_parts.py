@@ -1,0 +1,185 @@
+"""The parts of a recipe file that hold no templates: columns, variables, pools, schema, sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pairmine.llm.calls import Sampling
+from pairmine.llm.recipe import Choice, Draw, Duplicates, Setting, Step
+from pairmine.llm.yaml_nodes import Node
+from pairmine.recipes import Input
+
+MOST_IN_POOL = 1000
+
+_NOT_FOR_DRAWS = (
+    *("query_id", "query", "doc_id", "document", "label", "grade", "origin", "rank", "weight", "batch"),
+    *("template", "exemplars", "sample", "source_id"),
+)
+"""Columns of the rows that come out: a draw is recorded as a column of its own name."""
+
+STANDARD_INPUTS: Mapping[str, tuple[Input, ...]] = {
+    "documents": (
+        Input("id", "identity of the document; a hash of its text where there is none", required=False),
+        Input("text", "the document"),
+        Input("title", "its title", required=False),
+    ),
+    "queries": (
+        Input("id", "identity of the query; a hash of its text where there is none", required=False),
+        Input("text", "the query"),
+    ),
+    "pairs": (
+        Input("query_id", "identity of the query", required=False),
+        Input("query", "the query"),
+        Input("doc_id", "identity of the document", required=False),
+        Input("document", "the document"),
+    ),
+    "rows": (),
+    "nothing": (),
+}
+"""What each kind of input has before a recipe asks for more."""
+
+
+def read_inputs(node: Node | None, reads: str) -> tuple[Input, ...]:
+    """The columns: those that every table of its kind has, then the recipe's own."""
+    standard = STANDARD_INPUTS[reads]
+    if node is None:
+        return standard
+    if reads == "nothing":
+        raise node.error("the recipe reads nothing; leave inputs out or write reads: rows", node.key_line)
+    own = []
+    for name, entry in node.named().items():
+        if name in (each.name for each in standard):
+            raise entry.error(f"every table of {reads} has it; take it out", entry.key_line)
+        parts = entry.fields(("meaning",), ("also", "required"))
+        also = tuple(each.text() for each in parts["also"].items()) if "also" in parts else ()
+        required = parts["required"].flag() if "required" in parts else True
+        own.append(Input(name, parts["meaning"].text(), also, required))
+    return (*standard, *own)
+
+
+def read_settings(node: Node | None) -> tuple[Setting, ...]:
+    """The variables that a user may set."""
+    found = []
+    for name, entry in node.named().items() if node else ():
+        if not name.isidentifier():
+            raise entry.error(f"{name!r} cannot name a variable; use letters, digits and _", entry.key_line)
+        parts = entry.fields(("default", "meaning"), ("choices",))
+        default = parts["default"].value()
+        if not isinstance(default, str | int | float | bool):
+            raise parts["default"].error("write a text, a number, true or false")
+        choices = tuple(each.text() for each in parts["choices"].items()) if "choices" in parts else ()
+        if choices and default not in choices:
+            raise parts["default"].error(f"is {default!r}, which is none of the choices; add it to them")
+        found.append(Setting(name, default, sentence(parts["meaning"]), choices))
+    return tuple(found)
+
+
+def read_draws(node: Node | None) -> tuple[Draw, ...]:
+    """The attributes that are drawn."""
+    found = []
+    for name, entry in node.named().items() if node else ():
+        if not name.isidentifier():
+            raise entry.error(f"{name!r} cannot name a draw; use letters, digits and _", entry.key_line)
+        if name in _NOT_FOR_DRAWS:
+            raise entry.error(f"the rows have a column {name} anyway; give the draw another name", entry.key_line)
+        parts = entry.fields(("meaning", "choices"), ("open",))
+        is_open = "open" in parts and parts["open"].flag()
+        found.append(Draw(name, sentence(parts["meaning"]), read_choices(parts["choices"]), is_open))
+    return tuple(found)
+
+
+def read_choices(node: Node) -> tuple[Choice, ...]:
+    """A pool: `name: text`, or `name: {text: ..., weight: 2}`."""
+    found = []
+    for name, entry in node.named().items():
+        if entry.is_mapping:
+            parts = entry.fields(("text",), ("weight",))
+            found.append(Choice(name, _plain_words(parts["text"]), _weight(parts.get("weight"))))
+        else:
+            found.append(Choice(name, _plain_words(entry)))
+    if len(found) > MOST_IN_POOL:
+        raise node.error(f"has {len(found):,} entries; keep at most {MOST_IN_POOL:,}")
+    return tuple(found)
+
+
+def _weight(node: Node | None) -> float:
+    if node is None:
+        return 1.0
+    weight = node.number(0, 1e6)
+    if not weight:
+        raise node.error("is 0; give a weight above 0, or take the entry out")
+    return weight
+
+
+def _plain_words(node: Node) -> str:
+    """A text that goes into prompts as it stands; a template in it would never be filled."""
+    text = sentence(node)
+    for opening in ("{{", "{%", "{#"):
+        if opening in text:
+            raise node.error(f"holds {opening}, but only prompt, system, turns, emits and score are templates")
+    return text
+
+
+def sentence(node: Node) -> str:
+    """A text without blanks around it."""
+    return node.text().strip()
+
+
+def read_schema(node: Node) -> dict[str, Any]:
+    """A JSON schema of an object, with what structured output wants: all fields required, no others."""
+    from pairmine.llm.reply_schema import ReplySchema
+
+    parts = node.entries()
+    if "properties" in parts:
+        for name, entry in parts["properties"].entries().items():
+            if not name.isidentifier():
+                raise entry.error(f"{name!r} cannot name a field; use letters, digits and _", entry.key_line)
+            in_place(partial(ReplySchema, {"properties": {name: entry.value()}}), entry)
+    schema = node.value()
+    in_place(lambda: ReplySchema(schema), node)
+    whole = {"required": list(schema["properties"]), "additionalProperties": False}
+    return {"type": "object", **schema, **{key: value for key, value in whole.items() if key not in schema}}
+
+
+def in_place(attempt: Callable[[], object], node: Node) -> None:
+    """Run code that complains with ValueError, and tell where in the file the cause stands."""
+    try:
+        attempt()
+    except (ValueError, TypeError) as error:
+        raise node.error(f"{error}; mend it") from None
+
+
+def read_sampling(node: Node) -> Sampling:
+    """How replies are drawn; what is left out is as `calls.Sampling` has it."""
+    parts = node.fields((), ("temperature", "top_p", "max_tokens", "stop", "extra"))
+    given: dict[str, Any] = {}
+    if "temperature" in parts:
+        given["temperature"] = parts["temperature"].number(0, 2)
+    if "top_p" in parts:
+        given["top_p"] = parts["top_p"].number(0, 1)
+    if "max_tokens" in parts:
+        given["max_tokens"] = parts["max_tokens"].whole(1, 1_000_000)
+    if "stop" in parts:
+        given["stop"] = tuple(each.text() for each in parts["stop"].items())
+    if "extra" in parts:
+        parts["extra"].entries()
+        given["extra"] = parts["extra"].value()
+    return Sampling(**given)
+
+
+def read_label(node: Node | None) -> int | None:
+    """1, 0, or None where there is none yet."""
+    return None if node is None or node.is_null else node.whole(0, 1)
+
+
+def read_duplicates(node: Node, steps: Sequence[Step]) -> Duplicates:
+    """Which fields of which steps are compared, written `step.field`."""
+    parts = node.fields(("fields",), ("threshold",))
+    known = [f"{step.name}.{field}" for step in steps for field in step.fields]
+    fields = []
+    for each in parts["fields"].items():
+        step, _, field = each.one_of(known).partition(".")
+        fields.append((step, field))
+    return Duplicates(tuple(fields), parts["threshold"].number(0.01, 1) if "threshold" in parts else 0.8)

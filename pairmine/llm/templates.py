@@ -1,0 +1,234 @@
+"""Jinja as recipes have it: sandboxed, strict about what it does not know, and without a loader.
+
+What a template may read is a `Scope`. It is checked when the recipe is read, so that no run fails
+at its thousandth row over a misspelt name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from pairmine.llm.yaml_nodes import nearest
+
+Scope = Mapping[str, "Scope | None"]
+"""The variables of a template. Each maps to what can be read from it with a dot, or None where anything can."""
+
+_LONGEST_PRODUCT = 1_000_000
+
+
+class TemplateProblem(Exception):
+    """What is wrong with a template, and on which of its lines, from 1."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Use(NamedTuple):
+    """A variable of the scope that a template reads, with the names after its dots, such as ("row", "text")."""
+
+    path: tuple[str, ...]
+    line: int
+
+
+def uses(source: str, scope: Scope, *, expression: bool = False) -> tuple[Use, ...]:
+    """Every use of a variable in the template, or in a bare `expression`.
+
+    Raises TemplateProblem where it is no template, or reads what is not in `scope`.
+    """
+    from jinja2 import TemplateError, TemplateSyntaxError, meta
+
+    env = environment()
+    try:
+        tree = env.parse("{{ (" + source + ") }}" if expression else source)
+        _refuse(tree)
+        read = meta.find_undeclared_variables(tree)
+    except TemplateSyntaxError as error:
+        raise TemplateProblem(f"{str(error.message).rstrip('.')}; mend the template", error.lineno) from None
+    except (TemplateError, RecursionError) as error:
+        raise TemplateProblem(f"{error}; mend the template") from None
+    for name in sorted(read - {*scope, *env.globals}):
+        raise TemplateProblem(f"unknown variable {name}; {nearest(name, scope)}", _line_of(tree, name))
+    found = tuple(_uses(tree, set(scope) - _assigned(tree)))
+    for use in found:
+        _check(use, scope)
+    return found
+
+
+def compiled(source: str) -> Callable[[Mapping[str, Any]], str]:
+    """A function from variables to text. It raises what Jinja and the values raise."""
+    render: Callable[[Mapping[str, Any]], str] = environment().from_string(source).render
+    return render
+
+
+def compiled_expression(source: str) -> Callable[[Mapping[str, Any]], Any]:
+    """A function from variables to the value of an expression."""
+    evaluate: Callable[[Mapping[str, Any]], Any] = environment().compile_expression(source, undefined_to_none=False)
+    return evaluate
+
+
+def lookup(source: str) -> tuple[str, ...] | None:
+    """The path of a template that is nothing but one variable: `{{ row.text }}` gives ("row", "text")."""
+    from jinja2 import nodes
+
+    body = environment().parse(source).body
+    if len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1:
+        return _path(body[0].nodes[0])
+    return None
+
+
+def as_json(value: Any) -> str:
+    """The value as a model would write it in JSON: `"` and line breaks escaped, other letters as they are."""
+    return orjson.dumps(value).decode()
+
+
+def first_words(text: Any, count: int) -> str:
+    """The text up to its `count`-th word, as it is where it has no more; 0 stands for no limit.
+
+    >>> first_words("One, two three.", 2)
+    'One, two'
+    """
+    whole = "" if text is None else str(text)
+    # A word has at least one character, so that nothing need be counted in a text this short.
+    if count <= 0 or len(whole) <= count:
+        return whole
+    from pairmine.text import has_unspaced, word_pieces
+
+    if not has_unspaced(whole) and len(whole.split(None, count)) <= count:
+        return whole
+    pieces, glue = word_pieces(whole)
+    return whole if len(pieces) <= count else glue.join(pieces[:count]).rstrip()
+
+
+@cache
+def environment() -> Any:
+    """The one environment of all templates; making it takes longer than compiling a template."""
+    from jinja2 import StrictUndefined
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Environment(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset({"*", "**"})
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            # A dot reads the entry of a mapping, never a method of it: columns are called "items" or "values".
+            if isinstance(obj, dict):
+                try:
+                    return obj[attribute]
+                except KeyError:
+                    return self.undefined(obj=obj, name=attribute)
+            return super().getattr(obj, attribute)
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if operator == "**" or not all(isinstance(side, int | float) for side in (left, right)):
+                size = _product(operator, left, right)
+                if size > _LONGEST_PRODUCT:
+                    raise SecurityError(f"{operator} makes a value of more than {_LONGEST_PRODUCT:,}")
+            return super().call_binop(context, operator, left, right)
+
+    env = Environment(
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+        auto_reload=False,
+    )
+    # A template gives the same text for the same row: no random words, no shuffling.
+    env.filters.pop("random")
+    env.filters |= {"first_words": first_words, "json": as_json}
+    env.globals = {"range": env.globals["range"]}
+    return env
+
+
+def _shown(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _product(operator: str, left: Any, right: Any) -> float:
+    """How long the product of a text or list and a number gets; how large a power."""
+    try:
+        if operator == "**":
+            return abs(float(left)) ** abs(float(right))
+        sizes = [side if isinstance(side, int | float) else len(side) for side in (left, right)]
+        return float(sizes[0] * sizes[1])
+    except (TypeError, ValueError):
+        return 0.0
+    except OverflowError:
+        return float("inf")
+
+
+def _refuse(tree: Any) -> None:
+    """What Jinja has and a recipe does not, and what Jinja would only miss at the row that comes upon it."""
+    from jinja2 import nodes
+
+    env = environment()
+    for kind, known_ones in ((nodes.Filter, env.filters), (nodes.Test, env.tests)):
+        for node in tree.find_all(kind):
+            if node.name not in known_ones:
+                what = kind.__name__.lower()
+                raise TemplateProblem(f"no {what} {node.name}; {nearest(node.name, known_ones)}", node.lineno)
+    for node in tree.find_all(nodes.Getattr):
+        if node.attr.startswith("_"):
+            raise TemplateProblem(f"{node.attr} is out of reach; read what the variables hold", node.lineno)
+    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise TemplateProblem("a recipe stands alone; write the text out instead of loading it", node.lineno)
+
+
+def _assigned(tree: Any) -> set[str]:
+    """Names that the template itself gives a value, which then are not those of the scope."""
+    from jinja2 import nodes
+
+    return {node.name for node in tree.find_all(nodes.Name) if node.ctx in ("store", "param")}
+
+
+def _line_of(tree: Any, name: str) -> int:
+    from jinja2 import nodes
+
+    return next((int(node.lineno) for node in tree.find_all(nodes.Name) if node.name == name), 1)
+
+
+def _uses(node: Any, names: set[str]) -> Iterator[Use]:
+    """The longest paths that begin with one of `names`."""
+    path = _path(node)
+    if path is not None and path[0] in names:
+        yield Use(path, node.lineno)
+        return
+    for child in node.iter_child_nodes():
+        yield from _uses(child, names)
+
+
+def _path(node: Any) -> tuple[str, ...] | None:
+    """The names in `a.b.c` or `a["b"].c`."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        name = node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+        name = node.arg.value
+    else:
+        return None
+    before = _path(node.node)
+    return None if before is None else (*before, name)
+
+
+def _check(use: Use, scope: Scope) -> None:
+    known: Scope | None = scope
+    for at, name in enumerate(use.path):
+        if known is None:
+            return
+        if name not in known:
+            where = ".".join(use.path[:at])
+            raise TemplateProblem(f"{where} has no {name}; {_nearest(name, known)}", use.line)
+        known = known[name]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    return nearest(name, names) if names else "it has nothing"

@@ -1,0 +1,439 @@
+"""Every mistake in a recipe is told by file and line, with what to do about it."""
+
+from __future__ import annotations
+
+import random
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pairmine.errors import PairmineError
+from pairmine.llm.calls import Sampling
+from pairmine.llm.recipe_file import load_recipe, read_recipe
+from pairmine.llm.rendering import Renderer
+
+GOOD = """\
+# A recipe with one of everything.
+name: tiny
+summary: One of everything.
+paper: none
+reads: documents
+example: pairmine generate tiny.yaml corpus.jsonl -o pairs.parquet
+
+inputs:
+  author: {meaning: who wrote it, also: [writer], required: false}
+
+options:
+  audience: {default: experts, meaning: for whom, choices: [experts, children]}
+  most: {default: 20, meaning: how many words}
+
+draws:
+  form:
+    meaning: what it is
+    choices:
+      question: {text: a question, weight: 3}
+      keywords: some keywords
+  language:
+    meaning: the language
+    open: true
+    choices: {document: the language of the document}
+
+steps:
+  ask:
+    instructions:
+      short: Be brief.
+      long: Take your time.
+    exemplars:
+      draw: 1
+      user: "Text: {{ exemplar.text }}"
+      assistant: '{"query": {{ exemplar.query | json }}}'
+      pool:
+        rain: {text: It rained., query: weather}
+        sun: {text: The sun shone., query: sunshine}
+    system: |
+      {{ instruction }} Write for {{ options.audience }}.
+      Reply with JSON.
+    prompt: |
+      {{ row.text }}
+      {% if row.title %}
+      Title: {{ row.title }}
+      {% endif %}
+      By {{ row.author }} in {{ options.most }} words, as {{ draws.form }} in {{ draws.language }}.
+    schema:
+      properties:
+        query: {type: string}
+        score: {type: number, minimum: 0, maximum: 1}
+    sampling: {temperature: 0.5, max_tokens: 99, stop: ["END"], extra: {top_k: 20}}
+    checks:
+      query: {words: [1, 20], language_of: [language, text], no_copy_of: {field: text, run: 8}}
+  reply:
+    prompt: "Answer: {{ replies.ask.query }}"
+
+emits:
+  positive:
+    step: reply
+    query: "{{ replies.ask.query }}"
+    document: "{{ reply.text }}"
+    label: 1
+    grade: "{{ replies.ask.score }}"
+  given:
+    step: ask
+    query: "{{ reply.query }}"
+    document: "{{ row.text }}"
+    label: null
+
+duplicates: {fields: [ask.query], threshold: 0.7}
+"""
+
+
+def read(text: str) -> object:
+    return read_recipe(text.encode(), "tiny.yaml")
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1, f"{old!r} occurs {GOOD.count(old)} times"
+    return GOOD.replace(old, new)
+
+
+def error_of(text: str | bytes) -> str:
+    with pytest.raises(PairmineError) as caught:
+        read_recipe(text if isinstance(text, bytes) else text.encode(), "tiny.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.exit_code == 2
+    return message
+
+
+def test_a_recipe_with_one_of_everything_is_read_as_it_is_written() -> None:
+    recipe = read_recipe(GOOD.encode(), "tiny.yaml")
+    assert (recipe.name, recipe.reads, recipe.path) == ("tiny", "documents", "tiny.yaml")
+    assert [each.name for each in recipe.inputs] == ["id", "text", "title", "author"]
+    assert recipe.inputs[-1].aliases == ("writer",)
+    assert not recipe.inputs[-1].required
+    assert [(each.name, each.default, each.choices) for each in recipe.options] == [
+        ("audience", "experts", ("experts", "children")),
+        ("most", 20, ()),
+    ]
+    form, language = recipe.draws
+    assert [(each.name, each.weight) for each in form.choices] == [("question", 3.0), ("keywords", 1.0)]
+    assert (form.is_open, language.is_open) == (False, True)
+    ask, reply = recipe.steps
+    assert ask.sampling == Sampling(0.5, 1.0, 99, ("END",), {"top_k": 20})
+    assert (ask.shots, [each.name for each in ask.exemplars]) == (1, ["rain", "sun"])
+    assert ask.checks["query"]["words"] == [1, 20]
+    assert (ask.after, reply.after) == ((), ("ask",))
+    assert (ask.fields, reply.fields) == (("query", "score"), ("text",))
+    positive, given = recipe.emits
+    assert (positive.needs, given.needs) == (("reply", "ask"), ("ask",))
+    assert (positive.label, given.label) == (1, None)
+    assert recipe.duplicates is not None
+    assert (recipe.duplicates.fields, recipe.duplicates.threshold) == ((("ask", "query"),), 0.7)
+
+
+def test_a_schema_gets_what_strict_structured_output_wants() -> None:
+    schema = read_recipe(GOOD.encode(), "tiny.yaml").steps[0].schema
+    assert schema is not None
+    assert (schema["type"], schema["required"], schema["additionalProperties"]) == ("object", ["query", "score"], False)
+    assert list(schema["properties"]) == ["query", "score"]
+
+
+def test_the_digest_stands_for_the_bytes_of_the_file() -> None:
+    first, same, other = (read_recipe(text.encode(), "x.yaml") for text in (GOOD, GOOD, GOOD + "# a comment\n"))
+    assert first.digest == same.digest != other.digest
+    assert re.fullmatch("[0-9a-f]{16}", first.digest)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm() -> None:
+    windows = b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()
+    recipe = read_recipe(windows, "tiny.yaml")
+    assert recipe.steps[0].prompt == read_recipe(GOOD.encode(), "tiny.yaml").steps[0].prompt
+
+
+MISTAKES = [
+    # unknown, missing and repeated keys
+    ("summary: One", "sumary: One", "sumary", "unknown key 'sumary'; did you mean summary?"),
+    ("    sampling: {temp", "    sampling: {temprature: 1, temp", "sampling", "unknown key 'temprature'; did you mean"),
+    ("paper: none\n", "", "name: tiny", "has no paper; add it"),
+    (
+        "reads: documents\n",
+        "reads: documents\nname: again\n",
+        "name: again",
+        "name stands here and on line 2; keep one",
+    ),
+    ("      long: Take", "      short: Take", "short: Take", "steps: ask: instructions: short stands here and on line"),
+    ("reads: documents", "reads: docs", "reads: docs", "reads: is 'docs'; did you mean documents?"),
+    # what YAML misreads
+    (
+        "document: the language of the document",
+        "no: the language",
+        "choices: {no",
+        "no is read as false; put it in quotes",
+    ),
+    ("keywords: some keywords", "keywords: yes", "keywords: yes", 'yes is read as true; put it in quotes: "yes"'),
+    ("query: sunshine", "query: 2024-01-31", "2024-01-31", "2024-01-31 is read as a date; put it in quotes"),
+    ("query: sunshine", "query: on", "query: on", "on is read as true; put it in quotes"),
+    ("query: sunshine", "query: 1:30", "query: 1:30", "1:30 is read as the number 1:30; put it in quotes"),
+    ("query: sunshine", "query: ", "query: }", "query: is empty; write a text"),
+    ("summary: One of everything.", "summary: 12", "summary: 12", "12 is read as the number 12; put it in quotes"),
+    (
+        '"{{ reply.text }}"',
+        "{{ reply.text }}",
+        "{{ reply.text }}",
+        "is a mapping; a text that begins with { or [ needs q",
+    ),
+    ("reads: documents", "reads: [documents]", "reads: [", "reads: is a list; a text that begins with { or [ needs q"),
+    # values
+    ("weight: 3", "weight: 0", "weight: 0", "weight: is 0; give a weight above 0, or take the entry out"),
+    ("weight: 3", "weight: -1", "weight: -1", "weight: is -1; give a number from 0 to 1e+06"),
+    ("weight: 3", "weight: .inf", "weight: .inf", "weight: is the number .inf; write a number"),
+    ("weight: 3", "weight: heavy", "weight: heavy", "weight: is the text 'heavy'; write a number"),
+    ("temperature: 0.5", "temperature: 3", "temperature: 3", "sampling: temperature: is 3; give a number from 0 to 2"),
+    ("max_tokens: 99", "max_tokens: 9.5", "max_tokens: 9.5", "max_tokens: is 9.5; give a whole number"),
+    ("open: true", "open: yes", "open: yes", "open: is true; write true or false"),
+    ("draw: 1", "draw: 3", "draw: 3", "draw: is 3, but the pool has 2; draw fewer or write more"),
+    ("default: experts", "default: all", "default: all", "is 'all', which is none of the choices; add it to them"),
+    ("threshold: 0.7", "threshold: 7", "threshold: 7", "threshold: is 7; give a number from 0.01 to 1"),
+    ("label: 1", "label: 2", "label: 2", "label: is 2; give a number from 0 to 1"),
+    ("name: tiny", "name: a b", "name: a b", "name: 'a b' cannot be a name; use letters, digits, - and _"),
+    ("  ask:\n", "  ask-it:\n", "ask-it", "'ask-it' cannot name a step; use letters, digits and _"),
+    # templates
+    ("{{ row.text }}\n      {%", "{{ row.txt }}\n      {%", "{{ row.txt", "prompt: row has no txt; did you mean text?"),
+    ("{{ row.author }}", "{{ row['writer'] }}", "row['writer']", "row has no writer; choose id, text, title, author"),
+    ("{{ draws.form }}", "{{ draws.from }}", "draws.from", "draws has no from; did you mean form?"),
+    ("{{ draws.language }}", "{{ language }}", "{{ language }}", "unknown variable language; choose"),
+    ("{% if row.title %}", "{% if row.title", "Title:", "prompt:"),
+    ("{% endif %}", "", "By {{", "Unexpected end of template"),
+    ("{{ row.title }}", "{{ row.title | loud }}", "| loud", "no filter loud; did you mean round?"),
+    ("{{ row.title }}", "{{ row.title | random }}", "| random", "no filter random; "),
+    ("{{ row.title }}", "{% include 'secret' %}", "{% include", "a recipe stands alone; write the text out"),
+    ("{{ row.title }}", "{{ row.title.__class__ }}", "__class__", "__class__ is out of reach"),
+    (
+        "{{ instruction }}",
+        "{{ instruction }} {{ row.text }}",
+        "{{ instruction }} {{",
+        "reads row, but the system message is the same for",
+    ),
+    (
+        "{{ instruction }}",
+        "{{ instruction }} {{ draws.form }}",
+        "{{ instruction }} {{",
+        "reads draws, but the system message is the same for all",
+    ),
+    (
+        '{{ replies.ask.query }}"\n\nemits',
+        '{{ replies.reply.text }}"\n\nemits',
+        "{{ replies.reply",
+        "replies has no reply",
+    ),
+    (
+        'grade: "{{ replies.ask.score',
+        'grade: "{{ replies.ask.grade',
+        "replies.ask.grade",
+        "replies.ask has no grade; choose",
+    ),
+    ("exemplar.text }}", "exemplar.txt }}", "exemplar.txt", "exemplar has no txt; did you mean text?"),
+    (
+        "text: The sun shone., ",
+        "",
+        "sun: {",
+        "cannot show exemplar sun with instruction short: no field 'text'; give it",
+    ),
+    ("text: It rained.", "text: ' '", "text: ' '", None),
+    (
+        "long: Take your time.",
+        "long: Take {{ time }}.",
+        "long: Take",
+        "holds {{, but only prompt, system, turns, emits",
+    ),
+    ("{{ instruction }} Write", "Write", "instructions:", "no template says {{ instruction }}; add it, or take them"),
+    ("Reply with JSON.", "Reply.", "prompt: |", "there is a schema, but no word of JSON; say in prompt or system what"),
+    (
+        '      user: "Text: {{ exemplar.text }}"\n',
+        "",
+        "draw: 1",
+        "has one of user and assistant; give both, or neither",
+    ),
+    # schema and checks
+    ("query: {type: string}", "query: {type: text}", "query: {type", "has type text; known are string"),
+    ("query: {type: string}", "query: {type: string, format: uri}", "query: {type", "uses format; known are"),
+    ("query: {type: string}", "my-query: {type: string}", "my-query", "'my-query' cannot name a field"),
+    ("      properties:\n", "      type: array\n      properties:\n", "type: array", "the schema of a reply is"),
+    ("query: {words", "qery: {words", "qery: {", "no field qery in the reply; did you mean query?"),
+    ("{words: [1, 20]", "{word: [1, 20]", "{word:", "unknown check; did you mean words?"),
+    ("{words: [1, 20]", "{words: [20, 1]", "{words:", "least, 20, above its most, 1"),
+    ("{field: text, run", "{field: body, run", "{field: body", "compares with body, which is not there; choose id"),
+    ("[language, text]", "[tongue, text]", "[tongue", "compares with tongue, which is not there"),
+    # emits
+    ("step: reply", "step: replay", "step: replay", "step: is 'replay'; did you mean reply?"),
+    ("    step: reply\n", "", "  positive:", "has no step, and there are several; add step: ask or reply"),
+    ("{{ reply.text }}", "{{ reply.txt }}", "reply.txt", "document: reply has no txt; did you mean text?"),
+    ("fields: [ask.query]", "fields: [ask.qery]", "ask.qery", "fields[1]: is 'ask.qery'; did you mean ask.query?"),
+    ("  author: {", "  text: {", "  text: {meaning", "every table of documents has it; take it out"),
+    # what nothing reads
+    (" in {{ options.most }} words", "", "  most: {", "options: most: no template reads options.most; use it or take"),
+    ("as {{ draws.form }} in", "in", "  form:", "draws: form: no template reads draws.form; use it or take it out"),
+    (
+        "emits:",
+        "  idle: {prompt: Hello.}\n\nemits:",
+        "  idle:",
+        "no row, score or later step reads its reply; use it or",
+    ),
+    ("  form:\n", "  label:\n", "  label:\n", "the rows have a column label anyway; give the draw another name"),
+    ("  form:\n", "  the-form:\n", "  the-form:\n", "'the-form' cannot name a draw; use letters, digits and _"),
+    ("  most: {", "  the-most: {", "  the-most", "'the-most' cannot name a variable"),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "message"), MISTAKES, ids=[f"{n}-{m[3]}"[:60] for n, m in enumerate(MISTAKES)]
+)
+def test_a_mistake_is_told_with_its_line_and_a_remedy(old: str, new: str, at: str, message: str | None) -> None:
+    text = changed(old, new)
+    if message is None:
+        assert read(text)
+        return
+    said = error_of(text)
+    assert message in said
+    where, line = said.split(":", 2)[:2]
+    assert (where, int(line)) == ("tiny.yaml", line_of(text, at)), said
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "tiny.yaml: is empty; 'pairmine recipes queries' shows what a recipe holds"),
+        (b"# nothing but a comment\n", "tiny.yaml: is empty"),
+        (b"- name: x\n", "tiny.yaml:1: a recipe is a mapping with name, reads, steps and so on, this is a list"),
+        (b"just a sentence\n", "tiny.yaml:1: a recipe is a mapping"),
+        (b"name: x\nsummary: caf\xe9\n", "tiny.yaml:2: is not UTF-8 text; save it as UTF-8"),
+        (b"name: x\nsummary: a\x07b\n", "tiny.yaml:2: a control character; take it out"),
+        (
+            b"name: x\nsummary: a: b\n",
+            "tiny.yaml:2: not YAML: mapping values are not allowed in this context; a text w",
+        ),
+        (b"name: x\nsummary: 'a\n", "tiny.yaml:2: not YAML: while scanning a quoted scalar"),
+        (b"name: x\n\tsummary: a\n", "tiny.yaml:2: not YAML"),
+        (b"name: *x\n", "tiny.yaml:1: not YAML: found undefined alias; a text that begins with * or & needs quotes"),
+        (b"name: x\n---\nname: y\n", "tiny.yaml:2: not YAML: expected a single document"),
+        (b"{}", "tiny.yaml:1: has no entries"),
+        (b"x" * 1_000_001, "tiny.yaml: has 1,000,001 bytes; a recipe may have up to 1,000,000"),
+        (b"a: " + b"[" * 5000 + b"]" * 5000, "tiny.yaml"),
+    ],
+)
+def test_a_file_that_is_no_recipe_at_all_is_one_line(data: bytes, message: str) -> None:
+    assert error_of(data).startswith(message)
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused_at_once() -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    assert "too many or too deep values, with aliases" in error_of(bomb)
+    assert "too many or too deep values" in error_of("a: &a [*a]\n")
+
+
+def test_a_recipe_that_emits_nothing_and_scores_nothing_is_refused() -> None:
+    text = GOOD[: GOOD.index("emits:")]
+    assert "a recipe has either emits or a score; give one of them" in error_of(text)
+    assert "a recipe has either emits or a score" in error_of(GOOD + 'score: "1"\n')
+
+
+def test_a_score_is_for_pairs() -> None:
+    text = textwrap.dedent("""\
+        name: s
+        summary: s
+        paper: p
+        reads: READS
+        example: e
+        steps:
+          judge:
+            prompt: "{{ row.query }}"
+        score: "{{ reply.text }}"
+        """)
+    assert read_recipe(text.replace("READS", "pairs").encode(), "s.yaml").score == "{{ reply.text }}"
+    assert "s.yaml:8: steps: judge: prompt: row has no query" in str(
+        _raised(text.replace("READS", "queries"), "s.yaml")
+    )
+    rows = text.replace("READS", "rows\ninputs: {query: {meaning: a text}}")
+    assert "s.yaml:10: score: a score is for a pair; write reads: pairs" in str(_raised(rows, "s.yaml"))
+
+
+def _raised(text: str, path: str) -> PairmineError:
+    with pytest.raises(PairmineError) as caught:
+        read_recipe(text.encode(), path)
+    return caught.value
+
+
+def test_a_line_inside_a_block_is_the_line_of_the_file() -> None:
+    text = changed("      Title: {{ row.title }}\n", "      Title: {{ row.title }}\n\n      {{ nobody }}\n")
+    assert error_of(text).startswith(f"tiny.yaml:{line_of(text, '{{ nobody }}')}: steps: ask: prompt: unknown variable")
+
+
+def test_a_recipe_is_found_by_name_or_by_file(tmp_path: Path) -> None:
+    assert load_recipe("queries").name == "queries"
+    path = tmp_path / "mine.yml"
+    path.write_text(GOOD, "utf-8")
+    assert load_recipe(str(path)).name == "tiny"
+    with pytest.raises(
+        PairmineError, match=r"^no recipe 'querys'; did you mean queries\? 'pairmine recipes' lists all"
+    ):
+        load_recipe("querys")
+    with pytest.raises(
+        PairmineError, match=r"gone.yaml: No such file or directory; name a recipe file that can be read"
+    ):
+        load_recipe(str(tmp_path / "gone.yaml"))
+    (tmp_path / "d.yaml").mkdir()
+    with pytest.raises(PairmineError, match="Is a directory"):
+        load_recipe(str(tmp_path / "d.yaml"))
+
+
+def test_a_recipe_that_reads_nothing_has_no_columns() -> None:
+    text = changed("reads: documents", "reads: nothing")
+    said = error_of(text)
+    assert "inputs: the recipe reads nothing; leave inputs out or write reads: rows" in said
+
+
+SCRAPS = [
+    "{{",
+    "}}",
+    "{% if",
+    ": ",
+    "- ",
+    "#",
+    "'",
+    '"',
+    "\n",
+    "\t",
+    "&a ",
+    "*a ",
+    "| ",
+    "[",
+    "{",
+    "null",
+    "no",
+    "~",
+    "\x85",
+    "!x ",
+]
+
+
+def test_whatever_a_slip_of_the_hand_leaves_of_a_recipe_is_a_recipe_or_one_line() -> None:
+    hand = random.Random(7)
+    broken = 0
+    for _ in range(400):
+        at = hand.randrange(len(GOOD))
+        cut = hand.choice([0, 0, 1, 5, 40])
+        text = GOOD[:at] + hand.choice(["", *SCRAPS]) + GOOD[at + cut :]
+        try:
+            recipe = read_recipe(text.encode(), "tiny.yaml")
+        except PairmineError as error:
+            broken += 1
+            assert re.fullmatch(r"tiny\.yaml:\d+: .+", str(error)), str(error)  # noqa: PT017
+        else:
+            Renderer(recipe).item({"text": "T"})
+    assert 100 < broken < 400
