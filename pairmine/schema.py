@@ -7,7 +7,7 @@ brought along passes through untouched, behind the columns named here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -90,6 +90,14 @@ def pair_type(name: str) -> pa.DataType | None:
     if name.startswith(SCORE_PREFIX):
         return pa.float32()
     return _PAIR_TYPES.get(name)
+
+
+def free_name(name: str, ours: Collection[str], theirs: Collection[str]) -> str:
+    """`name` for a user's column, or `other_<name>` where the pair set has a column of that name."""
+    free = name
+    while pair_type(free) is not None or free in ours or (free != name and free in theirs):
+        free = f"other_{free}"
+    return free
 
 
 def pair_schema(schema: pa.Schema) -> pa.Schema:

@@ -37,18 +37,27 @@ def score_pairs(
         raise PairmineError("a scorer that is no spec fills no column by itself; pass name=, as in name='ce'")
     check_texts(pairs)
     model = open_scorer(scorer) if isinstance(scorer, str) else scorer
+    queries, documents, inverse = distinct_pairs(pairs)
+    scores = model.score(queries, documents, advance)[inverse] if queries else np.empty(0, np.float32)
+    advance(pairs.num_rows - len(queries))
+    field = schema.score_field(name, model.scale)
+    rest = pairs.drop_columns(field.name) if field.name in pairs.column_names else pairs
+    # A scorer that has nothing to say of a pair says NaN, which is null in a table.
+    column = pa.array(scores, pa.float32(), from_pandas=True)
+    kept = schema.as_pairs(rest.append_column(field, column))
+    notes = {"rows without a score": column.null_count} if column.null_count else {}
+    return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows, notes=notes)
+
+
+def distinct_pairs(pairs: pa.Table) -> tuple[list[str], list[str], np.ndarray]:
+    """The queries and documents of the pairs that differ, side by side, and for each row which of them it is."""
     columns = [_texts(pairs, side) for side in ("query", "document")]
     codes = [np.asarray(column.indices) for column in columns]
     width = max(len(columns[1].dictionary), 1)
     distinct, inverse = np.unique(codes[0].astype(np.int64) * width + codes[1], return_inverse=True)
     queries = columns[0].dictionary.take(pa.array(distinct // width)).to_pylist()
     documents = columns[1].dictionary.take(pa.array(distinct % width)).to_pylist()
-    scores = model.score(queries, documents, advance)[inverse] if len(distinct) else np.empty(0, np.float32)
-    advance(pairs.num_rows - len(distinct))
-    field = schema.score_field(name, model.scale)
-    rest = pairs.drop_columns(field.name) if field.name in pairs.column_names else pairs
-    kept = schema.as_pairs(rest.append_column(field, pa.array(scores, pa.float32())))
-    return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows)
+    return queries, documents, inverse
 
 
 def open_scorer(spec: Spec | str, **settings: Any) -> Scorer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from pairmine.errors import PairmineError
 from pairmine.identity import seed_of
 from pairmine.outcome import Outcome, with_reason
 from pairmine.recipes import Recipe, find_recipe, read_options
-from pairmine.schema import as_pairs, pair_type
+from pairmine.schema import as_pairs, free_name
 from pairmine.stages.derive.draws import Draws
 from pairmine.stages.derive.registry import (
     Derivation,
@@ -107,16 +106,8 @@ def _pairs(derivation: Derivation, rows: pa.Table, found: FoundInTable) -> pa.Ta
     used = {"id", "title", "text"} if recipe.reads != "rows" else {column.name for column in recipe.inputs}
     for name in rows.column_names:
         if name not in used:
-            columns[_free_name(name, columns, rows.column_names)] = rows[name].take(taken)
+            columns[free_name(name, columns, rows.column_names)] = rows[name].take(taken)
     return as_pairs(pa.table(columns))
-
-
-def _free_name(name: str, ours: Collection[str], theirs: Collection[str]) -> str:
-    """`name` for a user's column, or `other_<name>` where the pair set has a column of that name."""
-    free = name
-    while pair_type(free) is not None or free in ours or (free != name and free in theirs):
-        free = f"other_{free}"
-    return free
 
 
 def _checked(recipe: Recipe, rows: pa.Table) -> pa.Table:

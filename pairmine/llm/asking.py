@@ -1,0 +1,206 @@
+"""Asks each call once: the ledger answers what was paid for before, the model the rest, and every reply is kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from pairmine.backends.llms import LLM
+from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.llm.calls import Call, Failure, Reply
+from pairmine.llm.money import Spend
+
+Owner = TypeVar("Owner")
+
+NOT_KEPT = Failure("not in the ledger")
+"""What a call gets offline when nobody paid for it yet."""
+
+# Calls looked up at once, and kept ready at least, so that the model never waits for the next prompt.
+_READY = 256
+
+
+class Keeper(Protocol):
+    """Where replies are kept; `ledger.Ledger` is one."""
+
+    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Reply]:
+        """The replies that are there, by key."""
+
+    def keep(self, answers: Sequence[tuple[Call, Reply]], *, recipe: str, backend: str) -> object:
+        """Keep the replies for good; they are safe when this returns."""
+
+
+class Forgetful:
+    """A keeper for trials: it remembers nothing."""
+
+    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Reply]:
+        """Nothing."""
+        return {}
+
+    def keep(self, answers: Sequence[tuple[Call, Reply]], *, recipe: str, backend: str) -> None:
+        """Nothing either."""
+
+
+class ReadOnly(Forgetful):
+    """A keeper that looks into another one and adds nothing to it."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Reply]:
+        """What the other one has."""
+        return self._keeper.find(keys)
+
+
+class Allowance(Protocol):
+    """What a run may still spend; `money.Budget` is one."""
+
+    def may_admit(self, call: Call) -> bool:
+        """Whether `call` still fits, with those under way."""
+
+    def admitted(self, call: Call) -> None:
+        """`call` is on its way."""
+
+    def settled(self, call: Call, answer: Reply | Failure) -> None:
+        """`call` is done."""
+
+    def replayed(self, call: Call, reply: Reply) -> None:
+        """`call` was answered by the ledger: it was paid for before."""
+
+    @property
+    def spent_line(self) -> str:
+        """What was spent of what was allowed, for people."""
+
+
+class Asker(Generic[Owner]):
+    """Calls go in with whoever asks, answers come out with them, in any order.
+
+    Calls with the same key that are under way together are sent once. With `llm` None only the
+    ledger answers. `spent` is what the model was paid for, `replays` what the ledger answered, `failed` the
+    number of calls without a reply.
+    """
+
+    def __init__(
+        self,
+        llm: LLM | None,
+        keeper: Keeper | None = None,
+        *,
+        recipe: str,
+        allowance: Allowance | None = None,
+        watch: Callable[[Call, Reply], None] | None = None,
+    ) -> None:
+        self._llm = llm
+        self._keeper: Keeper = Forgetful() if keeper is None else keeper
+        self._recipe = recipe
+        self._allowance = allowance
+        self._watch = watch
+        self._new: deque[tuple[Call, Owner]] = deque()
+        self._missing: deque[Call] = deque()
+        self._owners: dict[bytes, list[tuple[Call, Owner]]] = {}
+        self._refused = False
+        self.spent = Spend()
+        self.replays = Spend()
+        self.failed = 0
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether further calls would find the model idle before long."""
+        if self._refused:
+            return False
+        taken = 0 if self._llm is None else self._llm.room
+        return len(self._new) + len(self._missing) < max(_READY, taken)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is asked any more."""
+        return not self._new and not self._owners
+
+    @property
+    def backlog(self) -> int:
+        """How many different calls wait for their answer."""
+        return len(self._owners)
+
+    def put(self, call: Call, owner: Owner) -> None:
+        """Ask `call` for `owner`."""
+        self._new.append((call, owner))
+
+    def turn(self) -> list[tuple[Owner, Call, Reply | Failure]]:
+        """Some answers. What the ledger has comes at once; else this blocks until the model has answered a call.
+
+        Raises PairmineError with exit code 3 once the allowance is used up and all that was sent is kept.
+        """
+        found = self._look_up()
+        self._send()
+        # A batch is made of all that is to be asked, so nothing may be left here when the model is waited for.
+        while self._new and not found:
+            found = self._look_up()
+            self._send()
+        if found:
+            return found
+        if self._llm is None or not self._llm.under_way:
+            if self._refused:
+                raise self._out_of_money()
+            return []
+        return self._collect(self._llm.wait())
+
+    def _look_up(self) -> list[tuple[Owner, Call, Reply | Failure]]:
+        answers: list[tuple[Owner, Call, Reply | Failure]] = []
+        batch = [self._new.popleft() for _ in range(min(len(self._new), _READY))]
+        kept = self._keeper.find([call.key for call, _ in batch]) if batch else {}
+        for call, owner in batch:
+            reply = kept.get(call.key)
+            if reply is not None:
+                self.replays.add(reply)
+                if self._watch:
+                    self._watch(call, reply)
+                if self._allowance:
+                    self._allowance.replayed(call, reply)
+                answers.append((owner, call, reply))
+            elif self._llm is None:
+                self.failed += 1
+                answers.append((owner, call, NOT_KEPT))
+            elif call.key in self._owners:
+                self._owners[call.key].append((call, owner))
+            else:
+                self._owners[call.key] = [(call, owner)]
+                self._missing.append(call)
+        return answers
+
+    def _send(self) -> None:
+        if self._llm is None:
+            return
+        while self._missing and not self._refused and self._llm.room > 0:
+            call = self._missing[0]
+            if self._allowance is not None:
+                if not self._allowance.may_admit(call):
+                    # A later call may be shorter, but then which rows are written would depend on luck.
+                    self._refused = not self._llm.under_way or self._refused
+                    return
+                self._allowance.admitted(call)
+            self._llm.submit(self._missing.popleft())
+
+    def _collect(self, done: Sequence[tuple[Call, Reply | Failure]]) -> list[tuple[Owner, Call, Reply | Failure]]:
+        assert self._llm is not None
+        paid = [(call, answer) for call, answer in done if isinstance(answer, Reply)]
+        if paid:
+            self._keeper.keep(paid, recipe=self._recipe, backend=self._llm.name)
+        answers: list[tuple[Owner, Call, Reply | Failure]] = []
+        for call, answer in done:
+            if self._allowance:
+                self._allowance.settled(call, answer)
+            if isinstance(answer, Reply):
+                self.spent.add(answer)
+                if self._watch:
+                    self._watch(call, answer)
+            else:
+                self.failed += 1
+            answers += [(owner, asked, answer) for asked, owner in self._owners.pop(call.key, ())]
+        return answers
+
+    def _out_of_money(self) -> PairmineError:
+        line = self._allowance.spent_line if self._allowance else ""
+        return PairmineError(
+            f"{line}; every reply is kept, run the same command again to continue, "
+            "or add --offline to write the rows that are there",
+            exit_code=GAVE_UP,
+        )

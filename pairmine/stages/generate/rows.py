@@ -1,0 +1,168 @@
+"""Finished tasks as a table of pairs, and what they did not yield as a table of rejects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pairmine.identity import text_key
+from pairmine.llm.recipe import Emit, PromptRecipe
+from pairmine.llm.rendering import Emitted
+from pairmine.llm.tasks import Plan, Problem, Task
+from pairmine.outcome import Outcome, with_reason
+from pairmine.schema import as_pairs, free_name
+from pairmine.stages.generate.repeats import Repeats
+
+_REPEAT = Problem("near copy of an earlier generation")
+_NOTHING = Problem("an empty list")
+
+
+@dataclass(frozen=True)
+class _Reject:
+    task: Task
+    emit: Emit
+    problem: Problem
+
+
+class Rows:
+    """Turns tasks into outcomes, in their order. Each task plans one row per entry of the recipe's `emits`."""
+
+    def __init__(self, plan: Plan, *, stand_in: bool, repeats: Repeats | None) -> None:
+        self._plan = plan
+        self._recipe: PromptRecipe = plan.recipe
+        self._tail = "/fake" if stand_in else ""
+        self._repeats = repeats
+        self._emits = {emit.role: emit for emit in plan.recipe.emits}
+
+    def outcome(self, tasks: Sequence[Task]) -> Outcome:
+        """What `tasks` yielded: every planned row is kept or rejected with its reason."""
+        kept: list[tuple[Task, Emitted]] = []
+        rejects: list[_Reject] = []
+        notes: Counter[str] = Counter()
+        added = 0
+        for task, is_repeat in zip(tasks, self._are_repeats(tasks), strict=True):
+            written, refused = self._rows_of(task, is_repeat)
+            kept += [(task, row) for row in written]
+            rejects += refused
+            added += len(written) + len(refused) - len(self._recipe.emits)
+            if task.again:
+                notes["replies asked for again"] += task.again
+            for repair, count in (task.repaired or {}).items():
+                notes[f"replies repaired: {repair}"] += count
+        return Outcome(
+            self._kept(kept, tasks[0]),
+            self._rejected(rejects, tasks[0]),
+            rows_in=len(tasks) * len(self._recipe.emits),
+            added=added,
+            notes=notes,
+        )
+
+    def _are_repeats(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        fields = self._recipe.duplicates.fields if self._recipe.duplicates else ()
+        if self._repeats is None or not fields:
+            return [False] * len(tasks)
+        groups = [
+            [task.values[step][field] for step, field in fields if step in task.values and task.values[step][field]]
+            for task in tasks
+        ]
+        found: list[bool] = self._repeats.among(groups).tolist()
+        return found
+
+    def _rows_of(self, task: Task, is_repeat: bool) -> tuple[list[Emitted], list[_Reject]]:
+        """The rows of a task, and a reject for every planned one that is not among them."""
+        rejects = [
+            _Reject(task, emit, problem)
+            for emit in self._recipe.emits
+            if (problem := _REPEAT if is_repeat else self._missing(task, emit))
+        ]
+        rows = [] if is_repeat else self._plan.renderer.emit(task.item, task.values)
+        settled = {row.role for row in rows} | {reject.emit.role for reject in rejects}
+        rejects += [_Reject(task, emit, _NOTHING) for emit in self._recipe.emits if emit.role not in settled]
+        written: list[Emitted] = []
+        seen: set[tuple[str, int]] = set()
+        for row in rows:
+            if reason := _copy(row, seen):
+                rejects.append(_Reject(task, self._emits[row.role], Problem(reason, row.document)))
+            else:
+                written.append(row)
+        return written, rejects
+
+    def _missing(self, task: Task, emit: Emit) -> Problem | None:
+        for step in (emit.step, *emit.needs):
+            if step in task.problems:
+                found = task.problems[step]
+                several = len(self._recipe.steps) > 1 and not found.reason.startswith("failed")
+                reason = f"{step}: {found.reason}" if several else found.reason
+                return Problem(reason, found.reply, found.failed)
+        return None
+
+    def _kept(self, kept: Sequence[tuple[Task, Emitted]], like: Task) -> pa.Table:
+        recipe = self._recipe
+        emitted = [row for _, row in kept]
+        prompts = [task.prompts.get(row.step) for task, row in kept]
+        columns: dict[str, Any] = {
+            "query_id": pa.array([row.query_id for row in emitted], pa.string()),
+            "query": pa.array([row.query for row in emitted], pa.string()),
+            "doc_id": pa.array([row.doc_id for row in emitted], pa.string()),
+            "document": pa.array([row.document for row in emitted], pa.string()),
+            "label": pa.array([row.label for row in emitted], pa.int8()),
+            "origin": pa.array([f"generate:{recipe.name}/{row.role}{self._tail}" for row in emitted], pa.string()),
+        }
+        if any(emit.grade for emit in recipe.emits):
+            columns["grade"] = pa.array([row.grade for row in emitted], pa.float32())
+        source = _inputs([task for task, _ in kept], like)
+        if recipe.reads == "documents":
+            columns["source_id"] = source["id"].cast(pa.string())
+        columns["template"] = pa.array([prompt.template if prompt else None for prompt in prompts], pa.string())
+        columns["exemplars"] = pa.array([prompt.exemplars if prompt else None for prompt in prompts], pa.string())
+        columns["sample"] = pa.array([task.item.sample for task, _ in kept], pa.int32())
+        for draw in recipe.draws:
+            columns[draw.name] = pa.array([task.item.draws[draw.name].name for task, _ in kept], pa.string())
+        read = {column.name for column in recipe.inputs} | (
+            {"id", "title", "text"} if recipe.reads != "rows" else set()
+        )
+        for name in source.column_names:
+            if name not in read:
+                columns[free_name(name, columns, source.column_names)] = source[name]
+        return as_pairs(pa.table(columns))
+
+    def _rejected(self, rejects: Sequence[_Reject], like: Task) -> pa.Table:
+        rows = _inputs([reject.task for reject in rejects], like)
+        columns = {name: rows[name] for name in rows.column_names}
+        ours = {
+            "sample": pa.array([reject.task.item.sample for reject in rejects], pa.int32()),
+            "role": pa.array([reject.emit.role for reject in rejects], pa.string()),
+            "reply": pa.array([reject.problem.reply for reject in rejects], pa.string()),
+        }
+        for name, column in ours.items():
+            columns[free_name(name, columns, rows.column_names)] = column
+        reasons = pa.array([reject.problem.reason for reject in rejects], pa.string())
+        return with_reason(pa.table(columns), reasons)
+
+
+def _copy(row: Emitted, seen: set[tuple[str, int]]) -> str | None:
+    """Why a row cannot stand: its document is the query, or a document that the same query has already."""
+    key = text_key(row.document)
+    if key == text_key(row.query):
+        return "copies the query"
+    if (row.query_id, key) in seen:
+        return "copies another text of its query"
+    seen.add((row.query_id, key))
+    return None
+
+
+def _inputs(tasks: Sequence[Task], like: Task) -> pa.Table:
+    """The input row of each task, (tasks,) rows; `like` lends its columns when there are none."""
+    if not tasks:
+        return like.row.table.slice(0, 0)
+    parts = []
+    for _, run in groupby(tasks, key=lambda task: id(task.row.table)):
+        some = list(run)
+        parts.append(some[0].row.table.take(pa.array(np.array([task.row.at for task in some], np.int64))))
+    return pa.concat_tables(parts)
