@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
-    from pairmine.llm.recipe import PromptRecipe
+    from pairmine.llm.recipes.recipe import PromptRecipe
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,14 @@ def prompt_names() -> tuple[str, ...]:
 
 def prompt_recipes() -> tuple[PromptRecipe, ...]:
     """Every recipe for an LLM that comes with pairmine, by name."""
-    from pairmine.llm.recipe_file import load_recipe
+    from pairmine.llm.recipes.file import load_recipe
 
     return tuple(load_recipe(name) for name in prompt_names())
 
 
 def any_recipe(name_or_path: str) -> Recipe | PromptRecipe:
     """The recipe of either kind called so, or the one for an LLM in a file that ends in .yaml or .yml."""
-    from pairmine.llm.recipe_file import load_recipe
+    from pairmine.llm.recipes.file import load_recipe
 
     if name_or_path in prompt_names() or name_or_path.endswith((".yaml", ".yml")):
         return load_recipe(name_or_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pairmine.llm.chatter import has_several_answers, preamble_length, without_chatter, without_thinking
+from pairmine.llm.replies.chatter import has_several_answers, preamble_length, without_chatter, without_thinking
 
 
 @pytest.mark.parametrize(

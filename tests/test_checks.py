@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pairmine.llm.calls import Message
-from pairmine.llm.checks import CHECKS, FieldChecks
+from pairmine.llm.replies.checks import CHECKS, FieldChecks
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the shared data beside the checkout")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pairmine.llm.language import is_in_another_language, is_not_in, language_named
+from pairmine.llm.replies.language import is_in_another_language, is_not_in, language_named
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the shared data beside the checkout")

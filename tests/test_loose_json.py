@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairmine.llm.loose_json import objects
+from pairmine.llm.replies.loose_json import objects
 
 TEXTS = st.text(max_size=20).filter(lambda text: text.encode("utf-8", "ignore").decode() == text)
 NAMES = st.text(alphabet="abc_- é", min_size=1, max_size=8)

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from pairmine.llm.calls import Reply
-from pairmine.llm.checks import FieldChecks
-from pairmine.llm.recipe import PromptRecipe, Step
-from pairmine.llm.recipe_file import load_recipe
-from pairmine.llm.rendering import Renderer
-from pairmine.llm.replies import ReplyReader
+from pairmine.llm.recipes.file import load_recipe
+from pairmine.llm.recipes.recipe import PromptRecipe, Step
+from pairmine.llm.recipes.rendering import Renderer
+from pairmine.llm.replies.checks import FieldChecks
+from pairmine.llm.replies.reader import ReplyReader
 from pairmine.recipes import prompt_folder, prompt_names, prompt_recipes
 from pairmine.tokens import tokens
 

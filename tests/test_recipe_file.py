@@ -11,8 +11,8 @@ import pytest
 
 from pairmine.errors import PairmineError
 from pairmine.llm.calls import Sampling
-from pairmine.llm.recipe_file import load_recipe, read_recipe
-from pairmine.llm.rendering import Renderer
+from pairmine.llm.recipes.file import load_recipe, read_recipe
+from pairmine.llm.recipes.rendering import Renderer
 
 GOOD = """\
 # A recipe with one of everything.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pairmine.llm.refusals import is_refusal
+from pairmine.llm.replies.refusals import is_refusal
 
 
 @pytest.mark.parametrize(

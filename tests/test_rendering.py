@@ -14,9 +14,9 @@ import pytest
 
 from pairmine.errors import PairmineError
 from pairmine.identity import content_id
-from pairmine.llm.recipe import Choice, Exemplar, PromptRecipe
-from pairmine.llm.recipe_file import load_recipe, read_recipe
-from pairmine.llm.rendering import Prompt, Renderer
+from pairmine.llm.recipes.file import load_recipe, read_recipe
+from pairmine.llm.recipes.recipe import Choice, Exemplar, PromptRecipe
+from pairmine.llm.recipes.rendering import Prompt, Renderer
 
 RECIPE = """\
 name: tiny

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pairmine.llm.calls import Reply
-from pairmine.llm.replies import Parsed, ReplyReader, read_reply
+from pairmine.llm.replies.reader import Parsed, ReplyReader, read_reply
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the shared data beside the checkout")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pairmine.llm.reply_schema import ReplySchema
+from pairmine.llm.replies.schema import ReplySchema
 
 
 def schema(required: bool = True, **properties: Any) -> ReplySchema:

@@ -9,10 +9,10 @@ from typing import Any
 
 from pairmine.llm.asking import Asker
 from pairmine.llm.calls import Call, Failure, Reply, Sampling
-from pairmine.llm.checks import FieldChecks
-from pairmine.llm.recipe import PromptRecipe, Step
-from pairmine.llm.rendering import Item, Prompt, Renderer
-from pairmine.llm.replies import ReplyReader
+from pairmine.llm.recipes.recipe import PromptRecipe, Step
+from pairmine.llm.recipes.rendering import Item, Prompt, Renderer
+from pairmine.llm.replies.checks import FieldChecks
+from pairmine.llm.replies.reader import ReplyReader
 
 WINDOW = 8192
 """Tasks that may be ahead of the oldest unfinished one: a slow reply must not hold up the others."""

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from pairmine.identity import text_key
-from pairmine.llm.recipe import Emit, PromptRecipe
-from pairmine.llm.rendering import Emitted
+from pairmine.llm.recipes.recipe import Emit, PromptRecipe
+from pairmine.llm.recipes.rendering import Emitted
 from pairmine.llm.tasks import Plan, Problem, Task
 from pairmine.outcome import Outcome, with_reason
 from pairmine.schema import as_pairs, free_name

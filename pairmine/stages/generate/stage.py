@@ -12,9 +12,9 @@ from pairmine.backends.llms import LLM
 from pairmine.backends.models import Advance
 from pairmine.errors import PairmineError
 from pairmine.llm.asking import Asker, Keeper
-from pairmine.llm.recipe import PromptRecipe
-from pairmine.llm.recipe_file import load_recipe
-from pairmine.llm.rendering import Renderer
+from pairmine.llm.recipes.file import load_recipe
+from pairmine.llm.recipes.recipe import PromptRecipe
+from pairmine.llm.recipes.rendering import Renderer
 from pairmine.llm.tasks import WINDOW, Plan, Row, Task, in_order
 from pairmine.outcome import Outcome, joined
 from pairmine.stages.generate.repeats import Repeats

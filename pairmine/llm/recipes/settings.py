@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from pairmine.errors import PairmineError
-from pairmine.llm.recipe import Choice, Draw, PromptRecipe, Setting
-from pairmine.llm.yaml_nodes import nearest
+from pairmine.llm.recipes.recipe import Choice, Draw, PromptRecipe, Setting
+from pairmine.llm.recipes.yaml_nodes import nearest
 
 
 def narrowed(recipe: PromptRecipe, wanted: Mapping[str, Sequence[str]]) -> list[Draw]:

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from pairmine.llm.calls import Sampling
-from pairmine.llm.recipe import Choice, Draw, Duplicates, Setting, Step
-from pairmine.llm.yaml_nodes import Node
+from pairmine.llm.recipes.recipe import Choice, Draw, Duplicates, Setting, Step
+from pairmine.llm.recipes.yaml_nodes import Node
 from pairmine.recipes import Input
 
 MOST_IN_POOL = 1000
@@ -129,7 +129,7 @@ def sentence(node: Node) -> str:
 
 def read_schema(node: Node) -> dict[str, Any]:
     """A JSON schema of an object, with what structured output wants: all fields required, no others."""
-    from pairmine.llm.reply_schema import ReplySchema
+    from pairmine.llm.replies.schema import ReplySchema
 
     parts = node.entries()
     if "properties" in parts:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import get_args
 
 from pairmine.errors import PairmineError
-from pairmine.llm.recipe import Emit, PromptRecipe, Reads, Step
-from pairmine.llm.recipe_parts import read_draws, read_duplicates, read_inputs, read_label, read_settings, sentence
-from pairmine.llm.recipe_steps import Vocabulary, read_steps, replies_of, steps_in
-from pairmine.llm.templates import Use
-from pairmine.llm.yaml_nodes import Node, read_nodes
+from pairmine.llm.recipes.parts import read_draws, read_duplicates, read_inputs, read_label, read_settings, sentence
+from pairmine.llm.recipes.recipe import Emit, PromptRecipe, Reads, Step
+from pairmine.llm.recipes.steps import Vocabulary, read_steps, replies_of, steps_in
+from pairmine.llm.recipes.templates import Use
+from pairmine.llm.recipes.yaml_nodes import Node, read_nodes
 from pairmine.recipes import prompt_folder, prompt_names, unknown_recipe
 
 

@@ -1,6 +1,6 @@
 """A recipe for an LLM as it was read from its file: what is drawn, asked, checked and emitted.
 
-`recipe_file` makes these out of YAML and vouches for them; `rendering` turns them into prompts and rows.
+`file` makes these out of YAML and vouches for them; `rendering` turns them into prompts and rows.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pairmine.llm.yaml_nodes import nearest
+from pairmine.llm.recipes.yaml_nodes import nearest
 
 Scope = Mapping[str, "Scope | None"]
 """The variables of a template. Each maps to what can be read from it with a dot, or None where anything can."""

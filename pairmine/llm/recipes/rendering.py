@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from pairmine.errors import PairmineError
 from pairmine.identity import content_id, normalise, seed_of
 from pairmine.llm.calls import Message
-from pairmine.llm.pools import Pool
-from pairmine.llm.recipe import Choice, Emit, PromptRecipe, Step
-from pairmine.llm.recipe_settings import check_shots, narrowed, read_options
-from pairmine.llm.templates import compiled, compiled_expression, lookup
+from pairmine.llm.recipes.pools import Pool
+from pairmine.llm.recipes.recipe import Choice, Emit, PromptRecipe, Step
+from pairmine.llm.recipes.settings import check_shots, narrowed, read_options
+from pairmine.llm.recipes.templates import compiled, compiled_expression, lookup
 
 _TURNS = ("user", "assistant")
 _NO_INSTRUCTION = Choice("", "")

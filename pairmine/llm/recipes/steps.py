@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from pairmine.llm.calls import Sampling
-from pairmine.llm.recipe import Choice, Draw, Exemplar, Setting, Step
-from pairmine.llm.recipe_parts import MOST_IN_POOL, in_place, read_choices, read_sampling, read_schema
-from pairmine.llm.templates import Scope, TemplateProblem, Use, compiled, uses
-from pairmine.llm.yaml_nodes import Node, nearest
+from pairmine.llm.recipes.parts import MOST_IN_POOL, in_place, read_choices, read_sampling, read_schema
+from pairmine.llm.recipes.recipe import Choice, Draw, Exemplar, Setting, Step
+from pairmine.llm.recipes.templates import Scope, TemplateProblem, Use, compiled, uses
+from pairmine.llm.recipes.yaml_nodes import Node, nearest
 from pairmine.recipes import Input
 
 _TURNS = ("user", "assistant")
@@ -176,7 +176,7 @@ class _Reader:
 
     def _checks(self, node: Node, step: Step) -> dict[str, dict[str, Any]]:
         """The checks of each field, their arguments tried out on the code that will carry them out."""
-        from pairmine.llm.checks import CHECKS, FieldChecks
+        from pairmine.llm.replies.checks import CHECKS, FieldChecks
 
         found: dict[str, dict[str, Any]] = {}
         for name, wanted in node.entries().items():

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from pairmine.llm.calls import Message
-from pairmine.llm.chatter import preamble_length
-from pairmine.llm.language import is_in_another_language, is_not_in, language_named
-from pairmine.llm.refusals import is_refusal
+from pairmine.llm.replies.chatter import preamble_length
+from pairmine.llm.replies.language import is_in_another_language, is_not_in, language_named
+from pairmine.llm.replies.refusals import is_refusal
 from pairmine.tokens import tokens
 
 _LEAK_RUN = 8

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from pairmine.identity import seed_of
-from pairmine.llm.recipe import Choice, Exemplar
+from pairmine.llm.recipes.recipe import Choice, Exemplar
 
 _MASK = (1 << 64) - 1
 _UNIT = 2.0**-64

@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 from pairmine.llm.calls import Reply
-from pairmine.llm.chatter import has_several_answers, without_chatter, without_thinking
-from pairmine.llm.loose_json import Found, objects
-from pairmine.llm.refusals import is_refusal
-from pairmine.llm.reply_schema import ReplySchema
+from pairmine.llm.replies.chatter import has_several_answers, without_chatter, without_thinking
+from pairmine.llm.replies.loose_json import Found, objects
+from pairmine.llm.replies.refusals import is_refusal
+from pairmine.llm.replies.schema import ReplySchema
 
 _NOTHING_BUT_FENCE = re.compile(r"(?:\s|```[\w-]*|,)*")
 _LIST_AROUND = re.compile(r"(?:\s|```[\w-]*|,|\[|\])*")
