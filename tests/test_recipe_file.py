@@ -159,7 +159,6 @@ MISTAKES = [
     # unknown, missing and repeated keys
     ("summary: One", "sumary: One", "sumary", "unknown key 'sumary'; did you mean summary?"),
     ("    sampling: {temp", "    sampling: {temprature: 1, temp", "sampling", "unknown key 'temprature'; did you mean"),
-    ("paper: none\n", "", "name: tiny", "has no paper; add it"),
     (
         "reads: documents\n",
         "reads: documents\nname: again\n",

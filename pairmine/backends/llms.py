@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pairmine.backends.specs import Spec
+from pairmine.backends.specs import Spec, parse_spec
 from pairmine.errors import PairmineError
 from pairmine.llm.calls import Call, Failure, Reply
 
@@ -78,12 +78,24 @@ def name_of(spec: Spec, server: Server) -> str:
     return spec.target or spec.kind
 
 
-def open_llm(spec: Spec, server: Server, *, ledger: Any = None, say: Callable[[str], None]) -> LLM:
-    """The chat model that `spec` names, ready for calls.
+def open_llm(
+    spec: Spec | str,
+    server: Server | None = None,
+    *,
+    ledger: Any = None,
+    say: Callable[[str], None] = lambda line: None,
+    **settings: Any,
+) -> LLM:
+    """The chat model that `spec` names ("openai:MODEL", "vllm:MODEL", "fake:"), ready for calls.
 
-    `ledger` is where `--batch` notes what it sent. What `check_server` refuses is not looked at again. Raises
-    PairmineError for a missing package or key, and with exit code 3 for a model that cannot be loaded.
+    Where it is and how it is asked is said by `server`, or by its fields: base_url="http://localhost:8000/v1".
+    `ledger` is where batches are noted, `say` takes lines for people. Raises PairmineError for a spec that is
+    none, a setting that this kind of model does not take, a missing package or key, and with exit code 3 for a
+    model that cannot be loaded.
     """
+    spec = parse_spec(spec, KINDS, "llm") if isinstance(spec, str) else spec
+    server = server or Server(**settings)
+    check_server(spec, server)
     if spec.kind == "fake":
         from pairmine.backends.fake_llm import FakeLLM
 

@@ -24,7 +24,7 @@ def commands(entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _command(entry: dict[str, Any], output: str) -> list[str]:
-    words, flagged, comments = ["pairmine", *entry["command"].split()], [], []
+    words, flagged, comments = ["pairmine", *entry["command"].split(), *_positions(entry)], [], []
     for item in entry.get("inputs", []):
         name = f"step{item['stage'] + 1}.parquet" if "stage" in item else item["file"]
         if item["role"] in _INPUT_FLAGS:
@@ -47,6 +47,17 @@ def _model(model: dict[str, Any]) -> str:
     return f"{model.get('model', model.get('name', 'a model'))}{digest}"
 
 
+def _positions(entry: dict[str, Any]) -> list[str]:
+    """Options that have no flag: the recipe of 'generate'."""
+    given = entry.get("options", {})
+    parameters = _parameters(entry["command"])
+    return [str(given[name]) for name, each in parameters.items() if _is_position(each) and given.get(name)]
+
+
+def _is_position(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "argument")
+
+
 def _options(entry: dict[str, Any]) -> list[str]:
     parameters = _parameters(entry["command"])
     words: list[str] = []
@@ -54,7 +65,7 @@ def _options(entry: dict[str, Any]) -> list[str]:
         parameter = parameters.get(name)
         if parameter is None:
             words += _as_words("--" + name.replace("_", "-"), None, value)
-        elif value != _plain(parameter.default):
+        elif not _is_position(parameter) and value != _plain(parameter.default):
             on = next(flag for flag in parameter.opts if flag.startswith("--"))
             words += _as_words(on, next(iter(parameter.secondary_opts), None), value)
     return words

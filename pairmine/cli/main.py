@@ -10,10 +10,24 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from pairmine.cli import convert, dedup, derive, export, filter, look, mine, recipes, score
+from pairmine.cli import convert, dedup, derive, export, filter, generate, ledger, look, mine, recipes, score
 from pairmine.errors import BAD_INPUT, INTERRUPTED, PairmineError
 
-_ORDER = ("recipes", "derive", "mine", "score", "filter", "dedup", "export", "convert", "info", "head", "stats")
+_ORDER = (
+    "recipes",
+    "derive",
+    "generate",
+    "ledger",
+    "mine",
+    "score",
+    "filter",
+    "dedup",
+    "export",
+    "convert",
+    "info",
+    "head",
+    "stats",
+)
 
 
 class _InFlowOrder(TyperGroup):
@@ -44,6 +58,8 @@ app = typer.Typer(
 )
 recipes.register(app)
 derive.register(app)
+generate.register(app)
+ledger.register(app, ledger.list_price)
 mine.register(app)
 score.register(app)
 filter.register(app)

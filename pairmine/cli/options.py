@@ -79,5 +79,22 @@ NOT_IN_LINEAGE = {
     "sidecar",
     "debug",
     "list_",
+    "base_url",
+    "api_key_file",
+    "concurrency",
+    "rpm",
+    "tpm",
+    "timeout",
+    "retries",
+    "batch",
+    "batch_files",
+    "ledger",
+    "offline",
+    "price",
+    "max_usd",
+    "max_tokens",
+    "tokenizer",
+    "max_failed",
+    "probe",
 }
-"""Parameters that change where or how fast rows are written, never the rows."""
+"""Parameters that change where, how fast or at what cost rows are written, never the rows."""

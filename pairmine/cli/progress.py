@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 Advance = Callable[[int], None]
+Status = Callable[[], str]
 EVERY_S = 10.0
 
 
@@ -20,14 +21,14 @@ class Progress:
         self._bars: Any = None
         self._task: Any = None
 
-    def begin(self, what: str, total: int | None) -> Advance:
-        """Start a new count of `what`; the returned function adds to it."""
+    def begin(self, what: str, total: int | None, status: Status | None = None) -> Advance:
+        """Start a new count of `what`; the returned function adds to it. `status` is said beside the count."""
         self.end()
         if self._quiet:
             return lambda _: None
         if sys.stderr.isatty():
-            return self._bar(what, total)
-        return self._lines(what, total)
+            return self._bar(what, total, status)
+        return self._lines(what, total, status)
 
     def end(self) -> None:
         """Take the bar off the screen."""
@@ -35,19 +36,26 @@ class Progress:
             self._bars.stop()
             self._bars = None
 
-    def _bar(self, what: str, total: int | None) -> Advance:
+    def _bar(self, what: str, total: int | None, status: Status | None) -> Advance:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-        self._bars = Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        more = [TextColumn("{task.fields[status]}")] if status else []
+        self._bars = Bars(*columns, TimeRemainingColumn(), *more, console=Console(stderr=True), transient=True)
         self._bars.start()
-        task = self._bars.add_task(what, total=total)
+        task = self._bars.add_task(what, total=total, status="")
         bars = self._bars
-        return lambda n: bars.advance(task, n)
 
-    def _lines(self, what: str, total: int | None) -> Advance:
+        def advance(n: int) -> None:
+            if status:
+                bars.update(task, status=status())
+            bars.advance(task, n)
+
+        return advance
+
+    def _lines(self, what: str, total: int | None, status: Status | None) -> Advance:
         started = last = time.monotonic()
         done = 0
 
@@ -59,7 +67,8 @@ class Progress:
                 last = now
                 of = f" of {total:,}" if total else ""
                 left = f", about {_span((now - started) / done * (total - done))} left" if total and done else ""
-                line = f"pairmine {self._command}: {done:,}{of} {what} in {_span(now - started)}{left}"
+                more = f"; {status()}" if status else ""
+                line = f"pairmine {self._command}: {done:,}{of} {what} in {_span(now - started)}{left}{more}"
                 sys.stderr.write(line + "\n")
 
         return advance

@@ -9,76 +9,56 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pairmine.llm.recipes.recipe import PromptRecipe
     from pairmine.recipes import Recipe
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="The recipe to show.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The recipe to show: a name, or a .yaml file of your own.", show_default=False)
+    ] = None,
     needs: Annotated[
         str | None, typer.Option("--needs", help="Only recipes that need this: none, encoder or llm.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List the recipes of 'derive', or show one: inputs, defaults, paper, an example.
+    """List the recipes of 'derive' and 'generate', or show one: what it reads, draws, asks and emits, an example.
+
+    A file of your own is checked as 'generate' would check it.
 
     \b
-      pairmine recipes ict
+      pairmine recipes queries
     """
     from pairmine.cli.run import choice, say
-    from pairmine.recipes import all_recipes, find_recipe
+    from pairmine.errors import PairmineError
+    from pairmine.recipes import all_recipes, any_recipe, prompt_recipes
 
     if needs:
         choice("--needs", needs, ("none", "encoder", "llm"))
-    found = [find_recipe(name)] if name else [r for r in all_recipes() if needs in (None, r.needs)]
+    if name and needs:
+        raise PairmineError(f"--needs has no effect with the name of a recipe, {name}; leave one of them out")
+    listed: list[Recipe | PromptRecipe] = [any_recipe(name)] if name else [*all_recipes(), *prompt_recipes()]
+    found = [recipe for recipe in listed if needs in (None, recipe.needs)]
     if not found:
         say(f"no recipe needs {needs} yet")
-        return
-    if as_json:
-        sys.stdout.write(json.dumps([_as_dict(recipe) for recipe in found], indent=2, ensure_ascii=False) + "\n")
+    elif as_json:
+        from pairmine.cli.recipe_pages import as_dict
+
+        sys.stdout.write(json.dumps([as_dict(recipe) for recipe in found], indent=2, ensure_ascii=False) + "\n")
     elif name:
-        sys.stdout.write(_page(found[0]))
+        from pairmine.cli.recipe_pages import page
+
+        sys.stdout.write(page(found[0]))
     else:
-        width = max((len(recipe.name) for recipe in found), default=0)
-        groups: dict[str, list[str]] = {}
-        for recipe in found:
-            groups.setdefault(recipe.group, []).append(f"  {recipe.name:<{width}}  {recipe.summary}")
-        sys.stdout.write("\n".join(f"{group}\n" + "\n".join(lines) for group, lines in groups.items()) + "\n")
+        sys.stdout.write(_list(found))
 
 
-def _page(recipe: Recipe) -> str:
-    lines = [
-        f"{recipe.name}: {recipe.summary}",
-        "",
-        f"paper:  {recipe.paper}",
-        f"needs:  {recipe.needs}",
-        f"reads:  {recipe.reads}",
-    ]
-    if recipe.inputs:
-        lines += ["", "columns it reads"]
-        lines += [
-            f"  {each.name:<14} {each.meaning}" + (f" (also: {', '.join(each.aliases)})" if each.aliases else "")
-            for each in recipe.inputs
-        ]
-    if recipe.options:
-        lines += ["", "options"]
-        lines += [
-            f"  --{each.name.replace('_', '-'):<16} {each.meaning} [default: {each.default}]" for each in recipe.options
-        ]
-    return "\n".join([*lines, "", "example", f"  {recipe.example}", ""])
-
-
-def _as_dict(recipe: Recipe) -> dict[str, object]:
-    return {
-        "name": recipe.name,
-        "group": recipe.group,
-        "summary": recipe.summary,
-        "paper": recipe.paper,
-        "needs": recipe.needs,
-        "reads": recipe.reads,
-        "inputs": [{"name": i.name, "meaning": i.meaning, "aliases": list(i.aliases)} for i in recipe.inputs],
-        "options": [{"name": o.name, "default": o.default, "meaning": o.meaning} for o in recipe.options],
-        "example": recipe.example,
-    }
+def _list(recipes: list[Recipe | PromptRecipe]) -> str:
+    width = max(len(recipe.name) for recipe in recipes)
+    groups: dict[str, list[str]] = {}
+    for recipe in recipes:
+        groups.setdefault(recipe.group, []).append(f"  {recipe.name:<{width}}  {recipe.summary}")
+    return "\n".join(f"{group}\n" + "\n".join(lines) for group, lines in groups.items()) + "\n"
 
 
 def register(app: typer.Typer) -> None:

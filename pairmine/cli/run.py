@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ from pairmine.cli.progress import Advance, Progress
 if TYPE_CHECKING:
     from pairmine.files.sink import Sink
     from pairmine.outcome import Outcome
+
+
+FAILED = "failed: "
+"""How the reason of a row begins that was not rejected: a model gave no answer about it."""
 
 
 def say(line: str) -> None:
@@ -53,6 +58,8 @@ class Run:
         self._quiet = quiet
         self._units = units
         self._details: dict[str, Any] = {}
+        self._sums: dict[str, Any] = {}
+        self._lines: list[str] = []
         self._inputs: list[tuple[Any, str]] = []
         self._sinks: list[Sink] = []
         self._forget()
@@ -84,9 +91,17 @@ class Run:
         """Facts for the lineage that are no options: models with their digests, prompts."""
         self._details.update(values)
 
-    def begin(self, what: str, total: int | None = None) -> Advance:
-        """A progress count on stderr."""
-        return self.progress.begin(what, total)
+    def sum_up(self, **values: Any) -> None:
+        """Facts for --summary alone: what differs from run to run and so has no place in an output."""
+        self._sums.update(values)
+
+    def add_to_report(self, lines: Sequence[str]) -> None:
+        """Lines for people under the table of counts."""
+        self._lines += lines
+
+    def begin(self, what: str, total: int | None = None, status: Callable[[], str] | None = None) -> Advance:
+        """A progress count on stderr, with what `status` says beside it."""
+        return self.progress.begin(what, total, status)
 
     def write(self, outcome: Outcome) -> None:
         """Write what a stage kept and rejected, and add up its counts."""
@@ -206,7 +221,7 @@ class Run:
         }
         entries = [*self.lineage.entries, json.loads(json.dumps(entry, default=str))]
         if self._summary:
-            body = {"command": self.command, **self.counts()}
+            body = {"command": self.command, **self.counts(), **self._sums}
             write_atomically(self._summary, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
         for sink in reversed(self._sinks):
             sink.commit(entries)
@@ -214,7 +229,8 @@ class Run:
     def _report(self) -> None:
         taken, given = self._units
         rows: list[tuple[str, int]] = [(f"{taken} in", self._rows_in)]
-        rows += [(f"  rejected: {reason}", -count) for reason, count in self._rejected.most_common()]
+        for reason, count in self._rejected.most_common():
+            rows.append((f"  {reason}" if reason.startswith(FAILED) else f"  rejected: {reason}", -count))
         if self._reshapes:
             rows.append((f"{taken} used", self._used))
         elif self._added:
@@ -222,6 +238,8 @@ class Run:
         rows.append((f"{given} out", self._kept))
         rows += [(f"  {what}", count) for what, count in sorted(self._notes.items()) if count]
         report(self.command, rows)
+        for line in self._lines:
+            say(line)
 
 
 def _interrupted() -> Exception:
@@ -235,9 +253,7 @@ def _interrupted() -> Exception:
 def report(title: str, rows: list[tuple[str, int]]) -> None:
     """A small table of counts on stderr, as plain text that a log can hold."""
     width = max(len(name) for name, _ in rows)
-    shown = [
-        f"{count:,}" if not name.startswith("  rejected") else f"{count:+,}".replace("+", "") for name, count in rows
-    ]
+    shown = [f"{count:,}" for _, count in rows]
     column = max(map(len, shown))
     lines = [f"pairmine {title}"]
     lines += [f"  {name:<{width}}  {count:>{column}}" for (name, _), count in zip(rows, shown, strict=True)]
@@ -254,7 +270,7 @@ def _place(path: str) -> str:
 def given(context: typer.Context, name: str) -> bool:
     """Whether the user wrote this option, rather than leave it to its default."""
     source = context.get_parameter_source(name)
-    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP", "ENVIRONMENT")
 
 
 def without_effect(context: typer.Context, because: str, *names: str) -> None:
@@ -263,7 +279,7 @@ def without_effect(context: typer.Context, because: str, *names: str) -> None:
 
     for name in names:
         if given(context, name):
-            raise PairmineError(f"--{name.replace('_', '-')} has no effect {because}; leave one of them out")
+            raise PairmineError(f"--{name.strip('_').replace('_', '-')} has no effect {because}; leave one of them out")
 
 
 def _command_path(context: typer.Context) -> str:

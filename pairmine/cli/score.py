@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pairmine.cli import options as shared
-from pairmine.cli.run import Run
+from pairmine.cli.llm_options import (
+    DryRun,
+    LlmOptions,
+    OutputOrNone,
+    Probe,
+    Set,
+    Shots,
+    ask_again,
+    assignments,
+    takes_llm_options,
+)
+from pairmine.cli.run import FAILED, Run, say, without_effect
+from pairmine.errors import CHECK_FAILED, PairmineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pairmine.backends.specs import Spec
+    from pairmine.files.source import PairSource
+    from pairmine.llm.judging import Judge
+
+_JUDGE = "Judge"
+_KINDS = ("ce", "st", "openai", "vllm", "fake")
+_MODEL_ONLY = ("query_prompt", "document_prompt", "max_length", "device")
+_JUDGE_ONLY = ("recipe", "set_", "shots", "dry_run", "probe")
 
 
+@takes_llm_options
 def score(
     context: typer.Context,
     pairs: Annotated[
         str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)
     ],
-    output: shared.Output,
     scorer: Annotated[
         str,
-        typer.Option("--scorer", help="ce:MODEL (a probability) or st:MODEL (a cosine); NAME=SPEC names the column."),
+        typer.Option(
+            "--scorer",
+            help="ce:MODEL (a probability), st:MODEL (a cosine), or an LLM as a judge: openai:MODEL, vllm:MODEL; "
+            "NAME=SPEC names the column.",
+        ),
     ],
+    options: LlmOptions,
+    output: OutputOrNone = None,
     query_prompt: Annotated[
         str | None,
         typer.Option(
@@ -36,6 +67,18 @@ def score(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="What an LLM is asked: a recipe with a score, or a file; 'judge' by default.",
+            rich_help_panel=_JUDGE,
+        ),
+    ] = None,
+    set_: Set = None,
+    shots: Shots = None,
+    dry_run: DryRun = False,
+    probe: Probe = 0,
     workers: shared.Workers = 0,
     split: shared.Split = None,
     query_column: shared.QueryColumn = None,
@@ -46,38 +89,154 @@ def score(
 ) -> None:
     """Add one score column to every row of a pair set; drops nothing.
 
-    A cross-encoder fills score_ce with probabilities, a bi-encoder score_st with cosines. Equal
-    pairs are scored once, and texts of like length together.
+    A cross-encoder fills score_ce with probabilities, a bi-encoder score_st with cosines, an LLM
+    score_llm with its verdict in [0, 1]. Equal pairs are scored once, and texts of like length
+    together.
 
     \b
       pairmine score mined.parquet --scorer ce:models/reranker -o scored.parquet
+      pairmine score mined.parquet --scorer openai:gpt-5-mini --recipe judge --dry-run
     """
+    from pairmine.backends.specs import parse_spec, slug
+    from pairmine.files.source import open_pairs
+
+    spec = parse_spec(scorer, _KINDS, "--scorer")
+    is_judge = spec.kind in ("openai", "vllm") or (spec.kind == "fake" and recipe is not None)
+    name = slug(spec.alias) if spec.alias else "llm" if is_judge else spec.kind
+    target = _checked(context, spec, is_judge, output)
+
+    def opened(tell: Callable[[str], None]) -> PairSource:
+        return open_pairs(pairs, tell, split=split, replay=True, query=query_column, document=document_column)
+
+    if is_judge:
+        judging = _Judging(options, spec, recipe or "judge", set_ or [], shots)
+        if dry_run:
+            judging.estimate(opened(say), probe, summary)
+            return
+        with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
+            judging.run(run, run.reads(opened(run.say), "pairs"), name)
+        judging.complain()
+        return
+    with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
+        source = run.reads(opened(run.say), "pairs")
+        _score_by_model(
+            run,
+            source,
+            spec,
+            name,
+            workers,
+            max_length=max_length,
+            device=device,
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
+        )
+
+
+def _score_by_model(run: Run, source: PairSource, spec: Spec, name: str, workers: int, **settings: object) -> None:
     from pairmine.backends.models import use_threads
     from pairmine.backends.scorers import open_scorer
-    from pairmine.backends.specs import locate, parse_spec, slug
-    from pairmine.files.source import open_pairs
-    from pairmine.stages.score import check_texts, score_pairs
+    from pairmine.stages.score import score_pairs
 
-    spec = parse_spec(scorer, ("ce", "st", "fake"), "--scorer")
-    name = slug(spec.alias) if spec.alias else spec.kind
-    if spec.kind != "fake":
-        locate(spec, "--scorer")
-    with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
-        source = run.reads(
-            open_pairs(pairs, run.say, split=split, replay=True, query=query_column, document=document_column), "pairs"
-        )
-        rows = 0
-        for chunk in source.chunks():
-            check_texts(chunk)
-            rows += chunk.num_rows
-        use_threads(workers)
-        model = open_scorer(
-            spec, max_length=max_length, device=device, query_prompt=query_prompt, document_prompt=document_prompt
-        )
-        run.detail(models=[{"name": spec.name, **model.facts}])
-        advance = run.begin("rows", rows)
-        for chunk in source.chunks():
-            run.write(score_pairs(chunk, model, name=name, advance=advance))
+    rows = _checked_rows(source)
+    use_threads(workers)
+    model = open_scorer(spec, **settings)  # type: ignore[arg-type]
+    run.detail(models=[{"name": spec.name, **model.facts}])
+    advance = run.begin("rows", rows)
+    for chunk in source.chunks():
+        run.write(score_pairs(chunk, model, name=name, advance=advance))
+
+
+class _Judging:
+    """An LLM as the scorer of one run."""
+
+    def __init__(self, options: LlmOptions, spec: Spec, recipe: str, given: list[str], shots: int | None) -> None:
+        from pairmine.llm.recipes.file import load_recipe
+        from pairmine.llm.recipes.rendering import Renderer
+
+        self._options = options
+        self._spec = spec
+        self._recipe = load_recipe(recipe)
+        if self._recipe.score is None:
+            raise PairmineError(
+                f"recipe {self._recipe.name} writes pairs and gives no score; "
+                f"run 'pairmine generate {self._recipe.name} INPUT --llm {spec}'"
+            )
+        self._renderer = Renderer(self._recipe, options=assignments("--set", given), shots=shots)
+        self._judge: Judge
+
+    def run(self, run: Run, source: PairSource, name: str) -> None:
+        """Score everything in `source`."""
+        from pairmine.cli.llm_session import Session
+        from pairmine.llm.judging import Judge
+        from pairmine.stages.score import score_pairs
+
+        with Session(self._options, self._spec, self._recipe, run.say) as session:
+            rows = _checked_rows(source)
+            run.detail(**session.facts)
+            self._judge = Judge(session.plan(self._renderer), session.start(), {}, session.window)
+            advance = run.begin("rows", rows, session.status)
+            for chunk in source.chunks():
+                run.write(score_pairs(chunk, self._judge, name=name, advance=advance))
+            session.finish()
+            run.sum_up(**session.spent())
+            reasons = [f"no score for {count:,} pairs: {reason}" for reason, count in self._judge.reasons.most_common()]
+            run.add_to_report([*reasons, *session.report()])
+
+    def estimate(self, source: PairSource, probe: int, summary: str | None) -> None:
+        """Tell what it would cost."""
+        from pairmine.cli.estimate import show_estimate
+        from pairmine.cli.llm_session import Session
+        from pairmine.llm.judging import verdicts
+        from pairmine.stages.score import distinct_pairs
+
+        _checked_rows(source)
+        with Session(self._options, self._spec, self._recipe, say) as session:
+            show_estimate(
+                session,
+                self._renderer,
+                lambda plan: (task for chunk in source.chunks() for task in verdicts(plan, *distinct_pairs(chunk)[:2])),
+                command="score",
+                probe=probe,
+                summary=summary,
+            )
+
+    def complain(self) -> None:
+        """Exit 1 after the output was written, where too many pairs got no reply."""
+        failed = sum(count for reason, count in self._judge.reasons.items() if reason.startswith(FAILED))
+        if failed > self._options.max_failed * self._judge.asked:
+            raise PairmineError(
+                f"{failed:,} of {self._judge.asked:,} pairs got no reply, more than --max-failed "
+                f"{self._options.max_failed:g}; the output is written with null for them, {ask_again(self._options)}",
+                exit_code=CHECK_FAILED,
+            )
+
+
+def _checked_rows(source: PairSource) -> int:
+    """How many rows there are, after a look at all of them for what cannot be scored."""
+    from pairmine.stages.score import check_texts
+
+    rows = 0
+    for chunk in source.chunks():
+        check_texts(chunk)
+        rows += chunk.num_rows
+    return rows
+
+
+def _checked(context: typer.Context, spec: Spec, is_judge: bool, output: str | None) -> str:
+    """The output, after a look at options that this kind of scorer does not take."""
+    from pairmine.backends.specs import locate
+
+    if is_judge:
+        without_effect(context, f"with --scorer {spec}", *_MODEL_ONLY)
+        if not context.params["dry_run"]:
+            without_effect(context, "without --dry-run", "probe")
+    else:
+        without_effect(context, f"with --scorer {spec}", *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
+        if spec.kind != "fake":
+            locate(spec, "--scorer")
+    if output is None and not context.params["dry_run"]:
+        raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
+    return output or ""
 
 
 def register(app: typer.Typer) -> None:

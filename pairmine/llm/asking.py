@@ -201,6 +201,6 @@ class Asker(Generic[Owner]):
         line = self._allowance.spent_line if self._allowance else ""
         return PairmineError(
             f"{line}; every reply is kept, run the same command again to continue, "
-            "or add --offline to write the rows that are there",
+            "or with --offline --max-failed 1 to write the rows that are there",
             exit_code=GAVE_UP,
         )

@@ -44,8 +44,8 @@ def _bytes_of(path: str) -> bytes:
 def read_recipe(data: bytes, path: str) -> PromptRecipe:
     """The recipe in the bytes of a YAML file; `path` is how errors call the file."""
     parts = read_nodes(data, path).fields(
-        ("name", "summary", "paper", "reads", "steps", "example"),
-        ("inputs", "options", "draws", "emits", "score", "duplicates"),
+        ("name", "summary", "reads", "steps"),
+        ("paper", "example", "inputs", "options", "draws", "emits", "score", "duplicates"),
     )
     reads = parts["reads"].one_of(get_args(Reads))
     words = Vocabulary(
@@ -60,7 +60,7 @@ def read_recipe(data: bytes, path: str) -> PromptRecipe:
     return PromptRecipe(
         name=parts["name"].name(),
         summary=sentence(parts["summary"]),
-        paper=sentence(parts["paper"]),
+        paper=sentence(parts["paper"]) if "paper" in parts else "",
         reads=reads,  # type: ignore[arg-type]
         inputs=words.inputs,
         steps=steps,
@@ -69,7 +69,7 @@ def read_recipe(data: bytes, path: str) -> PromptRecipe:
         emits=emits,
         score=score,
         duplicates=read_duplicates(parts["duplicates"], steps) if "duplicates" in parts else None,
-        example=sentence(parts["example"]),
+        example=sentence(parts["example"]) if "example" in parts else "",
         digest=blake2b(data, digest_size=8).hexdigest(),
         path=path,
         lines={key: node.first_line for key, node in parts.items()},

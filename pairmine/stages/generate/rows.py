@@ -39,6 +39,7 @@ class Rows:
         self._tail = "/fake" if stand_in else ""
         self._repeats = repeats
         self._emits = {emit.role: emit for emit in plan.recipe.emits}
+        self._queries = _Queries()
 
     def outcome(self, tasks: Sequence[Task]) -> Outcome:
         """What `tasks` yielded: every planned row is kept or rejected with its reason."""
@@ -86,8 +87,9 @@ class Rows:
         rejects += [_Reject(task, emit, _NOTHING) for emit in self._recipe.emits if emit.role not in settled]
         written: list[Emitted] = []
         seen: set[tuple[str, int]] = set()
+        self._queries.begin(task)
         for row in rows:
-            if reason := _copy(row, seen):
+            if reason := self._queries.repeated(row) or _copy(row, seen):
                 rejects.append(_Reject(task, self._emits[row.role], Problem(reason, row.document)))
             else:
                 written.append(row)
@@ -144,6 +146,30 @@ class Rows:
             columns[free_name(name, columns, rows.column_names)] = column
         reasons = pa.array([reject.problem.reason for reject in rejects], pa.string())
         return with_reason(pa.table(columns), reasons)
+
+
+class _Queries:
+    """The queries so far: rows of one query stand together, so that of an earlier input cannot come again."""
+
+    def __init__(self) -> None:
+        self._earlier: set[int] = set()
+        self._own: set[int] = set()
+        self._input: tuple[Any, int] = (None, -1)
+
+    def begin(self, task: Task) -> None:
+        """Rows of `task` come next."""
+        if self._input[0] is not task.row.table or self._input[1] != task.row.at:
+            self._input = task.row.table, task.row.at
+            self._earlier |= self._own
+            self._own = set()
+
+    def repeated(self, row: Emitted) -> str | None:
+        """The reason against a row whose query was written about an earlier input."""
+        key = hash(row.query_id)
+        if key in self._earlier:
+            return "its query was written before"
+        self._own.add(key)
+        return None
 
 
 def _copy(row: Emitted, seen: set[tuple[str, int]]) -> str | None:

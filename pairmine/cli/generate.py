@@ -1,0 +1,299 @@
+"""`pairmine generate`: pairs that an LLM writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pairmine.cli import options as shared
+from pairmine.cli.llm_options import (
+    DryRun,
+    LlmOptions,
+    OutputOrNone,
+    Probe,
+    Set,
+    Shots,
+    ask_again,
+    assignments,
+    takes_llm_options,
+)
+from pairmine.cli.run import FAILED, Run, say, without_effect
+from pairmine.errors import CHECK_FAILED, PairmineError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pairmine.backends.specs import Spec
+    from pairmine.cli.llm_session import Session
+    from pairmine.files.source import Source
+    from pairmine.llm.recipes.recipe import PromptRecipe
+    from pairmine.llm.recipes.rendering import Renderer
+
+_RECIPE = "Recipe"
+_MONEY = "Money"
+_UNITS = ("pairs planned", "pairs")
+
+
+@takes_llm_options
+def generate(
+    context: typer.Context,
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A recipe's name ('pairmine recipes' lists them).", show_default=False),
+    ],
+    llm: Annotated[
+        str, typer.Option("--llm", metavar="SPEC", help="openai:MODEL (any compatible server), vllm:MODEL, or fake:.")
+    ],
+    options: LlmOptions,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="INPUT", help="What the recipe reads: a file, a folder, or -.", show_default=False),
+    ] = None,
+    output: OutputOrNone = None,
+    recipe_file: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="FILE", help="A recipe of your own; RECIPE is left out.", rich_help_panel=_RECIPE
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="How often each row is asked about.", rich_help_panel=_RECIPE)
+    ] = 1,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Read only so many rows.", rich_help_panel=_RECIPE)
+    ] = None,
+    draw: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--draw", metavar="NAME=A,B", help="Draw this attribute from these alone.", rich_help_panel=_RECIPE
+        ),
+    ] = None,
+    set_: Set = None,
+    shots: Shots = None,
+    duplicates: Annotated[
+        float | None,
+        typer.Option(
+            "--duplicates",
+            min=0.3,
+            max=1.0,
+            help="Reject a generation this like an earlier one, in Jaccard similarity; the recipe's by default.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Reject none of them.", rich_help_panel=_RECIPE)
+    ] = False,
+    dry_run: DryRun = False,
+    probe: Probe = 0,
+    seed: shared.Seed = 0,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column", metavar="NAME=COLUMN", help="Where a recipe's own input is found.", rich_help_panel="Columns"
+        ),
+    ] = None,
+    id_column: shared.IdColumn = None,
+    text_column: shared.TextColumn = None,
+    title_column: shared.TitleColumn = None,
+    query_column: shared.QueryColumn = None,
+    document_column: shared.DocumentColumn = None,
+    kind: shared.Format = None,
+    rejects: shared.Rejects = None,
+    summary: shared.Summary = None,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Have an LLM write positives and hard negatives.
+
+    Every reply is kept in a ledger: a run that was stopped goes on where it was, and what was paid
+    for once is never asked again. --dry-run tells the cost before.
+
+    \b
+      pairmine generate queries corpus.jsonl --llm openai:gpt-5-mini --dry-run
+      pairmine generate queries corpus.jsonl --llm vllm:Qwen/Qwen3-8B --samples 2 -o queries.parquet
+    """
+    from pairmine.backends.llms import KINDS
+    from pairmine.backends.specs import parse_spec
+    from pairmine.cli.llm_session import Session
+    from pairmine.llm.recipes.file import load_recipe
+    from pairmine.llm.recipes.rendering import Renderer
+
+    name, path = _positions(recipe, source, recipe_file)
+    context.params |= {"recipe": None if recipe_file else recipe, "source": path}
+    spec = parse_spec(llm, KINDS, "--llm")
+    found = load_recipe(name)
+    path, output = _check(context, found, path, output, spec)
+    renderer = Renderer(found, seed, draws=_draws(draw or []), options=assignments("--set", set_ or []), shots=shots)
+    columns = {
+        "id": id_column,
+        "text": text_column,
+        "title": title_column,
+        "query": query_column,
+        "document": document_column,
+        **assignments("--column", column or []),
+    }
+    threshold = None if keep_duplicates else duplicates or (found.duplicates.threshold if found.duplicates else None)
+    if dry_run:
+        from pairmine.cli.estimate import show_estimate
+        from pairmine.stages.generate import tasks_of
+
+        with Session(options, spec, found, say) as session:
+            tables = _upto(_open(found, path, columns, say), limit)
+            show_estimate(
+                session,
+                renderer,
+                lambda plan: tasks_of(plan, tables(), samples),
+                command="generate",
+                probe=probe,
+                summary=summary,
+            )
+        return
+    with (
+        Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=_UNITS) as run,
+        Session(options, spec, found, run.say) as session,
+    ):
+        opened = run.reads(_open(found, path, columns, run.say), "source")
+        _write(run, session, renderer, _upto(opened, limit), samples, threshold)
+    _judge(run, options)
+
+
+def _write(
+    run: Run,
+    session: Session,
+    renderer: Renderer,
+    tables: Callable[[], Iterator[pa.Table]],
+    samples: int,
+    duplicates: float | None,
+) -> None:
+    from pairmine.stages.generate import tasks_of, write_pairs
+
+    # A first look at all rows tells a bad line before the first call is paid for, and how much there is to do.
+    total = sum(table.num_rows for table in tables()) * samples
+    run.detail(**session.facts)
+    asker = session.start()
+    plan = session.plan(renderer)
+    advance = run.begin("samples", total, session.status)
+    outcomes = write_pairs(
+        plan,
+        tasks_of(plan, tables(), samples),
+        asker,
+        stand_in=session.spec.kind == "fake",
+        duplicates=duplicates,
+        window=session.window,
+        advance=advance,
+    )
+    for outcome in outcomes:
+        run.write(outcome)
+    session.finish()
+    run.sum_up(**session.spent())
+    run.add_to_report(session.report())
+
+
+def _judge(run: Run, options: LlmOptions) -> None:
+    """Exit 1 after the output was written, where too much of it is missing."""
+    counts = run.counts()
+    planned, rejected = counts["rows_in"], counts["rejected"]
+    failed = sum(count for reason, count in rejected.items() if reason.startswith(FAILED))
+    if failed > options.max_failed * planned:
+        raise PairmineError(
+            f"{failed:,} of {planned:,} pairs got no reply, more than --max-failed {options.max_failed:g}; "
+            f"the output is written without them, {ask_again(options)}",
+            exit_code=CHECK_FAILED,
+        )
+    if not counts["rows_out"]:
+        reason, count = max(rejected.items(), key=lambda item: item[1])
+        raise PairmineError(
+            f"no pairs came out; {count:,} of {planned:,} rejected: {reason}; --rejects FILE shows the replies",
+            exit_code=CHECK_FAILED,
+        )
+
+
+def _check(
+    context: typer.Context, recipe: PromptRecipe, path: str | None, output: str | None, spec: Spec
+) -> tuple[str, str]:
+    """The input and the output, after a look at what cannot be right."""
+    dry_run = context.params["dry_run"]
+    if not recipe.emits:
+        raise PairmineError(
+            f"recipe {recipe.name} judges pairs and writes none; run 'pairmine score PAIRS --scorer {spec} "
+            f"--recipe {recipe.name}'"
+        )
+    if path is None:
+        raise PairmineError(f"recipe {recipe.name} reads {recipe.reads}; name the INPUT after the recipe")
+    if not dry_run and output is None:
+        raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
+    if not dry_run:
+        without_effect(context, "without --dry-run", "probe")
+    if context.params["keep_duplicates"]:
+        without_effect(context, "with --keep-duplicates", "duplicates")
+    if context.params["offline"]:
+        without_effect(context, "with --offline", "batch", "batch_files", "concurrency", "rpm", "tpm", "probe")
+    return path, output or ""
+
+
+def _positions(recipe: str, source: str | None, recipe_file: str | None) -> tuple[str, str | None]:
+    """The recipe and the input: with --recipe FILE, the one position there is names the input."""
+    if recipe_file is None:
+        return recipe, source
+    if source is not None:
+        raise PairmineError(f"RECIPE {recipe} and --recipe {recipe_file} are both given; leave one of them out")
+    return recipe_file, recipe
+
+
+def _draws(given: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for each in given:
+        name, equals, values = each.partition("=")
+        chosen = [value.strip() for value in values.split(",") if value.strip()]
+        if not equals or not chosen:
+            raise PairmineError(f"--draw {each}: write NAME=A,B, as in --draw form=question,keywords")
+        found[name.strip()] = chosen
+    return found
+
+
+def _open(recipe: PromptRecipe, path: str, columns: dict[str, Any], say: Callable[[str], None]) -> Source:
+    from pairmine.files.columns import Wanted
+    from pairmine.files.source import open_documents, open_pairs, open_queries, open_rows
+
+    known = {
+        "documents": ("id", "text", "title"),
+        "queries": ("id", "text"),
+        "pairs": ("query", "document"),
+    }.get(recipe.reads, tuple(each.name for each in recipe.inputs))
+    given = {name: value for name, value in columns.items() if value}
+    for name in given:
+        if name not in known:
+            raise PairmineError(
+                f"recipe {recipe.name} reads {', '.join(known)}, no {name}; leave that column option out"
+            )
+    if recipe.reads == "documents":
+        return open_documents(path, say, replay=True, columns=given)
+    if recipe.reads == "queries":
+        return open_queries(path, say, columns=given)
+    if recipe.reads == "pairs":
+        return open_pairs(path, say, replay=True, columns=given)
+    wanted = [Wanted(each.name, each.aliases, f"--column {each.name}=", each.required) for each in recipe.inputs]
+    return open_rows(path, wanted, say, **given)
+
+
+def _upto(source: Source, limit: int | None) -> Callable[[], Iterator[pa.Table]]:
+    """The source's tables, as often as asked, up to `limit` rows."""
+
+    def tables() -> Iterator[pa.Table]:
+        left = limit
+        for table in source.tables():
+            if left is None:
+                yield table
+                continue
+            yield table.slice(0, left)
+            left -= min(left, table.num_rows)
+            if not left:
+                return
+
+    return tables
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(generate)

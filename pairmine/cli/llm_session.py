@@ -1,0 +1,220 @@
+"""A model with its ledger and its allowance, for the length of a command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from pairmine.cli.llm_options import LlmOptions, assignments
+from pairmine.errors import PairmineError
+from pairmine.llm.money import dollars
+
+if TYPE_CHECKING:
+    from pairmine.backends.llms import LLM
+    from pairmine.backends.specs import Spec
+    from pairmine.ledger import Ledger
+    from pairmine.llm.asking import Asker
+    from pairmine.llm.counting import TokenCounter
+    from pairmine.llm.money import Budget, Price
+    from pairmine.llm.recipes.recipe import PromptRecipe
+    from pairmine.llm.recipes.rendering import Renderer
+    from pairmine.llm.tasks import Plan, Task
+
+Say = Callable[[str], None]
+
+
+@runtime_checkable
+class _Unfinished(Protocol):
+    """A backend whose calls may have to be run elsewhere."""
+
+    def unfinished(self) -> PairmineError | None:
+        """What is to be done first, None when nothing is left."""
+
+
+class Session:
+    """Opens the ledger at once, the model when `start` is called; closes both at the end.
+
+    What cannot be right is told before anything is opened: a budget without a price, an option that does
+    nothing for this kind of model.
+    """
+
+    def __init__(self, options: LlmOptions, spec: Spec, recipe: PromptRecipe, say: Say) -> None:
+        from pairmine.backends.llms import check_server, name_of
+        from pairmine.llm.money import check_limits
+
+        self.options = options
+        self.spec = spec
+        self.recipe = recipe
+        self._say = say
+        self.server = _server(options)
+        check_server(spec, self.server)
+        self.model = name_of(spec, self.server)
+        self.price = _price(options, spec)
+        check_limits(self.price, max_usd=options.max_usd, max_tokens=options.max_tokens, model=str(spec))
+        self.llm: LLM | None = None
+        self._ledger: Ledger | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, opened when it is first asked for."""
+        from pairmine.ledger import Ledger
+
+        if self._ledger is None:
+            self._ledger = Ledger(self.options.ledger)
+            if self._ledger.remark:
+                self._say(self._ledger.remark)
+        return self._ledger
+
+    def plan(self, renderer: Renderer, *, checks: bool = True, retries_invalid: int | None = None) -> Plan:
+        """The recipe made ready for this model and the user's sampling."""
+        from pairmine.llm.tasks import Plan
+
+        return Plan(
+            self.recipe,
+            renderer,
+            model=self.model,
+            retries_invalid=self.options.retries_invalid if retries_invalid is None else retries_invalid,
+            sampling=self.options.sampling(),
+            checks=checks,
+        )
+
+    def start(self) -> Asker[tuple[Task, str]]:
+        """Who answers calls: the ledger, and the model unless --offline."""
+        from pairmine.backends.llms import open_llm
+        from pairmine.llm.asking import Asker
+
+        if not self.options.offline:
+            self.llm = open_llm(self.spec, self.server, ledger=self.ledger, say=self._say)
+        self._asker: Asker[tuple[Task, str]] = Asker(
+            self.llm, self.ledger, recipe=self.recipe.name, allowance=self._budget()
+        )
+        self._started = time.monotonic()
+        return self._asker
+
+    def counter(self) -> TokenCounter:
+        """What counts prompt tokens."""
+        from pairmine.llm.counting import counter_for
+
+        own = self.llm.count_tokens if self.llm is not None else None
+        return counter_for(self.model, own, tokenizer=self.options.tokenizer)
+
+    def _budget(self) -> Budget | None:
+        from pairmine.llm.money import Budget
+
+        limits = self.options.max_usd, self.options.max_tokens
+        if limits == (None, None) or self.options.offline:
+            return None
+        counter = self.counter()
+        return Budget(
+            lambda call: counter.messages(call.messages),
+            price=self.price,
+            max_usd=limits[0],
+            max_tokens=limits[1],
+            model=str(self.spec),
+        )
+
+    def finish(self) -> None:
+        """To be called when all is written: what must be run elsewhere first stops the command here."""
+        if isinstance(self.llm, _Unfinished) and (error := self.llm.unfinished()):
+            raise error
+
+    def status(self) -> str:
+        """What the progress line says beside the rows: tokens a second, dollars, errors."""
+        asker = self._asker
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        parts = [f"{asker.spent.completion_tokens / seconds:,.0f} tokens/s"]
+        usd = asker.spent.usd(self.price)
+        if usd is not None:
+            parts.append(dollars(usd))
+        if asker.failed:
+            parts.append(f"{asker.failed:,} failed")
+        state = getattr(self.llm, "state", None) or {}
+        parts += [f"{name.replace('_', ' ')} {count:,}" for name, count in state.items() if count]
+        return ", ".join(parts)
+
+    def spent(self) -> dict[str, Any]:
+        """What this run asked and paid, for --summary: it differs from run to run, so it is in no output."""
+        asker = self._asker
+        return {
+            "asked": asker.spent.to_dict(self.price),
+            "from_ledger": asker.replays.to_dict(self.price),
+            "failed_calls": asker.failed,
+        }
+
+    def report(self) -> list[str]:
+        """The same for people."""
+        asker = self._asker
+        usd = asker.spent.usd(self.price)
+        cost = f", {dollars(usd)}" if usd is not None else ""
+        asked = (
+            f"{_replies(asker.spent.calls)} asked for: {asker.spent.prompt_tokens:,} prompt tokens"
+            f" ({asker.spent.cached_tokens:,} cached), {asker.spent.completion_tokens:,} written{cost}"
+        )
+        lines = [asked] if asker.spent.calls else []
+        if asker.replays.calls:
+            lines.append(f"{_replies(asker.replays.calls)} from the ledger, paid for before")
+        return lines
+
+    @property
+    def window(self) -> int:
+        """How many tasks may be under way."""
+        from pairmine.llm.tasks import WINDOW
+
+        return max(WINDOW, self.llm.room if self.llm else 0)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the lineage says of the model and the recipe: nothing that differs from run to run."""
+        model = {"name": self.model, "model": self.spec.public()}
+        return {"models": [model], "prompts": [{"name": self.recipe.name, "digest": self.recipe.digest}]}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self.llm is not None:
+                self.llm.close()
+        finally:
+            if self._ledger is not None:
+                self._ledger.close()
+
+
+def _server(options: LlmOptions) -> Any:
+
+    from pairmine.backends.llms import Server
+
+    return Server(
+        base_url=options.base_url,
+        key_file=options.api_key_file,
+        concurrency=options.concurrency,
+        rpm=options.rpm,
+        tpm=options.tpm,
+        timeout_s=options.timeout,
+        retries=options.retries,
+        vllm_args=assignments("--vllm-arg", options.vllm_arg or []),
+        batch=options.batch,
+        batch_folder=options.batch_files,
+    )
+
+
+def _price(options: LlmOptions, spec: Spec) -> Price | None:
+    from pairmine.llm.money import find_price, parse_price
+
+    if options.price is not None:
+        return parse_price(options.price)
+    if spec.kind != "openai":
+        return None
+    from pairmine.backends.openai_chat import DEFAULT_URL, find_base_url
+
+    base_url = find_base_url(options.base_url)
+    price = find_price(spec.target, base_url=None if base_url == DEFAULT_URL else base_url)
+    return price.of_batch() if price is not None and options.batch else price
+
+
+def _replies(count: int) -> str:
+    return f"{count:,} {'reply' if count == 1 else 'replies'}"
