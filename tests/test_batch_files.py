@@ -107,7 +107,9 @@ def test_the_first_run_writes_every_request_and_says_how_to_run_them(exchange: E
     assert exchange.error.exit_code == 3
     assert str(exchange.error) == (
         f"3 requests are in {folder}/requests-00001.jsonl: run it, e.g. python -m vllm.entrypoints.openai.run_batch "
-        f"-i {folder}/requests-00001.jsonl -o {folder}/results-00001.jsonl --model tiny, and run this command again"
+        f"-i {folder}/requests-00001.jsonl -o {folder}/results-00001.jsonl --model tiny "
+        '--structured-outputs-config \'{"backend":"xgrammar","disable_any_whitespace":true}\', '
+        "and run this command again"
     )
     assert exchange.requests() == ids(calls)
 

@@ -47,6 +47,8 @@ MOST_BYTES = 200_000_000
 
 _READY = 4096
 _HANDED_BACK = 1024
+# Told to fill a schema, models are prone to go on with white space until they are cut off.
+_TERSE = ("--structured-outputs-config", '{"backend":"xgrammar","disable_any_whitespace":true}')
 _OURS = re.compile(r"requests-\d{5,}\.jsonl")
 # An offset and the number of its file in one integer: 2**40 bytes a file are enough.
 _OFFSET_BITS = 40
@@ -382,8 +384,8 @@ class BatchFiles:
         count = self._requests.count
         first, *others = self._requests.commit()
         where = f"{first} and {len(others)} more up to {others[-1].name}" if others else str(first)
-        files = ["-i", str(first), "-o", str(self._free_name())]
-        command = shlex.join(["python", "-m", "vllm.entrypoints.openai.run_batch", *files, "--model", self.model])
+        words = ["-i", str(first), "-o", str(self._free_name()), "--model", self.model, *_TERSE]
+        command = shlex.join(["python", "-m", "vllm.entrypoints.openai.run_batch", *words])
         return PairmineError(
             f"{count:,} {'requests are' if count > 1 else 'request is'} in {where}: run "
             f"{'each file' if others else 'it'}, e.g. {command}, and run this command again",

@@ -128,7 +128,7 @@ def weights_digest(folder: str) -> str | None:
     if not root.is_dir():
         return None
     digest = sha256()
-    kept = {_WEIGHTS, ".json", ".txt", ".model"}
+    kept = {_WEIGHTS, ".json", ".txt", ".model", ".jinja"}
     for file in sorted(file for file in root.rglob("*") if file.is_file() and file.suffix in kept):
         with file.open("rb") as handle:
             inner = sha256()

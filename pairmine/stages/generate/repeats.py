@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,14 +18,14 @@ class Repeats:
     """Tells which texts are near copies of an earlier kept one: Jaccard of word 3-grams at `threshold` or more.
 
     Candidates come from MinHash bands that find 99.9% of the pairs at the threshold, and each is
-    verified exactly. Per text some 200 bytes are kept, and 8 for each of its words.
+    verified by its exact similarity. Per text some 200 bytes are kept, and 4 for each of its words.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._bands, self._rows = banding(threshold, _PERMUTATIONS)
         self._index = _Index()
-        self._sets: list[np.ndarray] = []
+        self._kept = _Sets()
 
     def among(self, groups: Sequence[Sequence[str]]) -> np.ndarray:
         """Whether each group of texts holds a near copy of an earlier kept text, (groups,) bool.
@@ -33,23 +34,23 @@ class Repeats:
         """
         owner = np.repeat(np.arange(len(groups)), [len(each) for each in groups])
         sets = read_texts([text for group in groups for text in group], _NGRAM).shingles
+        short = (sets.values >> np.uint64(32)).astype(np.uint32)
+        texts = np.split(short, sets.offsets[1:-1]) if len(sets) else []
         keys = self._keys(sets)
-        first = len(self._sets)
-        numbers = np.where(sets.sizes > 0, np.arange(len(sets)), -1)
-        self._sets += np.split(sets.values, sets.offsets[1:-1]) if len(sets) else []
-        pairs = self._candidates(keys, numbers, first)
+        worded = np.flatnonzero(sets.sizes > 0)
         is_repeat = np.zeros(len(groups), bool)
-        for new, earlier in pairs:
-            group = owner[new - first]
-            if is_repeat[group]:
-                continue
-            if earlier >= first and (owner[earlier - first] == group or is_repeat[owner[earlier - first]]):
-                continue
-            is_repeat[group] = _jaccard(self._sets[new], self._sets[earlier]) >= self._threshold
-        kept = (numbers >= 0) & ~is_repeat[owner]
-        self._index.add(keys[kept].ravel(), np.repeat(first + np.flatnonzero(kept), self._bands))
-        for at in np.flatnonzero(~kept):
-            self._sets[first + at] = _EMPTY
+        # Earlier calls first, then this one: what is a copy of the former is nothing to be held against.
+        for text, number in self._pairs(keys, worded, self._index):
+            if not is_repeat[owner[text]]:
+                is_repeat[owner[text]] = self._are_alike(texts[text], self._kept[number])
+        here = _Index()
+        here.add(keys[worded].ravel(), np.repeat(worded, self._bands))
+        for text, earlier in self._pairs(keys, worded, here):
+            if earlier < text and owner[earlier] != owner[text] and not is_repeat[owner[[earlier, text]]].any():
+                is_repeat[owner[text]] = self._are_alike(texts[text], texts[earlier])
+        kept = worded[~is_repeat[owner[worded]]]
+        numbers = self._kept.add([texts[text] for text in kept])
+        self._index.add(keys[kept].ravel(), np.repeat(numbers, self._bands))
         return is_repeat
 
     def _keys(self, sets: Ragged) -> np.ndarray:
@@ -59,26 +60,40 @@ class Repeats:
         salted: np.ndarray = keys ^ salt
         return salted
 
-    def _candidates(self, keys: np.ndarray, numbers: np.ndarray, first: int) -> list[tuple[int, int]]:
-        """(new text, earlier text), by new text and then by earlier one."""
-        worded = np.flatnonzero(numbers >= 0)
-        flat, own = keys[worded].ravel(), np.repeat(first + worded, self._bands)
-        old_at, old = self._index.find(flat)
-        fresh = _Index()
-        fresh.add(flat, own)
-        new_at, new = fresh.find(flat)
-        left = np.concatenate([own[old_at], own[new_at]])
-        right = np.concatenate([old, new])
-        codes = np.unique(np.stack([left, right])[:, right < left], axis=1)
-        return list(zip(codes[0].tolist(), codes[1].tolist(), strict=True))
+    def _pairs(self, keys: np.ndarray, worded: np.ndarray, index: _Index) -> list[tuple[int, int]]:
+        """(text, number in the index) that share a band, each once, by text and then by number."""
+        positions, numbers = index.find(keys[worded].ravel())
+        pairs = np.unique(np.stack([worded[positions // self._bands], numbers]), axis=1)
+        return list(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
+
+    def _are_alike(self, one: np.ndarray, other: np.ndarray) -> bool:
+        shared = len(np.intersect1d(one, other, assume_unique=True))
+        return bool(shared >= self._threshold * (len(one) + len(other) - shared))
 
 
-_EMPTY = np.empty(0, np.uint64)
+class _Sets:
+    """Sets of 32-bit hashes by number, packed."""
 
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._chunks: list[tuple[np.ndarray, np.ndarray]] = []
+        self._count = 0
 
-def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
-    shared = len(np.intersect1d(one, other, assume_unique=True))
-    return shared / (len(one) + len(other) - shared)
+    def add(self, sets: Sequence[np.ndarray]) -> np.ndarray:
+        """Keep `sets` and return their numbers."""
+        numbers = np.arange(self._count, self._count + len(sets), dtype=np.int32)
+        if sets:
+            offsets = np.cumsum([0, *map(len, sets)]).astype(np.int32)
+            self._firsts.append(self._count)
+            self._chunks.append((np.concatenate(sets), offsets))
+            self._count += len(sets)
+        return numbers
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        chunk = bisect_right(self._firsts, number) - 1
+        values, offsets = self._chunks[chunk]
+        at = number - self._firsts[chunk]
+        return values[offsets[at] : offsets[at + 1]]
 
 
 class _Index:
@@ -93,7 +108,7 @@ class _Index:
             older = self._levels.pop()
             keys, numbers = np.concatenate([older[0], keys]), np.concatenate([older[1], numbers])
         order = np.argsort(keys, kind="stable")
-        self._levels.append((keys[order], numbers[order].astype(np.int64)))
+        self._levels.append((keys[order], numbers[order].astype(np.int32)))
 
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(position in `keys`, number) of each hit."""

@@ -1,0 +1,97 @@
+"""The commands end to end with a real engine: in process, and behind vLLM's own server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+SERVED = "served"
+COMMAND = [sys.executable, "-c", "from pairmine.cli.main import main; main()"]
+
+# An untrained model writes words without sense, of any number: all that is asked of it is the form.
+LENIENT = """
+name: lenient
+summary: Anything at all.
+reads: documents
+steps:
+  write:
+    system: |
+      Reply with JSON: {"query": "...", "hard_negative": "..."}
+    prompt: "{{ row.text }}"
+    schema:
+      type: object
+      properties:
+        query: {type: string, minLength: 3, maxLength: 60}
+        hard_negative: {type: string, minLength: 3, maxLength: 60}
+    sampling: {max_tokens: 300}
+emits:
+  positive: {query: "{{ reply.query }}", document: "{{ row.text }}", label: 1}
+  negative: {query: "{{ reply.query }}", document: "{{ reply.hard_negative }}", label: 0}
+"""
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generate")
+    (folder / "lenient.yaml").write_text(LENIENT)
+    rows = [{"id": str(number), "text": f"Document {number} is about {number * 3} boats."} for number in range(30)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def engine(tiny_model: Path, llm_args: dict[str, Any]) -> list[str]:
+    args = [word for key, value in llm_args.items() for word in ("--vllm-arg", f"{key}={json.dumps(value)}")]
+    return [f"vllm:{tiny_model}", *args]
+
+
+def accounted(folder: Path, name: str) -> int:
+    """The pairs that came out, after a look that none of those planned is missing."""
+    kept = pq.read_table(folder / f"{name}.parquet").num_rows
+    assert kept + pq.read_table(folder / f"{name}-rejects.parquet").num_rows == 60
+    return kept
+
+
+def test_an_engine_in_process_writes_pairs_and_the_ledger_writes_them_again(
+    folder: Path, tiny_model: Path, llm_args: dict[str, Any]
+) -> None:
+    words = ["generate", "--recipe", "lenient.yaml", "corpus.jsonl", "--llm", *engine(tiny_model, llm_args)]
+    done = run(folder, *words, "-o", "one.parquet", "--rejects", "one-rejects.parquet")
+    assert done.returncode == 0, done.stderr
+    assert accounted(folder, "one") >= 30
+    origins = set(pq.read_table(folder / "one.parquet")["origin"].to_pylist())
+    assert origins == {"generate:lenient/positive", "generate:lenient/negative"}
+    again = run(folder, *words, "-o", "two.parquet")
+    assert again.returncode == 0, again.stderr
+    assert "from the ledger" in again.stderr
+    assert "asked for:" not in again.stderr
+    assert (folder / "one.parquet").read_bytes() == (folder / "two.parquet").read_bytes()
+
+
+def test_its_server_writes_pairs_through_openai(folder: Path, server: str) -> None:
+    words = ["generate", "--recipe", "lenient.yaml", "corpus.jsonl", "--llm", f"openai:{SERVED}", "--base-url", server]
+    done = run(folder, *words, "-o", "served.parquet", "--rejects", "served-rejects.parquet")
+    assert done.returncode == 0, done.stderr
+    assert accounted(folder, "served") >= 30
+
+
+def test_an_engine_judges_pairs_from_0_to_1(folder: Path, tiny_model: Path, llm_args: dict[str, Any]) -> None:
+    (folder / "pairs.jsonl").write_text(
+        "".join(json.dumps({"query": f"boats {n}", "document": f"There are {n} boats."}) + "\n" for n in range(12))
+    )
+    words = ["score", "pairs.jsonl", "--scorer", *engine(tiny_model, llm_args), "--shots", "0"]
+    done = run(folder, *words, "-o", "scored.parquet")
+    assert done.returncode == 0, done.stderr
+    scores = pq.read_table(folder / "scored.parquet")["score_llm"].to_pylist()
+    assert len(scores) == 12
+    assert all(score is None or 0 <= score <= 1 for score in scores)
+    assert scores.count(None) < 12
