@@ -62,7 +62,7 @@ class Session:
         from pairmine.ledger import Ledger
 
         if self._ledger is None:
-            self._ledger = Ledger(self.options.ledger)
+            self._ledger = Ledger(self.options.ledger, read_only=self.options.offline)
             if self._ledger.remark:
                 self._say(self._ledger.remark)
         return self._ledger

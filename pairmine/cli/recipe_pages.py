@@ -37,7 +37,8 @@ def _head(recipe: Recipe | PromptRecipe) -> str:
     facts = {"paper": recipe.paper, "needs": recipe.needs, "reads": recipe.reads}
     if isinstance(recipe, PromptRecipe):
         facts["digest"] = recipe.digest
-    return f"{recipe.name}: {recipe.summary}\n\n" + "\n".join(f"{f'{key}:':<7} {value}" for key, value in facts.items())
+    lines = [f"{f'{key}:':<7} {value}" for key, value in facts.items() if value]
+    return f"{recipe.name}: {recipe.summary}\n\n" + "\n".join(lines)
 
 
 def _derive_page(recipe: Recipe) -> list[str]:

@@ -35,6 +35,22 @@ emits:
   negative: {query: "{{ reply.query }}", document: "{{ reply.hard_negative }}", label: 0}
 """
 
+VERDICT = """
+name: verdict
+summary: A grade.
+reads: pairs
+steps:
+  judge:
+    system: |
+      Reply with JSON: {"grade": 0}
+    prompt: "{{ row.query }} {{ row.document }}"
+    schema:
+      type: object
+      properties:
+        grade: {type: integer, enum: [0, 1, 2, 3, 4, 5]}
+score: "{{ reply.grade / 5 }}"
+"""
+
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True, timeout=300)
@@ -44,6 +60,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generate")
     (folder / "lenient.yaml").write_text(LENIENT)
+    (folder / "verdict.yaml").write_text(VERDICT)
     rows = [{"id": str(number), "text": f"Document {number} is about {number * 3} boats."} for number in range(30)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -88,10 +105,9 @@ def test_an_engine_judges_pairs_from_0_to_1(folder: Path, tiny_model: Path, llm_
     (folder / "pairs.jsonl").write_text(
         "".join(json.dumps({"query": f"boats {n}", "document": f"There are {n} boats."}) + "\n" for n in range(12))
     )
-    words = ["score", "pairs.jsonl", "--scorer", *engine(tiny_model, llm_args), "--shots", "0"]
+    words = ["score", "pairs.jsonl", "--scorer", *engine(tiny_model, llm_args), "--recipe", "verdict.yaml"]
     done = run(folder, *words, "-o", "scored.parquet")
     assert done.returncode == 0, done.stderr
     scores = pq.read_table(folder / "scored.parquet")["score_llm"].to_pylist()
+    assert {round(score, 1) for score in scores} <= {0.0, 0.2, 0.4, 0.6, 0.8, 1.0}
     assert len(scores) == 12
-    assert all(score is None or 0 <= score <= 1 for score in scores)
-    assert scores.count(None) < 12

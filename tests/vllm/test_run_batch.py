@@ -58,10 +58,11 @@ def exchange(folder: Path, asked: list[Call], ask: Any) -> tuple[dict[bytes, Any
 
 def run_as_told(message: str, tiny_model: Path) -> None:
     """The command of the message, with what this machine and the model's place add to it."""
-    found = re.search(r"python (-m vllm\.entrypoints\.openai\.run_batch .*? --model \S+?),", message)
+    found = re.search(r"e\.g\. python (.*), and run this command again", message)
     assert found, message
-    command = [sys.executable, *shlex.split(found[1])[:-1], str(tiny_model)]
-    command += ["--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager", "--no-enable-chunked-prefill"]
-    command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
+    words = shlex.split(found[1])
+    words[words.index("--model") + 1] = str(tiny_model)
+    command = [sys.executable, *words, "--served-model-name", "tiny", "--dtype", "float32", "--enforce-eager"]
+    command.append("--no-enable-chunked-prefill")
     done = subprocess.run(command, capture_output=True, text=True, timeout=BATCH_S)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
