@@ -171,6 +171,8 @@ def is_in_another_language(text: str, reference: str) -> bool:
         return False
     if _share_words(text[:_READ], reference[:_READ]):
         return False
+    if max(_guess(text[:_READ]).values()) < _SURE:
+        return False
     wanted = _guess(reference[:_READ])
     code = max(wanted, key=wanted.__getitem__)
     return wanted[code] >= _SURE and _is_surely_not(text, code)

@@ -11,14 +11,16 @@ from pairmine.stages.dedup.minhash import band_keys, banding
 from pairmine.stages.dedup.shingles import Ragged, read_texts
 
 _NGRAM = 3
-_PERMUTATIONS = 64
+# Long bands, since small models open alike: of two queries with a quarter of their 3-grams in common, 36 bands of
+# seven minima bring together two in a thousand, 16 bands of four (with 64 permutations) six in a hundred.
+_PERMUTATIONS = 256
 
 
 class Repeats:
     """Tells which texts are near copies of an earlier kept one: Jaccard of word 3-grams at `threshold` or more.
 
     Candidates come from MinHash bands that find 99.9% of the pairs at the threshold, and each is
-    verified by its exact similarity. Per text some 200 bytes are kept, and 4 for each of its words.
+    verified by its exact similarity. Per text some 300 bytes are kept, and 4 for each of its words.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -40,35 +42,52 @@ class Repeats:
         worded = np.flatnonzero(sets.sizes > 0)
         is_repeat = np.zeros(len(groups), bool)
         # Earlier calls first, then this one: what is a copy of the former is nothing to be held against.
-        for text, number in self._pairs(keys, worded, self._index):
-            if not is_repeat[owner[text]]:
-                is_repeat[owner[text]] = self._are_alike(texts[text], self._kept[number])
+        left, right = self._pairs(keys, worded, self._index)
+        alike = self._are_alike([texts[at] for at in left], [self._kept[number] for number in right])
+        is_repeat[owner[left[alike]]] = True
         here = _Index()
         here.add(keys[worded].ravel(), np.repeat(worded, self._bands))
-        for text, earlier in self._pairs(keys, worded, here):
-            if earlier < text and owner[earlier] != owner[text] and not is_repeat[owner[[earlier, text]]].any():
-                is_repeat[owner[text]] = self._are_alike(texts[text], texts[earlier])
+        left, right = self._pairs(keys, worded, here)
+        later = (right < left) & (owner[right] != owner[left])
+        left, right = left[later], right[later]
+        alike = self._are_alike([texts[at] for at in left], [texts[at] for at in right])
+        for text, earlier in zip(left[alike].tolist(), right[alike].tolist(), strict=True):
+            is_repeat[owner[text]] |= not is_repeat[owner[earlier]]
         kept = worded[~is_repeat[owner[worded]]]
         numbers = self._kept.add([texts[text] for text in kept])
         self._index.add(keys[kept].ravel(), np.repeat(numbers, self._bands))
         return is_repeat
 
     def _keys(self, sets: Ragged) -> np.ndarray:
-        """(n, bands) uint64; a key of one band is never one of another."""
+        """(n, bands) uint32; that a key of one band is one of another by chance costs a comparison and no more."""
         keys = band_keys(sets, bands=self._bands, rows=self._rows, seed=0)
         salt = np.arange(self._bands, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        salted: np.ndarray = keys ^ salt
-        return salted
+        short: np.ndarray = ((keys ^ salt) >> np.uint64(32)).astype(np.uint32)
+        return short
 
-    def _pairs(self, keys: np.ndarray, worded: np.ndarray, index: _Index) -> list[tuple[int, int]]:
-        """(text, number in the index) that share a band, each once, by text and then by number."""
+    def _pairs(self, keys: np.ndarray, worded: np.ndarray, index: _Index) -> tuple[np.ndarray, np.ndarray]:
+        """Texts and numbers in the index that share a band, each pair once, by text and then by number."""
         positions, numbers = index.find(keys[worded].ravel())
-        pairs = np.unique(np.stack([worded[positions // self._bands], numbers]), axis=1)
-        return list(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
+        codes = np.unique(worded[positions // self._bands] << 32 | numbers)
+        return codes >> 32, codes & 0xFFFFFFFF
 
-    def _are_alike(self, one: np.ndarray, other: np.ndarray) -> bool:
-        shared = len(np.intersect1d(one, other, assume_unique=True))
-        return bool(shared >= self._threshold * (len(one) + len(other) - shared))
+    def _are_alike(self, ones: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
+        """Whether each two sets, side by side, are similar enough, (n,) bool."""
+        if not len(ones):
+            return np.zeros(0, bool)
+        one, other = _tagged(ones), _tagged(others)
+        found = np.minimum(np.searchsorted(one, other), len(one) - 1)
+        shared = np.bincount((other[one[found] == other] >> np.uint64(32)).astype(np.int64), minlength=len(ones))
+        sizes = np.array([len(a) + len(b) for a, b in zip(ones, others, strict=True)])
+        alike: np.ndarray = shared >= self._threshold * (sizes - shared)
+        return alike
+
+
+def _tagged(sets: Sequence[np.ndarray]) -> np.ndarray:
+    """All members with the number of their set in front, ascending as the members of each set are."""
+    tags = np.repeat(np.arange(len(sets), dtype=np.uint64), [len(each) for each in sets])
+    tagged: np.ndarray = tags << np.uint64(32) | np.concatenate(sets).astype(np.uint64)
+    return tagged
 
 
 class _Sets:
@@ -97,7 +116,7 @@ class _Sets:
 
 
 class _Index:
-    """Number(s) behind each 64-bit key, in a few sorted arrays that are merged as they grow."""
+    """Numbers behind each 32-bit key, in a few sorted arrays that are merged as they grow."""
 
     def __init__(self) -> None:
         self._levels: list[tuple[np.ndarray, np.ndarray]] = []
