@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pairmine.llm.replies.chatter import has_several_answers, preamble_length, without_chatter, without_thinking
+from pairmine.llm.replies.chatter import (
+    has_several_answers,
+    is_announced,
+    preamble_length,
+    without_chatter,
+    without_thinking,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,50 @@ def test_the_answer_is_found(text: str, answer: str) -> None:
 )
 def test_a_sentence_is_no_preamble(text: str) -> None:
     assert preamble_length(text) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Great Britain and Ireland, 1801:\nThe union took effect on 1 January.",
+        "Translation: Homer's Iliad was put into English by Pope in 1720.",
+        "Result: The home team won three to one after extra time.",
+        "Explanation: Ice floats because it is less dense than water.",
+        "Alternatives to plastic bags:\nGlass, paper and cloth are common.",
+        "Summary of corrected accounts for 2019:\nRevenue rose by a tenth.",
+        "This is the simplified method: take the sum and halve it.",
+        "Okay, so here is what happened in 1912.\nThe ship left port.",
+        "I have two options: the train at noon or the bus.",
+        "We made the following changes: new roof, windows and doors.",
+        "Here is the problem: we have no money.",
+        "translation: what does 'bonjour' mean",
+        "The query language SQL: a short history",
+        "Claro, vamos à praia amanhã!\nEstá sol.",
+        "",
+    ],
+)
+def test_a_heading_announces_no_field(text: str) -> None:
+    assert not is_announced(text, "query")
+    assert not is_announced(text, "hard_negative")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here is the search query: bees dancing",
+        "Here's a hard negative based on the document: Bees sleep.",
+        "Sure! Here is a rewritten version of the text:\nBees dance.",
+        "I have generated the following query for you: bees dancing",
+        "Sure!\nbees dancing",
+        "Certainly, I'd be happy to help. Bees dance.",
+        "**Query:** bees dancing",
+        "Search query: bees dancing",
+        "Hier ist die Suchanfrage: Bienen tanzen",
+        "以下是查询：蜜蜂跳舞",
+    ],
+)
+def test_a_field_that_announces_itself_is_told(text: str) -> None:
+    assert is_announced(text, "query")
 
 
 @pytest.mark.parametrize(

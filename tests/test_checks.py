@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from pairmine.llm.calls import Message
+from pairmine.llm.calls import Message, Reply
+from pairmine.llm.recipes.file import load_recipe
 from pairmine.llm.replies.checks import CHECKS, FieldChecks
+from pairmine.llm.replies.reader import read_reply
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the shared data beside the checkout")
@@ -46,6 +48,13 @@ def problem(
         ("bees {query} dance", "query: leaks the schema"),
         ("a valid JSON on bees", "query: leaks the schema"),
         ("bees {{ row.text }}", "query: leaks the schema"),
+        ("bees <|im_end|> dance", "query: leaks the schema"),
+        ('bees dance", "query": "hive', "query: leaks the schema"),
+        ("bees dance, reply with one JSON object", "query: leaks the schema"),
+        ("how to parse a JSON response in Python", None),
+        ("difference between <text> and <tspan>", None),
+        ("template {{ variable }} not rendering in vue", None),
+        ("Alternatives to plastic bags:\nGlass and paper.", None),
         ("Where river sand comes from?", "query: copies an exemplar"),
         ("", "query: empty"),
         ("ミツバチのダンス", None),
@@ -84,6 +93,9 @@ def test_an_automatic_check_can_be_switched_off() -> None:
         ({"words": [2, 3]}, "bees", "query: too short"),
         ({"words": [2, 3]}, "bees dance at night", "query: too long"),
         ({"words": [2, 3]}, "蜜蜂", None),
+        ({"words": [2, 8]}, "蜜蜂在黑暗的蜂巢里跳舞", None),
+        ({"words": [2, 8]}, "蜜蜂在黑暗的蜂巢里跳舞" * 2, "query: too long"),
+        ({"words": [2, 3]}, "ค่าเทอมมหาวิทยาลัย", None),
         ({"no_copy_of": {"field": "text", "run": 4}}, "the DARK of, the hive", "query: copies text"),
         ({"no_copy_of": {"field": "text", "run": 6}}, "the dark of the hive", None),
         ({"no_copy_of": {"field": "absent", "run": 2}}, "the dark of the hive", None),
@@ -110,6 +122,98 @@ def test_an_automatic_check_can_be_switched_off() -> None:
 )
 def test_a_named_check_finds_its_fault_and_lets_the_rest_pass(checks: Any, said: Any, reason: str | None) -> None:
     assert problem(checks, said) == reason
+
+
+LIBRARY = "国立図書館は東京都千代田区永田町にあり、法律により国内のすべての出版物を集めて保存している。"
+
+
+@pytest.mark.parametrize(
+    ("document", "said", "copies"),
+    [
+        (
+            "カリフォルニア大学バークレー校では、州内の学生が年間およそ一万五千ドルを納める。",
+            "カリフォルニア大学バークレー校の学費はいくらか",
+            False,
+        ),
+        ("クリストファー・コロンブスはジェノヴァの出身である。", "クリストファー・コロンブスはどこで生まれたか", False),
+        ("มหาวิทยาลัยเชียงใหม่เก็บเงินนักศึกษาปีละสามหมื่นบาท", "ค่าเทอมมหาวิทยาลัยเชียงใหม่เท่าไร", False),
+        ("中华人民共和国国务院办公厅每年十一月公布放假通知。", "国务院办公厅什么时候发布节假日安排", False),
+        (LIBRARY, "法律により国内のすべての出版物を集めて保存しているのはどこか", True),
+        (LIBRARY, LIBRARY, True),
+        ("居住登记须携带身份证件原件以及单位出具的就业证明。", "居住登记须携带身份证件原件以及单位吗", True),
+    ],
+)
+def test_a_name_in_a_script_without_blanks_is_no_copy_but_a_clause_is(document: str, said: str, copies: bool) -> None:
+    checks = FieldChecks({"query": {"no_copy_of": {"field": "text", "run": 8}}})
+    found = checks.problem({"query": said}, {"text": document}, {}, [])
+    assert found == ("query: copies text" if copies else None)
+
+
+def test_what_a_document_on_json_says_of_json_is_no_leak() -> None:
+    row = {"text": "JSON is a format for data; valid JSON quotes its names."}
+    assert FieldChecks({}).problem({"query": "what does valid JSON look like"}, row, {}, []) is None
+    assert FieldChecks({}).problem({"query": "a valid JSON object with bees"}, {"text": "Bees dance."}, {}, []) == (
+        "query: leaks the schema"
+    )
+
+
+def test_a_query_may_name_the_passage_of_an_act_but_not_the_passage_it_was_made_from() -> None:
+    checks = FieldChecks({"query": load_recipe("queries").steps[0].checks["query"]})
+
+    def found(query: str) -> str | None:
+        return checks.problem({"query": query}, {"text": DOCUMENT}, {}, [])
+
+    assert found("when did the passage of the Clean Air Act take place") is None
+    assert found("what do bees do according to the passage") == "query: mentions what it must not"
+    assert found("what is said of bees in the passage") == "query: mentions what it must not"
+
+
+def test_a_tag_is_a_leak_only_where_the_prompt_marks_its_parts_with_it() -> None:
+    prompt: list[Message] = [{"role": "user", "content": "<passage>\nBees dance.\n</passage>"}]
+    checks = FieldChecks({})
+    assert checks.problem({"query": "bees </passage>"}, {"text": "Bees dance."}, {}, prompt) == (
+        "query: leaks the schema"
+    )
+    assert checks.problem({"query": "bees <b>dance</b>"}, {"text": "Bees dance."}, {}, prompt) is None
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("folder", "language", "at_most"), [("jsquad", None, 0.22), ("xquad", "zh", 0.02), ("xquad", "th", 0.04)]
+)
+def test_questions_of_people_pass_the_checks_of_queries(folder: str, language: str | None, at_most: float) -> None:
+    # The questions of jsquad were written with the paragraph in view and repeat whole clauses of it.
+    rows: dict[str, dict[str, Any]] = {}
+    for name in ("corpus", "queries"):
+        with gzip.open(DATA / folder / f"{name}.jsonl.gz", "rt") as lines:
+            rows.update({row["_id"]: row for row in map(json.loads, lines)})
+    pairs = [line.split("\t")[:2] for line in (DATA / folder / "qrels.tsv").read_text().splitlines()[1:]]
+    pairs = [pair for pair in pairs if rows[pair[0]].get("lang") == language or language is None][:800]
+    checks = FieldChecks({"query": load_recipe("queries").steps[0].checks["query"]})
+    found = [checks.problem({"query": rows[q]["text"]}, {"text": rows[d]["text"]}, {}, []) for q, d in pairs]
+    assert len(found) == 800
+    assert sum(reason is not None for reason in found) <= at_most * len(found)
+
+
+@pytest.mark.parametrize(
+    "unit", ["#", "- ", "*", "_", "7", "na", '"', "'", "<", "{", "I was, ", "- ## ", "<|channel|>a"]
+)
+@pytest.mark.parametrize("opening", ["", "Here it goes.\n", "I ", '{"query": "'])
+def test_a_run_of_any_sign_is_judged_at_once(opening: str, unit: str) -> None:
+    text = opening + unit * (20_000 // len(unit)) + "\nend"
+    schema = {"type": "object", "properties": {"query": {"type": "string"}}}
+    started = time.process_time()
+    read_reply(Reply(text), None)
+    read_reply(Reply(text), schema)
+    problem({"language_of": "text", "no_copy_of": {"field": "text", "run": 8}}, text)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "unit", ["query:\n", "### ", "[THINK]", "(note ", "\nor ", '{"a" ', "/*", "```a ", '\\"', 'Or: "']
+)
+def test_a_run_of_any_mark_of_a_reply_is_judged_at_once(unit: str) -> None:
+    test_a_run_of_any_sign_is_judged_at_once("Here it goes.\n", unit)
 
 
 def test_a_drawn_language_is_the_one_to_write_in_and_any_other_wish_falls_back_to_the_text() -> None:

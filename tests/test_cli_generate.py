@@ -354,3 +354,154 @@ def test_the_batch_api_gives_the_rows_of_online_calls_in_one_batch(
         assert done.returncode == 0, done.stderr
         assert len(service.batches) == 1
     assert pq.read_table(folder / "b.parquet").equals(pq.read_table(folder / "online.parquet"))
+
+
+@pytest.mark.parametrize("flag", ["-o", "--rejects", "--summary"])
+def test_no_output_takes_the_place_of_the_ledger(folder: Path, generate: Run, flag: str) -> None:
+    assert generate(folder, "--llm", "fake:", "--ledger", "kept.jsonl", "-o", "out.parquet").returncode == 0
+    kept = (folder / "kept.jsonl").read_bytes()
+    words = ["--llm", "fake:", "--ledger", "kept.jsonl", "--format", "jsonl", "-o", "other.jsonl"]
+    done = generate(folder, *words, flag, "kept.jsonl") if flag != "-o" else generate(folder, *words[:-1], "kept.jsonl")
+    assert done.returncode == 2
+    assert f"{flag} kept.jsonl: is the ledger and would be lost" in done.stderr
+    assert (folder / "kept.jsonl").read_bytes() == kept
+
+
+def test_no_output_takes_the_place_of_the_recipe_or_the_key(folder: Path, run: Run) -> None:
+    (folder / "my.yaml").write_text(NOTHING)
+    words = ["generate", "--recipe", "my.yaml", "--llm", "fake:", "--format", "jsonl", "-o", "my.yaml"]
+    assert "-o my.yaml: is the recipe and would be lost" in run(folder, *words).stderr
+    (folder / "key").write_text(KEY)
+    words = ["generate", "queries", "corpus.jsonl", "--llm", "openai:x", "--api-key-file", "key"]
+    assert "is the file with the key and would be lost" in run(folder, *words, "--summary", "key", "-o", "o.csv").stderr
+
+
+NOTHING = """
+name: thoughts
+summary: A sentence and another one.
+reads: nothing
+steps:
+  write:
+    system: |
+      Reply with JSON: {"one": "...", "other": "..."}
+    prompt: Write two sentences on the sea and its boats, nets, tides, gulls, ropes and harbours.
+    schema:
+      type: object
+      properties: {one: {type: string}, other: {type: string}}
+emits:
+  pair: {query: "{{ reply.one }}", document: "{{ reply.other }}", label: 1}
+"""
+
+
+def test_a_recipe_that_reads_nothing_needs_no_input(folder: Path, run: Run) -> None:
+    (folder / "nothing.yaml").write_text(NOTHING)
+    words = ["generate", "--recipe", "nothing.yaml", "--llm", "fake:", "--samples", "5", "-o", "out.parquet"]
+    done = run(folder, *words)
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(folder / "out.parquet")["sample"].to_pylist() == [0, 1, 2, 3, 4]
+    assert "pairs planned in  5" in done.stderr
+    assert "reads nothing; leave corpus.jsonl out" in run(folder, *words, "corpus.jsonl").stderr
+
+
+def test_without_a_recipe_one_is_asked_for(folder: Path, run: Run) -> None:
+    done = run(folder, "generate", "--llm", "fake:", "-o", "out.parquet")
+    assert done.returncode == 2
+    assert "no RECIPE; name one" in done.stderr
+
+
+def test_a_blank_document_is_rejected_before_a_call(folder: Path, generate: Run) -> None:
+    rows = [{"id": "1", "text": "The lime kilns of the coast."}, {"id": "2", "text": "   "}, {"id": "3", "text": ""}]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with LLMServer(answer) as server:
+        done = generate(folder, "--llm", "openai:test-model", "--base-url", server.base_url, "-o", "out.parquet")
+        assert server.requests == 1
+    assert "rejected: no text  -4" in done.stderr
+    assert pq.read_table(folder / "out.parquet").num_rows == 2
+
+
+def test_a_probe_counts_invalid_replies_into_the_estimate(folder: Path, generate: Run) -> None:
+    def half_bad(body: dict[str, Any]) -> str:
+        return (
+            "nonsense"
+            if any(word in body["messages"][-1]["content"] for word in ("lime", "tide", "rope"))
+            else answer(body)
+        )
+
+    with LLMServer(half_bad) as server:
+        words = [
+            "--llm",
+            "openai:test-model",
+            "--base-url",
+            server.base_url,
+            "--price",
+            "1,2",
+            "--summary",
+            "cost.json",
+        ]
+        done = generate(folder, *words, "--dry-run", "--probe", "6", "--samples", "2")
+    assert done.returncode == 0, done.stderr
+    invalid = int(done.stdout.partition(" replies invalid")[0].rpartition(", ")[2])
+    assert 1 <= invalid <= 5
+    assert json.loads((folder / "cost.json").read_text())["calls"] == round(6 * (1 + invalid / 6) + invalid)
+
+
+def test_a_probe_without_any_reply_says_so(folder: Path, generate: Run) -> None:
+    from llm_server import error
+
+    with LLMServer(answer, plan=lambda body, prompt, before: error(400, "no such template")) as server:
+        words = ["--llm", "openai:test-model", "--base-url", server.base_url, "--dry-run", "--probe", "3"]
+        done = generate(folder, *words)
+    assert done.returncode == 3
+    assert "none of the 3 samples of the probe got a reply" in done.stderr
+
+
+def test_a_batch_is_priced_as_a_batch_and_the_estimate_shows_both(folder: Path, generate: Run) -> None:
+    def cost(*more: str) -> dict[str, Any]:
+        words = ["--llm", "openai:gpt-5-mini", "--dry-run", "--summary", "cost.json", *more]
+        assert generate(folder, *words, OPENAI_API_KEY=KEY).returncode == 0
+        return json.loads((folder / "cost.json").read_text())
+
+    assert cost() == cost("--batch")
+    assert cost()["batch_usd"][1] < cost()["usd"][1]
+
+
+def test_a_pair_set_may_have_several_rows_of_a_query(folder: Path, run: Run) -> None:
+    (folder / "pairs.yaml").write_text(
+        "name: again\nsummary: A document in other words.\nreads: pairs\n"
+        'steps:\n  write:\n    prompt: "In other words: {{ row.document }}"\n'
+        'emits:\n  copy: {query: "{{ row.query }}", document: "{{ reply.text }}", label: 1}\n'
+    )
+    rows = [
+        {"query": "old towers", "document": f"A passage on tower {number}, its bells and its stairs."}
+        for number in range(4)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(folder, "generate", "--recipe", "pairs.yaml", "pairs.jsonl", "--llm", "fake:", "-o", "out.parquet")
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(folder / "out.parquet").num_rows == 4
+
+
+def test_rejects_tell_what_the_model_wrote(folder: Path, generate: Run) -> None:
+    same = json.dumps(
+        {"query": "who built the old works by the sea", "hard_negative": "Trade paid for new harbours inland."}
+    )
+    with LLMServer(lambda body: same) as server:
+        words = ["--llm", "openai:test-model", "--base-url", server.base_url, "-o", "o.jsonl", "--rejects", "r.jsonl"]
+        assert generate(folder, *words).returncode == 0
+    rows = [json.loads(line) for line in (folder / "r.jsonl").read_text().splitlines()]
+    assert len(rows) == 10
+    assert {row["reply"] for row in rows} == {same}
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--request-arg", "api_key=sk-1"], "--request-arg api_key: a key has no place on a command line"),
+        (["--request-arg", "user=\udcff"], "--request-arg user: its value is no text in UTF-8"),
+        (["--dry-run", "--rejects", "r.csv"], "--rejects has no effect with --dry-run"),
+    ],
+)
+def test_more_mistakes(folder: Path, generate: Run, words: list[str], line: str) -> None:
+    done = generate(folder, "--llm", "fake:", *words, *([] if "--dry-run" in words else ["-o", "out.parquet"]))
+    assert done.returncode == 2
+    assert line in done.stderr

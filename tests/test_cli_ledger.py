@@ -238,3 +238,14 @@ def test_each_help_begins_with_a_sentence_and_has_an_example(here: Here) -> None
         assert "\n  pairmine ledger" in out.replace("\n    pairmine", "\n  pairmine"), words
         assert "--ledger" in out
     assert "prune" in here("-h")[0]
+
+
+def test_an_export_goes_through_a_pipe_into_another_ledger(tmp_path: Path) -> None:
+    command = f"{sys.executable} -c 'from pairmine.cli.main import main; main()'"
+    (tmp_path / "c.jsonl").write_text('{"id": "1", "text": "The old harbour has two lights and a mole."}\n')
+    line = f"{command} generate queries c.jsonl --llm fake: -q -o o.parquet && {command} ledger export - | "
+    line += f"{command} ledger import - --ledger other.sqlite"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with Ledger(tmp_path / "other.sqlite", read_only=True) as other:
+        assert sum(total.replies for total in other.totals()) == 1

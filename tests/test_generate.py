@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,9 +218,9 @@ def test_a_step_that_reads_another_waits_for_it_and_falls_with_it() -> None:
     reasons = outcome.rejected.select(["id", "role", "reason"]).to_pylist()
     assert [row["reason"] for row in reasons] == [
         "failed: timed out",
-        "failed: no topic",
+        "failed: timed out",
         "topic: refusal",
-        "sentence: no topic",
+        "topic: refusal",
     ]
 
 
@@ -323,3 +325,56 @@ def test_it_works_from_python_with_a_spec_and_a_ledger(tmp_path: Path) -> None:
     assert outcome.kept.num_rows == 6
     with pytest.raises(PairmineError, match="no such kind of model"):
         open_llm("gpt")
+
+
+@pytest.mark.parametrize("moment", ["read", "handed back", "written"])
+def test_ctrl_c_at_any_moment_leaves_every_reply_that_came_in_the_ledger(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from llm_server import LLMServer
+
+    from pairmine import Ledger
+    from pairmine.backends.openai_chat import OpenAIChat
+    from pairmine.cli.main import main
+
+    rows = [{"id": str(number), "text": f"Text {number} about apples."} for number in range(60)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "echo.yaml").write_bytes(PLAIN)
+    finish, wait, keep = OpenAIChat._finish, OpenAIChat.wait, Ledger.keep
+    read: set[bytes] = set()
+    pressed: list[str] = []
+
+    def press(now: str) -> None:
+        if now == moment and len(read) >= 20 and not pressed:
+            pressed.append(now)
+            signal.raise_signal(signal.SIGINT)
+
+    def finish_watched(self: OpenAIChat, job: Any, result: Reply | Failure) -> None:
+        read.add(job.call.key)
+        press("read")
+        finish(self, job, result)
+
+    def wait_watched(self: OpenAIChat) -> Any:
+        done = wait(self)
+        press("handed back")
+        return done
+
+    def keep_watched(self: Ledger, answers: Any, **names: str) -> int:
+        press("written")
+        return keep(self, answers, **names)
+
+    monkeypatch.setattr(OpenAIChat, "_finish", finish_watched)
+    monkeypatch.setattr(OpenAIChat, "wait", wait_watched)
+    monkeypatch.setattr(Ledger, "keep", keep_watched)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    with LLMServer(lambda body: " ".join(["red", "green", "blue"] * 3)) as server:
+        words = ["--llm", "openai:test-model", "--base-url", server.base_url, "--ledger", "l.db", "-o", "out.jsonl"]
+        monkeypatch.setattr(sys, "argv", ["pairmine", "generate", "corpus.jsonl", "--recipe", "echo.yaml", *words])
+        with pytest.raises(SystemExit) as left:
+            main()
+    assert left.value.code == 130
+    assert "interrupted; nothing was half-written" in capsys.readouterr().err
+    assert pressed == [moment]
+    with Ledger("l.db", read_only=True) as ledger:
+        assert ledger.find(list(read)).keys() == read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -142,3 +143,16 @@ def test_two_runs_on_one_ledger_both_finish(tmp_path: Path) -> None:
             thread.join()
     assert pq.read_table(tmp_path / "out.parquet").equals(expected)
     assert pq.read_table(tmp_path / "second.parquet").equals(expected)
+
+
+def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(tmp_path: Path) -> None:
+    corpus(tmp_path, 200)
+    with (
+        LLMServer(answer, delay_s=0.05) as server,
+        subprocess.Popen(command(server, "--concurrency", "4"), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run,
+    ):
+        wait_for(lambda: len(server.paid) > 20)
+        run.send_signal(signal.SIGHUP)
+        said = run.communicate()[1]
+    assert run.returncode == 130
+    assert "interrupted; nothing was half-written" in said

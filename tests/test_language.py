@@ -61,6 +61,51 @@ def test_a_letter_belongs_to_one_script_only() -> None:
     assert is_in_another_language("작년 겨울에 다리가 폐쇄되었습니다", "यह पुल पिछली सर्दियों में बंद था")
 
 
+@pytest.mark.parametrize(
+    ("code", "one", "other"),
+    [
+        ("sr", "Регистрација возила у Србији обавља се у полицији.", "Kako da registrujem automobil u Srbiji"),
+        (
+            "kk",
+            "Ескі көпір өткен қыста жөндеу жұмыстарына байланысты жабылды.",
+            "Eski köpir ötken qysta nege jabyldy jäne qashan ashylady?",
+        ),
+        ("az", "Köhnə körpü ötən qış təmir üçün bağlanmışdı.", "Көһнә көрпү өтән гыш нијә бағланмышды?"),
+        (
+            "uz",
+            "Eski koʻprik oʻtgan qishda taʼmirlash uchun yopilgan edi.",
+            "Эски кўприк ўтган қишда нима учун ёпилган эди?",
+        ),
+        ("pa", "ਪੁਰਾਣਾ ਪੁਲ ਪਿਛਲੀ ਸਰਦੀਆਂ ਵਿੱਚ ਮੁਰੰਮਤ ਲਈ ਬੰਦ ਸੀ।", "پرانا پل پچھلی سردیاں وچ مرمت لئی کیوں بند سی؟"),
+        (
+            "ms",
+            "Jambatan lama di atas sungai itu ditutup pada musim lalu untuk dibaiki.",
+            "جمبتن لاما دأتس سوڠاي ايت دتوتوڤ اونتوق دباءيقي",
+        ),
+        (
+            "jv",
+            "Kreteg lawas ing ndhuwur kali ditutup mangsa adhem kepungkur amarga didandani.",
+            "كرتيڬ لاواس إڠ دهووور كالي دتوتوڤ",
+        ),
+    ],
+)
+def test_a_language_with_two_scripts_may_answer_in_either(code: str, one: str, other: str) -> None:
+    assert not is_in_another_language(one, other)
+    assert not is_in_another_language(other, one)
+    assert not is_not_in(one, code)
+    assert not is_not_in(other, code)
+    assert is_in_another_language(ENGLISH, one) or code == "ms"
+    assert is_not_in(ENGLISH, code) or code == "uz"
+
+
+def test_a_second_script_excuses_no_third_language() -> None:
+    serbian = "Регистрација возила у Србији обавља се у полицији."
+    assert is_in_another_language(GERMAN, serbian)
+    assert is_in_another_language("أغلق الجسر القديم فوق النهر الشتاء الماضي للإصلاحات.", serbian)
+    assert is_in_another_language("Stari most je zatvoren prošle zime zbog popravaka ceste.", RUSSIAN)
+    assert is_not_in(RUSSIAN, "sr")
+
+
 @needs_data
 def test_pairs_of_one_language_pass_and_most_others_do_not() -> None:
     by_language: dict[str, list[tuple[str, str]]] = defaultdict(list)

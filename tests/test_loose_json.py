@@ -34,6 +34,11 @@ def test_a_text_cut_anywhere_yields_only_whole_fields(value: dict[str, str], dat
         assert found.value.items() <= value.items()
 
 
+def test_a_text_cut_inside_a_blank_name_keeps_no_piece_of_it() -> None:
+    [found] = objects('{"a": "", " ', may_be_cut=True)
+    assert found.value == {}
+
+
 @pytest.mark.parametrize("text", ["", "{", "{]", "no braces", "{a b c}", '{"a": }', '{"a" "b"}', "}{", '{"a": maybe}'])
 def test_what_is_no_object_yields_no_field(text: str) -> None:
     assert all(found.value == {} for found in objects(text))

@@ -570,6 +570,82 @@ def test_ctrl_c_ends_the_wait_at_once_and_leaves_no_noise(moment_s: float) -> No
     assert process.returncode == 0
 
 
+def test_what_came_in_is_told_without_waiting_and_nothing_more_is_sent(chat: Opener) -> None:
+    def plan(body: dict[str, Any], prompt: str, before: int) -> Response | None:
+        return Response(fault="stall") if prompt == "stall" else None
+
+    with LLMServer(echo, plan=plan) as server:
+        llm = chat(server.base_url, concurrency=6)
+        for one in [call("a"), call("stall"), *calls(20)]:
+            llm.submit(one)
+        handed_back = texts(llm.wait())
+        asked, began = server.seen.total(), time.monotonic()
+        came = texts(llm.arrived())
+        assert time.monotonic() - began < 2
+        assert handed_back.items() <= came.items()
+        assert all(text == f"echo {prompt}" for prompt, text in came.items())
+        llm.close()
+        assert texts(llm.arrived()) == came
+        assert server.seen.total() <= asked + 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_replies_are_read_loses_none_and_closing_stays_quiet(
+    chat: Opener, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    read: list[str] = []
+    finish = OpenAIChat._finish
+
+    def finish_and_interrupt(self: OpenAIChat, job: Any, result: Reply | Failure) -> None:
+        read.append(job.call.messages[-1]["content"])
+        if len(read) == 8:
+            os.kill(os.getpid(), number)
+        finish(self, job, result)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OpenAIChat, "_finish", finish_and_interrupt)
+    before = signal.signal(number, interrupt)
+    try:
+        with LLMServer(echo) as server:
+            llm = chat(server.base_url)
+            for one in calls(40):
+                llm.submit(one)
+            handed_back: list[Answer] = []
+            with pytest.raises(KeyboardInterrupt):
+                drain(llm, handed_back)
+            kept = texts(handed_back) | texts(llm.arrived())
+            llm.close()
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+    assert len(read) >= 8
+    assert kept.keys() == set(read)
+
+
+def test_a_stop_that_is_still_to_come_does_not_break_closing(chat: Opener) -> None:
+    with LLMServer(echo, plan=lambda body, prompt, before: Response(fault="stall")) as server:
+        llm = chat(server.base_url)
+        llm.submit(call("a"))
+        llm._loop.call_later(0.1, llm._loop.stop)
+        llm.wait()
+        for _ in range(3):
+            llm._loop.call_soon_threadsafe(llm._loop.stop)
+        llm.close()
+        assert llm._loop.is_closed()
+
+
+def test_once_the_run_is_ended_waiting_says_why_every_time(chat: Opener) -> None:
+    with LLMServer(echo, plan=lambda body, prompt, before: error(401, "no such key")) as server:
+        llm = chat(server.base_url)
+        gives_up(llm, calls(3))
+        assert llm.room == 0
+        for _ in range(2):
+            with pytest.raises(PairmineError, match="the key is refused"):
+                llm.wait()
+
+
 # Keys and addresses.
 
 
@@ -613,6 +689,23 @@ def test_the_address_comes_from_the_flag_the_environment_or_is_openais(monkeypat
 def test_what_is_no_address_is_told(url: str) -> None:
     with pytest.raises(PairmineError, match=r"--base-url .*not an address"):
         find_base_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ftp://user:hunter2@host/v1", "ftp://host/v1"),
+        ("user:hunter2@host", "host"),
+        ("http://user:hunt/er2@host:1/v1", "http://host:1/v1"),
+        ("http://user:hunt?er2@[::1", "http://[::1"),
+        ("ftp://host/v1?key=hunter2", "ftp://host/v1"),
+    ],
+)
+def test_an_address_that_is_none_is_told_without_its_password(url: str, shown: str) -> None:
+    with pytest.raises(PairmineError) as caught:
+        find_base_url(url)
+    assert str(caught.value).startswith(f"--base-url {shown}: not an address; ")
+    assert "er2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,9 @@ MISTAKES = [
     ("    step: reply\n", "", "  positive:", "has no step, and there are several; add step: ask or reply"),
     ("{{ reply.text }}", "{{ reply.txt }}", "reply.txt", "document: reply has no txt; did you mean text?"),
     ("fields: [ask.query]", "fields: [ask.qery]", "ask.qery", "fields[1]: is 'ask.qery'; did you mean ask.query?"),
+    ("fields: [ask.query]", "fields: [ask.score]", "ask.score]", "fields[1]: ask.score is of type number; only texts"),
+    ("fields: [ask.query]", "fields: [ask.query, ask.query]", "ask.query, ask", "fields[2]: names ask.query again"),
+    ("  given:\n", "  positive:\n", "  positive:\n    step: ask", "emits: positive stands here and on line"),
     ("  author: {", "  text: {", "  text: {meaning", "every table of documents has it; take it out"),
     # what nothing reads
     (" in {{ options.most }} words", "", "  most: {", "options: most: no template reads options.most; use it or take"),
@@ -282,6 +285,35 @@ MISTAKES = [
         "  idle: {prompt: Hello.}\n\nemits:",
         "  idle:",
         "no row, score or later step reads its reply; use it or",
+    ),
+    # templates that no reply can fill
+    (
+        "{{ replies.ask.score }}",
+        "{{ replies.ask.query + 1 }}",
+        'grade: "',
+        "emits: positive: grade: no reply can fill it: can only concatenate str",
+    ),
+    (
+        "{{ replies.ask.score }}",
+        "{{ replies.ask.score + 2 }}",
+        'grade: "',
+        "is no number from 0 to 1; mend the template",
+    ),
+    ("{{ replies.ask.score }}", "high", 'grade: "', "'high' is no number from 0 to 1; mend the template"),
+    ("{{ replies.ask.score }}", "{{ 1 / 0 }}", 'grade: "', "grade: no reply can fill it: division by zero; mend"),
+    ('"{{ reply.query }}"', '"{{ reply.query.a.b }}"', "reply.query.a.b", None),
+    ('"{{ reply.query }}"', "\"{{ reply.query[' '] }}\"", "reply.query[", None),
+    (
+        '"{{ reply.query }}"',
+        "\"{{ 'x' * 10 ** 9 }}\"",
+        "'x' * ",
+        "query: no reply can fill it: ** makes a value of more than",
+    ),
+    (
+        "    label: null",
+        "    each: reply.query\n    label: null",
+        "each: reply",
+        "given: each: no reply can fill it: it is no list",
     ),
     ("  form:\n", "  label:\n", "  label:\n", "the rows have a column label anyway; give the draw another name"),
     ("  form:\n", "  the-form:\n", "  the-form:\n", "'the-form' cannot name a draw; use letters, digits and _"),
@@ -322,7 +354,11 @@ def test_a_mistake_is_told_with_its_line_and_a_remedy(old: str, new: str, at: st
         (b"name: x\n---\nname: y\n", "tiny.yaml:2: not YAML: expected a single document"),
         (b"{}", "tiny.yaml:1: has no entries"),
         (b"x" * 1_000_001, "tiny.yaml: has 1,000,001 bytes; a recipe may have up to 1,000,000"),
-        (b"a: " + b"[" * 5000 + b"]" * 5000, "tiny.yaml"),
+        (b"a: " + b"[" * 5000 + b"]" * 5000, "tiny.yaml:1: nested more than 40 deep; a recipe has a few levels"),
+        (b"[" * 200_000, "tiny.yaml:1: nested more than 40 deep"),
+        (b"a:\n - " + b"{a: " * 50_000, "tiny.yaml:2: nested more than 40 deep"),
+        (b"- " * 100_000, "tiny.yaml:1: nested more than 40 deep"),
+        (b"a:\n" + b"- x\n" * 60_000, "tiny.yaml:49998: more than 50,000 values; a recipe has a few levels"),
     ],
 )
 def test_a_file_that_is_no_recipe_at_all_is_one_line(data: bytes, message: str) -> None:
@@ -334,6 +370,146 @@ def test_aliases_that_stand_for_millions_of_values_are_refused_at_once() -> None
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
     assert "too many or too deep values, with aliases" in error_of(bomb)
     assert "too many or too deep values" in error_of("a: &a [*a]\n")
+
+
+LISTS = """\
+name: lists
+summary: s
+paper: p
+reads: rows
+inputs: {count: {meaning: a number}}
+steps:
+  write:
+    prompt: Write JSON about {{ row.count }}.
+    schema:
+      type: object
+      properties:
+        topic: {type: string}
+        maybe: {type: [string, "null"]}
+        score: {type: number}
+        level: {enum: [low, high]}
+        whole: {type: integer, minimum: 1, maximum: 5}
+        texts: {type: array, items: {type: string}}
+        pairs: {type: array, items: {type: object, properties: {a: {type: string}, b: {type: string}}}}
+        numbers: {type: array, items: {type: number}}
+      required: [score, level, whole, texts, pairs, maybe]
+emits:
+  pair:
+    each: reply.pairs
+    query: "{{ each.a }}"
+    document: "{{ each.b }}"
+    grade: "0.5"
+"""
+
+
+def lists(**changes: str) -> str:
+    """The recipe with other templates, or with duplicates."""
+    text = LISTS
+    for key, template in changes.items():
+        if key == "duplicates":
+            text += f"duplicates: {{fields: [{template}]}}\n"
+        else:
+            text = re.sub(rf"    {key}: .*\n", lambda _, key=key, to=template: f"    {key}: {to}\n", text)
+    assert text != LISTS
+    return text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"query": '"{{ each.nme }}"'},
+            "lists.yaml:24: emits: pair: query: no reply can fill it: no field 'nme'; mend",
+        ),
+        ({"query": '"{{ each + 1 }}"'}, "lists.yaml:24: emits: pair: query: no reply can fill it: unsupported operand"),
+        ({"query": '"{{ each.a + 1 }}"'}, "lists.yaml:24: emits: pair: query: no reply can fill it: can only concat"),
+        ({"each": "reply.level"}, "lists.yaml:23: emits: pair: each: no reply can fill it: it is no list; mend"),
+        ({"each": "reply.pairs[0]"}, "lists.yaml:23: emits: pair: each: no reply can fill it: it is no list; mend"),
+        ({"grade": '"{{ reply.whole }}0"'}, "lists.yaml:26: emits: pair: grade: no reply can fill it: '"),
+        ({"grade": '"{{ reply.texts | length + 1 / 0 }}"'}, None),
+        ({"grade": "\"{{ {'low': 0, 'hi': 1}[reply.level] }}\""}, None),
+        # What a free text, an unbounded number or a column of one's own may hold is not known.
+        ({"grade": "\"{{ {'yep': 1, 'nope': 0}[reply.texts[0]] }}\""}, None),
+        ({"grade": '"{{ (reply.score - 1990) / 35 }}"'}, None),
+        ({"grade": "\"{{ reply.texts[0].split('|')[1] }}\""}, None),
+        ({"grade": '"{{ reply.topic }}"'}, None),
+        ({"query": '"{{ row.count + 1 }}"'}, None),
+        ({"query": '"{{ row.count.name.first }}"'}, None),
+        ({"each": "reply.texts", "query": '"{{ each }}"', "document": '"{{ each | upper }}"'}, None),
+        ({"each": "reply.pairs[:1] + reply.pairs[2:]"}, None),
+        ({"query": '"{{ reply.maybe }}"', "document": '"{{ reply.numbers[0] }}"'}, None),
+    ],
+)
+def test_a_template_that_no_reply_can_fill_is_told_before_a_reply_is_paid(
+    changes: dict[str, str], message: str | None
+) -> None:
+    if message is None:
+        assert read_recipe(lists(**changes).encode(), "lists.yaml").emits
+    else:
+        assert str(_raised(lists(**changes), "lists.yaml")).startswith(message)
+
+
+def test_a_score_that_no_reply_can_give_is_told_by_line() -> None:
+    text = textwrap.dedent("""\
+        name: s
+        summary: s
+        paper: p
+        reads: pairs
+        steps:
+          judge:
+            prompt: "Is {{ row.query }} answered? Reply in JSON."
+            schema: {properties: {answer: {type: string, enum: [yes it is, no it is not]}}}
+        score: "{{ SCORE }}"
+        """)
+    said = str(_raised(text.replace("SCORE", "reply.answer"), "s.yaml"))
+    assert re.match(r"s.yaml:9: score: no reply can fill it: '\w+ it is.*' is no number from 0 to 1; mend the", said)
+    assert read_recipe(text.replace("SCORE", "1 if reply.answer[0] == 'y' else 0").encode(), "s.yaml").score
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("write.topic", "fields[1]: write.topic may be missing from a reply; make it required, or take it out"),
+        ("write.maybe", "fields[1]: write.maybe is of type string or null; only texts and lists of texts are compared"),
+        ("write.score", "fields[1]: write.score is of type number; only texts and lists of texts are compared"),
+        ("write.pairs", "fields[1]: write.pairs is of type array; only texts and lists of texts are compared"),
+        ("write.numbers", "fields[1]: write.numbers may be missing from a reply; make it required, or take it out"),
+        ("write.texts", None),
+    ],
+)
+def test_only_texts_that_every_reply_has_are_compared_for_duplicates(field: str, message: str | None) -> None:
+    text = lists(duplicates=field)
+    if message is None:
+        found = read_recipe(text.encode(), "lists.yaml").duplicates
+        assert found is not None
+        assert found.fields == (("write", "texts"),)
+    else:
+        assert str(_raised(text, "lists.yaml")) == f"lists.yaml:27: duplicates: {message}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "(" * 5000 + "1" + ")" * 5000,
+        " + ".join(["1"] * 20_000),
+        "~".join(["row.text"] * 5_000),
+        "-" * 10_000 + "1",
+        "x" + "[0]" * 10_000,
+    ],
+)
+def test_a_template_nested_too_deeply_is_a_line_or_works(template: str) -> None:
+    text = changed("{{ row.author }}", "{{ " + template + " }}")
+    try:
+        Renderer(read_recipe(text.encode(), "tiny.yaml")).item({"text": "T"})
+    except PairmineError as error:
+        assert re.match(r"tiny\.yaml:\d+: steps: ask: prompt: .+; mend the template$", str(error))  # noqa: PT017
+
+
+def test_loops_nested_deeper_than_python_allows_are_a_line() -> None:
+    loops = "{% for a in row.text %}" * 30 + "x" + "{% endfor %}" * 30
+    assert re.search(
+        r"prompt: .*; mend the template", error_of(changed("{{ row.author }}", "{{ row.author }}" + loops))
+    )
 
 
 def test_a_recipe_that_emits_nothing_and_scores_nothing_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pairmine.errors import PairmineError
 from pairmine.identity import content_id
 from pairmine.llm.recipes.file import load_recipe, read_recipe
 from pairmine.llm.recipes.recipe import Choice, Exemplar, PromptRecipe
-from pairmine.llm.recipes.rendering import Prompt, Renderer
+from pairmine.llm.recipes.rendering import Prompt, Renderer, RowProblem
 
 RECIPE = """\
 name: tiny
@@ -272,6 +273,13 @@ def test_a_later_step_reads_the_replies_before_it() -> None:
     assert prompt == Prompt(({"role": "user", "content": "Was this said of One two?"},), "check", "")
 
 
+def problem_of(text: str, replies: dict[str, Any]) -> str:
+    renderer = Renderer(recipe(text))
+    with pytest.raises(RowProblem) as caught:
+        renderer.emit(renderer.item({"id": "d", "text": "T"}), replies)
+    return str(caught.value)
+
+
 EACH = """\
 name: lists
 summary: s
@@ -302,8 +310,10 @@ def test_a_list_in_a_reply_gives_a_row_for_each_entry() -> None:
         ("q-z", "z", "w", None, 0.25),
     ]
     assert renderer.emit(item, {"write": {"pairs": []}}) == []
-    with pytest.raises(PairmineError, match=r"tiny.yaml:13: emits: pair: each: is no list for row with sample 2"):
-        renderer.emit(item, {"write": {"pairs": "text"}})
+    for no_list in ("text", None, {"a": "x"}):
+        assert problem_of(EACH, {"write": {"pairs": no_list}}) == "each: no list"
+    assert problem_of(EACH, {"write": {}}) == "each: no list"
+    assert problem_of(EACH, {"write": {"pairs": [{"a": "x"}]}}) == "document: not filled"
 
 
 def test_samples_of_a_recipe_that_reads_nothing_differ() -> None:
@@ -336,12 +346,71 @@ def test_the_judge_gives_a_score_between_0_and_1() -> None:
     renderer = Renderer(load_recipe("judge"))
     item = renderer.item({"query": "a", "document": "b"})
     assert renderer.score(item, {"judge": {"score": 4.5, "reason": "r"}}) == 0.9
-    with pytest.raises(
-        PairmineError, match=r"judge.yaml:\d+: score: gives '1.4' for row .*; make it a number from 0 to 1"
-    ):
-        renderer.score(item, {"judge": {"score": 7}})
+    for score, reason in [(7, "score: not from 0 to 1"), (math.nan, "score: not from 0 to 1"), ("high", None)]:
+        with pytest.raises(RowProblem, match=f"^{reason or 'score: not filled'}$"):
+            renderer.score(item, {"judge": {"score": score}})
     with pytest.raises(PairmineError, match="recipe tiny writes pairs and gives no score; use it with 'generate'"):
         Renderer(recipe()).score(item, {})
+
+
+GRADED = """\
+name: graded
+summary: s
+paper: p
+reads: documents
+example: e
+steps:
+  write:
+    prompt: Write JSON about {{ row.text }}.
+    schema:
+      type: object
+      properties: {query: {type: string}, score: {type: number}, topic: {type: string}, level: {type: string}}
+      required: [query, score]
+emits:
+  positive: {query: "{{ reply.query }}", document: "{{ row.text }}", grade: "{{ reply.score / 5 }}"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reply", "reason"),
+    [
+        ("", "", {"score": 7}, "grade: not from 0 to 1"),
+        ("", "", {"score": -1}, "grade: not from 0 to 1"),
+        ("", "", {"score": 1e308 * 10}, "grade: not from 0 to 1"),
+        ("reply.score / 5", "1 / reply.score", {"score": 0}, "grade: not filled"),
+        ("reply.score / 5", "reply.level", {"level": "high"}, "grade: not a number"),
+        ("reply.score / 5", "reply.level", {}, "grade: not filled"),
+        ("reply.query", "reply.topic", {}, "query: not filled"),
+        ("reply.query", "reply.topic", {"topic": None}, "query: not filled"),
+        ("reply.query", "reply.topic", {"topic": " \n"}, "query: not filled"),
+        ("reply.query", "'x' * (reply.score | int)", {"score": 10**12}, "query: not filled"),
+        ("grade:", "query_id: '{{ reply.topic }}', grade:", {}, "query_id: not filled"),
+        ("grade:", "doc_id: '{{ reply.topic.sub }}', grade:", {"topic": "x"}, "doc_id: not filled"),
+    ],
+)
+def test_a_bad_value_in_a_reply_costs_its_row_and_not_the_run(
+    old: str, new: str, reply: dict[str, Any], reason: str
+) -> None:
+    text = GRADED.replace(old, new) if old else GRADED
+    if "topic.sub" in new:
+        text = text.replace("topic: {type: string}", "topic: {}")
+    assert problem_of(text, {"write": {"query": "q", "score": 1, **reply}}) == reason
+
+
+def test_the_reason_says_which_of_several_rows_could_not_be_made() -> None:
+    assert problem_of(RECIPE, {"ask": {"text": " "}}) == "positive: query: not filled"
+
+
+def test_an_optional_field_that_is_there_makes_its_row() -> None:
+    renderer = Renderer(recipe(GRADED.replace("reply.query", "reply.topic")))
+    [row] = renderer.emit(renderer.item({"text": "T"}), {"write": {"query": "q", "score": 4, "topic": "weather"}})
+    assert (row.query, row.grade) == ("weather", 0.8)
+
+
+def test_a_template_may_do_without_an_optional_field() -> None:
+    renderer = Renderer(recipe(GRADED.replace("reply.query", "reply.topic | default(reply.query)")))
+    [row] = renderer.emit(renderer.item({"text": "T"}), {"write": {"query": "q", "score": 4}})
+    assert row.query == "q"
 
 
 @pytest.mark.parametrize(
@@ -356,6 +425,9 @@ def test_the_judge_gives_a_score_between_0_and_1() -> None:
         ({"options": {"polite": "maybe"}}, "--set polite=maybe: give true or false"),
         ({"options": {"share": "nan"}}, "--set share=nan: give a number"),
         ({"options": {"tone": "angry"}}, "--set tone=angry: no such choice; choose calm, loud"),
+        ({"draws": {"language": ["Fran\udce7ais"]}}, "--draw language=Fran?ais: is not UTF-8 text; give it in UTF-8"),
+        ({"draws": {"form": ["\ud83d"]}}, "--draw form=?: is not UTF-8 text; give it in UTF-8"),
+        ({"options": {"tone": "calm\udcff"}}, "--set tone=calm?: is not UTF-8 text; give it in UTF-8"),
         ({"shots": 7}, "--shots 7: step ask of recipe tiny has 6; ask for no more"),
         ({"shots": -1}, "--shots -1: give 0 or more"),
     ],
@@ -403,6 +475,37 @@ def test_what_only_a_row_brings_to_light_is_told_with_recipe_and_row() -> None:
         "{% for a in range(10**9) %}x{% endfor %}",
         "{{ 'x' * 10000000000 }}",
         "{{ [1] * 10000000000 }}",
+        "{{ [row.text * 100000] * 1000000 }}",
+        "{% set n = 10 ** 5 %}{{ (n ** n) }}",
+        "{{ 'x'.ljust(1000000000) }}",
+        "{{ 'x'['rjust'](1000000000) }}",
+        "{{ ('x' | attr('center'))(1000000000) }}",
+        "{{ row.text.zfill(1000000000) }}",
+        "{{ 'x'.encode().ljust(1000000000) }}",
+        "{{ '\t'.expandtabs(1000000000) }}",
+        "{{ ('x' * 100000).replace('x', 'y' * 100000) }}",
+        "{{ ('x' * 100000) | replace('x', 'y' * 100000) }}",
+        "{{ ('x' * 100000).join(range(100000)) }}",
+        "{{ range(100000) | join('x' * 100000) }}",
+        "{{ range(100000) | map('string') | join('x' * 100000) }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ '{a:1000000000}'.format_map({'a': 1}) }}",
+        "{{ 'x'.translate({120: 'y' * 1000000}) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%.1000000000f' % 1 }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '%(a)1000000000d' % {'a': 1} }}",
+        "{{ ('%(a)s' * 10000) % {'a': 'x' * 100000} }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '%99999999999999999999999999d' | format(1) }}",
+        "{{ 'x' | center(1000000000) }}",
+        "{{ 'x' | indent(1000000000, first=true) }}",
+        "{{ [1] | batch(1000000000, 0) | list }}",
+        "{{ [1] | slice(1000000000) | list }}",
+        "{{ ('x' * 100000) | wordwrap(1, true, 'y' * 100000) }}",
+        "{{ row.title | length | round(1000000000, 'ceil') }}",
+        "{{ (1).to_bytes(1000000000, 'big') }}",
+        "{{ [[1]] | tojson(indent=1000000000) }}",
         "{{ 10 ** 10000000 }}",
         "{{ row['te' ~ 'xtt'] }}",
         "{{ ''['__cla' ~ 'ss__'] }}",
@@ -421,6 +524,50 @@ def test_a_template_that_reaches_for_more_than_its_row_is_stopped(hole: str) -> 
             return str(error)
 
     assert re.match(r"tiny.yaml:(29|31): steps: ask: prompt: ", outcome()), outcome()
+
+
+def test_what_would_fill_the_memory_is_stopped_before_it_is_made() -> None:
+    tracemalloc.start()
+    try:
+        for hole in ("'x'.ljust(1000000000)", "'%1000000000d' % 1", "'x' | center(1000000000)"):
+            renderer = Renderer(recipe(changed("Title: {{ row.title }}", f"{{{{ {hole} }}}}")))
+            with pytest.raises(PairmineError, match="makes a value of more than 1,000,000"):
+                renderer.prompt(renderer.item({"text": "T", "title": "x"}), "ask")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ '%s, %d%%: %.2f' % (row.title, 7, 0.5) }}", "x y, 7%: 0.50"),
+        ("{{ '%s and %5s' | format(row.title, 'b') }}", "x y and     b"),
+        ("{{ '%(a)s' % {'a': row.title} }}", "x y"),
+        ("{{ 7 % 4 }}", "3"),
+        ("{{ row.title.replace(' ', '-') }} {{ row.title | replace('x', 'z') }}", "x-y z y"),
+        ("{{ ', '.join(['a', 'b']) }} {{ ['a', 'b'] | join('; ') }}", "a, b a; b"),
+        ("{{ ['a', 'b'] | map('upper') | join }} {{ ' '.join(['a', 'b'] | map('upper')) }}", "AB A B"),
+        ("{{ '[' ~ 'ab'.ljust(4) ~ 'ab'.zfill(4) ~ ('ab' | center(6)) ~ ']' }}", "[ab  00ab  ab  ]"),
+        ("{{ 'a\nb' | indent(2) }}", "a\n  b"),
+        ("{{ [1, 2, 3] | batch(2) | list }} {{ [1, 2, 3] | slice(2) | list }}", "[[1, 2], [3]] [[1, 2], [3]]"),
+        ("{{ 0.126 | round(2) }} {{ [1] | tojson }} {{ '-' * 3 }} {{ 3 * 4 }} {{ 2 ** 3 }}", "0.13 [1] --- 12 8"),
+        ("{{ row.title.upper() }} {{ row.title.split() | last }}", "X Y y"),
+    ],
+)
+def test_what_templates_do_every_day_stays_as_it_is(template: str, expected: str) -> None:
+    text = changed("Title: {{ row.title }}", template.replace("\n", "\\n"))
+    renderer = Renderer(recipe(text))
+    said = renderer.prompt(renderer.item({"text": "T", "title": "x y"}), "ask").messages[-1]["content"]
+    assert said.split("\n(")[0] == f"T\n{expected}"
+
+
+def test_a_long_text_may_be_changed_as_a_short_one() -> None:
+    text = changed("{{ row.text }}\n", "{{ row.text.replace('w', 'ww') | replace(' ', '_') }}{{ '%s' % row.text }}\n")
+    renderer = Renderer(recipe(text))
+    content = renderer.prompt(renderer.item({"text": "w " * 1_000_000}), "ask").messages[-1]["content"]
+    assert content.startswith("ww_ww_")
+    assert len(content) > 5_000_000
 
 
 def test_first_words_cut_a_long_text_and_leave_a_short_one_alone() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pairmine.llm.calls import Reply
+from pairmine.llm.recipes.file import load_recipe
 from pairmine.llm.replies.reader import Parsed, ReplyReader, read_reply
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -162,6 +163,21 @@ def test_a_score_in_other_spellings_is_a_number(text: str, score: float) -> None
 )
 def test_a_score_on_another_scale_is_rejected(text: str, problem: str) -> None:
     assert read(text, SCORE).problem == problem
+
+
+def test_a_field_that_may_be_null_may_be_left_out() -> None:
+    schema = {"properties": {"reason": {"type": ["string", "null"]}, "score": {"type": "number"}}}
+    assert read('{"score": 3.0}', schema) == Parsed({"score": 3.0, "reason": None}, ("field left out",))
+    assert read('{"score": 3.0, "reason": null}', schema) == Parsed({"score": 3.0, "reason": None})
+    assert read('{"score": 3.0, "reason": "alike"}', schema).value == {"score": 3.0, "reason": "alike"}
+    assert read("4", schema).value == {"score": 4, "reason": None}
+    assert read('{"reason": "alike"}', schema).problem == "missing field score"
+    assert read("{}", schema).problem == "missing field score"
+
+
+def test_a_verdict_of_the_judge_counts_without_its_reason() -> None:
+    parsed = read('{"score": 3.0}', dict(load_recipe("judge").steps[0].schema or {}))
+    assert parsed.value == {"score": 3.0, "reason": None}
 
 
 def test_an_optional_field_that_does_not_fit_costs_only_itself() -> None:

@@ -146,8 +146,6 @@ def check_server(spec: Spec, server: Server) -> None:
                 raise PairmineError(f"{flag} has no effect with --llm {spec}; it is for openai: models")
     if spec.kind != "vllm" and server.vllm_args:
         raise PairmineError(f"--vllm-arg has no effect with --llm {spec}; it is for vllm: models")
-    if "hf_token" in server.vllm_args:
-        raise PairmineError("--vllm-arg hf_token: a key has no place on a command line; set HF_TOKEN instead")
     if server.batch and server.batch_folder:
         raise PairmineError("--batch and --batch-files are two ways of sending; leave one of them out")
     for flag in ("--concurrency", "--rpm", "--tpm"):

@@ -48,6 +48,8 @@ DEFAULT_URL = f"https://{OPENAI_HOST}/v1"
 _PATIENCE_S = 300.0
 _GRACE_S = 60.0
 _CLOSING_S = 5.0
+# Nobody notices it after Ctrl-C, and a reply whose first half is here has its second by then.
+_LAST_LOOK_S = 0.1
 _SAME_REFUSALS = 10
 _SHAPES = 10_000
 # The server goes on writing, and charging, after we have hung up.
@@ -100,8 +102,13 @@ def find_base_url(base_url: str | None) -> str:
     except ValueError:
         is_good = False
     if not is_good:
-        raise PairmineError(f"{source} {url}: not an address; write it as http://localhost:8000/v1")
+        raise PairmineError(f"{source} {_shown(url)}: not an address; write it as http://localhost:8000/v1")
     return url
+
+
+def _shown(url: str) -> str:
+    """What is no address as an error shows it: without a user, a password or a query."""
+    return re.split(r"[?#]", re.sub(r"^([a-z][a-z0-9+.-]*://)?.*@", r"\1", url, flags=re.I | re.S))[0]
 
 
 def find_key(base_url: str, key_file: Path | None = None) -> str:
@@ -323,10 +330,12 @@ class OpenAIChat:
         self._queue: deque[_Job] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._done: list[Answer] = []
+        self._handed_back: list[Answer] = []
         self._under_way = 0
         self._resting = 0
         self._pump_at: asyncio.TimerHandle | None = None
         self._fatal: Exception | None = None
+        self._is_sending = True
         self._is_closed = False
         self._retries = 0
         self._rate_limited = 0
@@ -375,18 +384,36 @@ class OpenAIChat:
 
         Raises PairmineError when the run cannot go on: exit code 3 when the server, the key or the
         model is no good, 2 when the server refuses every request; what was under way is waited for before.
-        Ctrl-C is acted upon at once and in order: replies that had arrived are handed back by the next `wait`.
+        Ctrl-C is acted upon at once and in order: replies that had arrived are handed back by the next `wait`,
+        or by `arrived`.
         """
         if not self._done and self._under_way and (self._fatal is None or self._tasks):
             self._loop.call_soon(self._pump)
             _run_interruptibly(self._loop)
         if self._done:
-            done, self._done = self._done, []
-            self._under_way -= len(done)
-            return done
+            # In this order, no moment in which Ctrl-C may come leaves a reply in neither list.
+            self._handed_back = self._done
+            self._done = []
+            self._under_way -= len(self._handed_back)
+            return self._handed_back
         if self._fatal is not None:
             raise self._fatal
         return []
+
+    def arrived(self) -> list[Answer]:
+        """All that has come in or is just coming in, for a run that is cut short: nothing is sent after this.
+
+        What the latest `wait` handed back is among it: Ctrl-C may have come before anybody had it in hand.
+        """
+        self._is_sending = False
+        end = self._loop.time() + _LAST_LOOK_S
+        # Pressed again, Ctrl-C ends the look and not what is done with its yield.
+        with contextlib.suppress(KeyboardInterrupt):
+            while self._tasks and not self._is_closed and self._loop.time() < end:
+                stop = self._loop.call_at(end, self._loop.stop)
+                _run_interruptibly(self._loop)
+                stop.cancel()
+        return [*self._handed_back, *self._done]
 
     def count_tokens(self, messages: list[str]) -> list[int] | None:
         """None: only the server knows."""
@@ -402,7 +429,11 @@ class OpenAIChat:
             if task.done() and not task.cancelled():
                 task.exception()  # Asked for, so that asyncio does not complain that nobody did.
             task.cancel()
-        self._loop.run_until_complete(self._shut())
+        shut = self._loop.create_task(self._shut())
+        shut.add_done_callback(lambda _: self._loop.stop())
+        # A stop that Ctrl-C asked for may still be in the loop, and would end it before all is shut.
+        while not shut.done():
+            self._loop.run_forever()
         self._loop.close()
 
     async def _shut(self) -> None:
@@ -419,7 +450,7 @@ class OpenAIChat:
         if self._pump_at is not None:
             self._pump_at.cancel()
             self._pump_at = None
-        while self._queue and self._fatal is None:
+        while self._queue and self._is_sending and self._fatal is None:
             wait_s = self._wait_s(self._queue[0])
             if wait_s > 0:
                 if wait_s < float("inf"):
@@ -655,27 +686,30 @@ class OpenAIChat:
 
 
 def _run_interruptibly(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped; Ctrl-C stops it first and is acted upon then.
+    """Run a loop until it is stopped; Ctrl-C and SIGTERM stop it first and are acted upon then.
 
-    Raised in the middle of a task's step, it would leave the client's connections in disorder.
+    Raised in the middle of a task's step, they would leave the client's connections in disorder, and a reply
+    that is just being read would be lost.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    if threading.current_thread() is not threading.main_thread():
         loop.run_forever()
         return
-    pressed: list[tuple[int, FrameType | None]] = []
+    came: list[tuple[int, FrameType | None]] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        pressed.append((number, frame))
+        came.append((number, frame))
         loop.call_soon_threadsafe(loop.stop)
 
-    signal.signal(signal.SIGINT, note)
-    try:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+    with contextlib.ExitStack() as put_back:
+        for number, handler in handlers.items():
+            if callable(handler):
+                put_back.callback(signal.signal, number, handler)
+                signal.signal(number, note)
         loop.run_forever()
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if pressed:
-        handler(*pressed[0])
+    if came:
+        handlers[came[0][0]](*came[0])
 
 
 def _answer(got: Got) -> Reply | Complaint:

@@ -27,7 +27,7 @@ TRANSIENT = frozenset({408, 409, 425, 500, 502, 503, 504}) | BUSY
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 _LADDER: tuple[Format, ...] = ("schema", "json", "plain")
-_OURS = ("messages", "model", "n", "stream")
+_OURS = ("messages", "model", "n", "seed", "stream")
 _NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 
 

@@ -6,12 +6,18 @@ import heapq
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairmine.cli.run import FAILED
+from pairmine.errors import GAVE_UP, PairmineError
+
 if TYPE_CHECKING:
     from pairmine.cli.llm_session import Session
+    from pairmine.llm.asking import Keeper
     from pairmine.llm.calls import Call
+    from pairmine.llm.money import Estimate
     from pairmine.llm.recipes.rendering import Renderer
     from pairmine.llm.rehearsal import Rehearsal
     from pairmine.llm.tasks import Task
@@ -25,25 +31,29 @@ def show_estimate(
 ) -> None:
     """Print what the run would cost on standard output; with `probe`, after really asking about so many tasks."""
     from pairmine.files.partial import write_atomically
-    from pairmine.llm.asking import Asker, Forgetful, ReadOnly
+    from pairmine.llm.asking import Asker
     from pairmine.llm.money import lines, price_list
     from pairmine.llm.rehearsal import Rehearsal
     from pairmine.llm.tasks import in_order
 
-    if probe:
-        _probe(session, renderer, tasks, probe)
+    tried = _probe(session, renderer, tasks, probe) if probe else None
     counter = session.counter()
     rehearsal = Rehearsal(session.model, counter)
-    kept = ReadOnly(session.ledger) if Path(session.options.ledger).exists() else Forgetful()
-    asker: Asker[tuple[Task, str]] = Asker(rehearsal, kept, recipe=session.recipe.name, watch=rehearsal.learn)
-    count = sum(1 for _ in in_order(tasks(session.plan(renderer, checks=False)), asker))
-    estimate = rehearsal.estimate(session.price)
+    asker: Asker[tuple[Task, str]] = Asker(
+        rehearsal, _what_is_kept(session), recipe=session.recipe.name, watch=rehearsal.learn
+    )
+    count = sum(1 for _ in in_order(tasks(session.plan(renderer, checks=False, retries_invalid=0)), asker))
+    estimate = rehearsal.estimate(session.list_price)
+    if tried:
+        estimate = tried.with_retries(estimate, session.options.retries_invalid)
     rows = [("samples", f"{count:,}")]
     if asker.replays.calls:
         rows.append(("in the ledger", f"{asker.replays.calls:,} replies, which cost nothing again"))
+    if tried:
+        rows.append(("probe", tried.line(session)))
     rows += lines(estimate)
     rows.append(("tokens by", counter.name))
-    if session.price is not None and session.options.price is None:
+    if session.list_price is not None and session.options.price is None:
         rows.append(("prices by", price_list()))
     width = max(len(name) for name, _ in rows)
     table = "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
@@ -53,15 +63,72 @@ def show_estimate(
         write_atomically(summary, json.dumps(body, indent=2) + "\n")
 
 
-def _probe(session: Session, renderer: Renderer, tasks: Tasks, size: int) -> None:
+@dataclass(frozen=True)
+class _Tried:
+    """What became of the tasks of a probe, and what it cost."""
+
+    count: int
+    invalid: int
+    failed: int
+    usd: float | None
+
+    def with_retries(self, estimate: Estimate, retries: int) -> Estimate:
+        """`estimate` with the replies that will be invalid, as the probe has it, and asked for again."""
+        share = self.invalid / max(self.count - self.failed, 1)
+        still_to_ask = estimate.calls * sum(share**attempt for attempt in range(retries + 1))
+        again = self.invalid * sum(share**attempt for attempt in range(retries))
+        factor = (still_to_ask + again) / max(estimate.calls, 1)
+        return replace(
+            estimate,
+            calls=round(estimate.calls * factor),
+            prompt_tokens=estimate.prompt_tokens.times(factor),
+            completion_tokens=estimate.completion_tokens.times(factor),
+            usd=estimate.usd and estimate.usd.times(factor),
+            batch_usd=estimate.batch_usd and estimate.batch_usd.times(factor),
+        )
+
+    def line(self, session: Session) -> str:
+        """The probe in a line of the table."""
+        from pairmine.llm.money import dollars
+
+        parts = [f"{self.count:,} samples asked about"]
+        if self.invalid:
+            again = "each asked for again" if session.options.retries_invalid else "rejected"
+            parts.append(f"{self.invalid:,} replies invalid and {again}")
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        if self.usd is not None:
+            parts.append(dollars(self.usd))
+        return ", ".join(parts)
+
+
+def _probe(session: Session, renderer: Renderer, tasks: Tasks, size: int) -> _Tried:
     """Ask about a random `size` of the tasks; the ledger keeps what comes, for the estimate and for the run itself."""
     from pairmine.llm.tasks import in_order
 
     plan = session.plan(renderer, retries_invalid=0)
     chosen = heapq.nsmallest(size, tasks(plan), key=lambda task: task.item.seed)
-    for _ in in_order(iter(chosen), session.start()):
-        pass
+    asker = session.start()
+    done = list(in_order(iter(chosen), asker))
     session.finish()
+    problems = [next(iter(task.problems.values())) for task in done if task.problems]
+    failed = [problem.reason for problem in problems if problem.failed]
+    if done and len(failed) == len(done):
+        raise PairmineError(
+            f"none of the {len(done):,} samples of the probe got a reply ({failed[0].removeprefix(FAILED)}); "
+            "mend that first, or estimate without --probe",
+            exit_code=GAVE_UP,
+        )
+    invalid = sum(not problem.failed and bool(problem.step) for problem in problems)
+    return _Tried(len(done), invalid, len(failed), asker.spent.usd(session.price))
+
+
+def _what_is_kept(session: Session) -> Keeper:
+    """The ledger, if there is one, to look at and no more."""
+    from pairmine.llm.asking import Forgetful, ReadOnly
+
+    path = Path(session.options.ledger)
+    return ReadOnly(session.ledger) if path.exists() and path.stat().st_size else Forgetful()
 
 
 def _shown(rehearsal: Rehearsal) -> str:

@@ -39,14 +39,14 @@ _UNITS = ("pairs planned", "pairs")
 @takes_llm_options
 def generate(
     context: typer.Context,
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="A recipe's name ('pairmine recipes' lists them).", show_default=False),
-    ],
     llm: Annotated[
         str, typer.Option("--llm", metavar="SPEC", help="openai:MODEL (any compatible server), vllm:MODEL, or fake:.")
     ],
     options: LlmOptions,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A recipe's name ('pairmine recipes' lists them).", show_default=False),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Argument(metavar="INPUT", help="What the recipe reads: a file, a folder, or -.", show_default=False),
@@ -83,7 +83,10 @@ def generate(
         ),
     ] = None,
     keep_duplicates: Annotated[
-        bool, typer.Option("--keep-duplicates", help="Reject none of them.", rich_help_panel=_RECIPE)
+        bool,
+        typer.Option(
+            "--keep-duplicates", help="Reject none, but a query that was written before.", rich_help_panel=_RECIPE
+        ),
     ] = False,
     dry_run: DryRun = False,
     probe: Probe = 0,
@@ -116,14 +119,12 @@ def generate(
     from pairmine.backends.llms import KINDS
     from pairmine.backends.specs import parse_spec
     from pairmine.cli.llm_session import Session
-    from pairmine.llm.recipes.file import load_recipe
     from pairmine.llm.recipes.rendering import Renderer
 
-    name, path = _positions(recipe, source, recipe_file)
+    found, path = _positions(recipe, source, recipe_file)
     context.params |= {"recipe": None if recipe_file else recipe, "source": path}
     spec = parse_spec(llm, KINDS, "--llm")
-    found = load_recipe(name)
-    path, output = _check(context, found, path, output, spec)
+    target = _check(context, found, path, output, spec)
     renderer = Renderer(found, seed, draws=_draws(draw or []), options=assignments("--set", set_ or []), shots=shots)
     columns = {
         "id": id_column,
@@ -138,7 +139,7 @@ def generate(
         from pairmine.cli.estimate import show_estimate
         from pairmine.stages.generate import tasks_of
 
-        with Session(options, spec, found, say) as session:
+        with Session(options, spec, found, say, only_looks=not probe) as session:
             tables = _upto(_open(found, path, columns, say), limit)
             show_estimate(
                 session,
@@ -150,10 +151,13 @@ def generate(
             )
         return
     with (
-        Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=_UNITS) as run,
+        Run(context, target, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=_UNITS) as run,
         Session(options, spec, found, run.say) as session,
     ):
-        opened = run.reads(_open(found, path, columns, run.say), "source")
+        session.guard(run, recipe_file)
+        opened = _open(found, path, columns, run.say)
+        if opened is not None:
+            run.reads(opened, "source")
         _write(run, session, renderer, _upto(opened, limit), samples, threshold)
     _judge(run, options)
 
@@ -169,11 +173,11 @@ def _write(
     from pairmine.stages.generate import tasks_of, write_pairs
 
     # A first look at all rows tells a bad line before the first call is paid for, and how much there is to do.
-    total = sum(table.num_rows for table in tables()) * samples
+    rows = 1 if session.recipe.reads == "nothing" else sum(table.num_rows for table in tables())
     run.detail(**session.facts)
     asker = session.start()
     plan = session.plan(renderer)
-    advance = run.begin("samples", total, session.status)
+    advance = run.begin("samples", rows * samples, session.status)
     outcomes = write_pairs(
         plan,
         tasks_of(plan, tables(), samples),
@@ -196,8 +200,10 @@ def _judge(run: Run, options: LlmOptions) -> None:
     planned, rejected = counts["rows_in"], counts["rejected"]
     failed = sum(count for reason, count in rejected.items() if reason.startswith(FAILED))
     if failed > options.max_failed * planned:
+        most = max((reason for reason in rejected if reason.startswith(FAILED)), key=rejected.__getitem__)
         raise PairmineError(
-            f"{failed:,} of {planned:,} pairs got no reply, more than --max-failed {options.max_failed:g}; "
+            f"{failed:,} of {planned:,} pairs got no reply, more than --max-failed {options.max_failed:g} "
+            f"({most.removeprefix(FAILED)}); "
             f"the output is written without them, {ask_again(options)}",
             exit_code=CHECK_FAILED,
         )
@@ -209,36 +215,46 @@ def _judge(run: Run, options: LlmOptions) -> None:
         )
 
 
-def _check(
-    context: typer.Context, recipe: PromptRecipe, path: str | None, output: str | None, spec: Spec
-) -> tuple[str, str]:
-    """The input and the output, after a look at what cannot be right."""
+def _check(context: typer.Context, recipe: PromptRecipe, path: str | None, output: str | None, spec: Spec) -> str:
+    """The output, after a look at what cannot be right."""
     dry_run = context.params["dry_run"]
     if not recipe.emits:
         raise PairmineError(
             f"recipe {recipe.name} judges pairs and writes none; run 'pairmine score PAIRS --scorer {spec} "
             f"--recipe {recipe.name}'"
         )
-    if path is None:
+    if path is None and recipe.reads != "nothing":
         raise PairmineError(f"recipe {recipe.name} reads {recipe.reads}; name the INPUT after the recipe")
+    if path is not None and recipe.reads == "nothing":
+        raise PairmineError(
+            f"recipe {recipe.name} reads nothing; leave {path} out, --samples says how often it is asked"
+        )
     if not dry_run and output is None:
         raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
-    if not dry_run:
+    if dry_run:
+        without_effect(context, "with --dry-run", "output", "rejects", "kind", "quiet")
+    else:
         without_effect(context, "without --dry-run", "probe")
     if context.params["keep_duplicates"]:
         without_effect(context, "with --keep-duplicates", "duplicates")
+    if context.params["batch_files"]:
+        without_effect(context, "with --batch-files, which pays nobody", "max_usd", "max_tokens", "probe")
     if context.params["offline"]:
         without_effect(context, "with --offline", "batch", "batch_files", "concurrency", "rpm", "tpm", "probe")
-    return path, output or ""
+    return output or ""
 
 
-def _positions(recipe: str, source: str | None, recipe_file: str | None) -> tuple[str, str | None]:
+def _positions(recipe: str | None, source: str | None, recipe_file: str | None) -> tuple[PromptRecipe, str | None]:
     """The recipe and the input: with --recipe FILE, the one position there is names the input."""
-    if recipe_file is None:
-        return recipe, source
-    if source is not None:
-        raise PairmineError(f"RECIPE {recipe} and --recipe {recipe_file} are both given; leave one of them out")
-    return recipe_file, recipe
+    from pairmine.llm.recipes.file import load_recipe, load_recipe_file
+
+    if recipe_file is not None:
+        if source is not None:
+            raise PairmineError(f"RECIPE {recipe} and --recipe {recipe_file} are both given; leave one of them out")
+        return load_recipe_file(recipe_file), recipe
+    if recipe is None:
+        raise PairmineError("no RECIPE; name one ('pairmine recipes' lists them), or a file of your own with --recipe")
+    return load_recipe(recipe), source
 
 
 def _draws(given: list[str]) -> dict[str, list[str]]:
@@ -252,7 +268,8 @@ def _draws(given: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _open(recipe: PromptRecipe, path: str, columns: dict[str, Any], say: Callable[[str], None]) -> Source:
+def _open(recipe: PromptRecipe, path: str | None, columns: dict[str, Any], say: Callable[[str], None]) -> Source | None:
+    """The input; None for a recipe that reads nothing."""
     from pairmine.files.columns import Wanted
     from pairmine.files.source import open_documents, open_pairs, open_queries, open_rows
 
@@ -267,6 +284,8 @@ def _open(recipe: PromptRecipe, path: str, columns: dict[str, Any], say: Callabl
             raise PairmineError(
                 f"recipe {recipe.name} reads {', '.join(known)}, no {name}; leave that column option out"
             )
+    if path is None:
+        return None
     if recipe.reads == "documents":
         return open_documents(path, say, replay=True, columns=given)
     if recipe.reads == "queries":
@@ -277,12 +296,12 @@ def _open(recipe: PromptRecipe, path: str, columns: dict[str, Any], say: Callabl
     return open_rows(path, wanted, say, **given)
 
 
-def _upto(source: Source, limit: int | None) -> Callable[[], Iterator[pa.Table]]:
+def _upto(source: Source | None, limit: int | None) -> Callable[[], Iterator[pa.Table]]:
     """The source's tables, as often as asked, up to `limit` rows."""
 
     def tables() -> Iterator[pa.Table]:
         left = limit
-        for table in source.tables():
+        for table in source.tables() if source is not None else ():
             if left is None:
                 yield table
                 continue

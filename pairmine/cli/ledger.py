@@ -105,10 +105,15 @@ def export(
     \b
       pairmine ledger export replies.jsonl.zst
     """
-    which = _which(recipe, model, before)
+    import os
+
+    from pairmine.errors import PairmineError
     from pairmine.files.entries import write_entries
     from pairmine.ledger import Ledger
 
+    which = _which(recipe, model, before)
+    if target != "-" and os.path.realpath(target) == os.path.realpath(ledger):
+        raise PairmineError(f"{target}: is the ledger and would be lost; name another file")
     with Ledger(ledger, read_only=True) as opened:
         count = write_entries(target, opened.entries(which))
         say(f"{_plural(count, 'reply', 'replies')} written to {'standard output' if target == '-' else target}")
@@ -121,7 +126,9 @@ def import_(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...", help="What 'export' wrote, or other ledgers as they are.", show_default=False
+            metavar="FILE...",
+            help="What 'export' wrote, or other ledgers as they are; - is standard input.",
+            show_default=False,
         ),
     ],
     ledger: LedgerPath = DEFAULT,
@@ -140,7 +147,10 @@ def import_(
 
     kinds = [_is_ledger(source, ledger) for source in sources]
     for source, is_ledger in zip(sources, kinds, strict=True):
-        Ledger(source, read_only=True).close() if is_ledger else find_shards(source)
+        if is_ledger:
+            Ledger(source, read_only=True).close()
+        elif source != "-":
+            find_shards(source)
     with Ledger(ledger) as opened:
         if opened.remark:
             say(opened.remark)

@@ -44,7 +44,8 @@ def _command(entry: dict[str, Any], output: str) -> list[str]:
 
 def _model(model: dict[str, Any]) -> str:
     digest = f", sha256 {model['sha256'][:16]}..." if model.get("sha256") else ""
-    return f"{model.get('model', model.get('name', 'a model'))}{digest}"
+    place = f", at the server of {model['server']}" if model.get("server") else ""
+    return f"{model.get('model', model.get('name', 'a model'))}{digest}{place}"
 
 
 def _positions(entry: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -17,6 +18,9 @@ _SERVER = "Server"
 _SAMPLING = "Sampling"
 _MONEY = "Money"
 _REPLIES = "Replies"
+
+
+_SECRET = re.compile(r"(^|_)(api_?key|hf_token|access_token|auth_?token|authorization|password|secret)$", re.I)
 
 
 def _option(*flags: str, help: str, panel: str, **more: Any) -> Any:
@@ -74,7 +78,13 @@ class LlmOptions:
         600.0
     )
     retries: Annotated[
-        int, _option("--retries", min=0, help="How often a call is sent again after a fault of its own.", panel=_SERVER)
+        int,
+        _option(
+            "--retries",
+            min=0,
+            help="How often a call is sent again after a fault of its own; a timeout counts as three.",
+            panel=_SERVER,
+        ),
     ] = 8
     vllm_arg: Annotated[
         list[str] | None,
@@ -186,17 +196,24 @@ def ask_again(options: LlmOptions) -> str:
 
 def assignments(flag: str, given: list[str]) -> dict[str, Any]:
     """KEY=VALUE texts as a dictionary; a value that is no JSON is a text."""
-    import json
+    import orjson
 
     from pairmine.errors import PairmineError
 
     found: dict[str, Any] = {}
     for each in given:
         key, equals, value = each.partition("=")
-        if not equals or not key.strip():
+        key = key.strip()
+        if not equals or not key:
             raise PairmineError(f"{flag} {each}: write KEY=VALUE")
+        if _SECRET.search(key):
+            raise PairmineError(f"{flag} {key}: a key has no place on a command line; use the environment or a file")
         try:
-            found[key.strip()] = json.loads(value)
+            found[key] = orjson.loads(value)
         except ValueError:
-            found[key.strip()] = value
+            found[key] = value
+        try:
+            orjson.dumps(found[key])
+        except TypeError:
+            raise PairmineError(f"{flag} {key}: its value is no text in UTF-8 and no number of 64 bits") from None
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -14,6 +15,7 @@ from pairmine.llm.money import dollars
 if TYPE_CHECKING:
     from pairmine.backends.llms import LLM
     from pairmine.backends.specs import Spec
+    from pairmine.cli.run import Run
     from pairmine.ledger import Ledger
     from pairmine.llm.asking import Asker
     from pairmine.llm.counting import TokenCounter
@@ -40,7 +42,9 @@ class Session:
     nothing for this kind of model.
     """
 
-    def __init__(self, options: LlmOptions, spec: Spec, recipe: PromptRecipe, say: Say) -> None:
+    def __init__(
+        self, options: LlmOptions, spec: Spec, recipe: PromptRecipe, say: Say, *, only_looks: bool = False
+    ) -> None:
         from pairmine.backends.llms import check_server, name_of
         from pairmine.llm.money import check_limits
 
@@ -48,10 +52,12 @@ class Session:
         self.spec = spec
         self.recipe = recipe
         self._say = say
+        self._only_looks = only_looks
         self.server = _server(options)
         check_server(spec, self.server)
         self.model = name_of(spec, self.server)
-        self.price = _price(options, spec)
+        self.list_price = _price(options, spec)
+        self.price = self.list_price.of_batch() if self.list_price and options.batch else self.list_price
         check_limits(self.price, max_usd=options.max_usd, max_tokens=options.max_tokens, model=str(spec))
         self.llm: LLM | None = None
         self._ledger: Ledger | None = None
@@ -62,10 +68,18 @@ class Session:
         from pairmine.ledger import Ledger
 
         if self._ledger is None:
-            self._ledger = Ledger(self.options.ledger, read_only=self.options.offline)
+            self._ledger = Ledger(self.options.ledger, read_only=self.options.offline or self._only_looks)
             if self._ledger.remark:
                 self._say(self._ledger.remark)
         return self._ledger
+
+    def guard(self, run: Run, recipe_file: str | None) -> None:
+        """See to it that no output of `run` takes the place of what this session needs."""
+        run.guard("the ledger", self.options.ledger)
+        for log in ("-wal", "-shm"):
+            run.guard("a part of the ledger", self.options.ledger + log)
+        run.guard("the recipe", recipe_file)
+        run.guard("the file with the key", self.options.api_key_file)
 
     def plan(self, renderer: Renderer, *, checks: bool = True, retries_invalid: int | None = None) -> Plan:
         """The recipe made ready for this model and the user's sampling."""
@@ -153,6 +167,8 @@ class Session:
             f" ({asker.spent.cached_tokens:,} cached), {asker.spent.completion_tokens:,} written{cost}"
         )
         lines = [asked] if asker.spent.calls else []
+        if asker.spent.calls and not asker.spent.tokens:
+            lines.append("the server told no numbers of tokens, so that nothing is known of the cost")
         if asker.replays.calls:
             lines.append(f"{_replies(asker.replays.calls)} from the ledger, paid for before")
         return lines
@@ -168,6 +184,8 @@ class Session:
     def facts(self) -> dict[str, Any]:
         """What the lineage says of the model and the recipe: nothing that differs from run to run."""
         model = {"name": self.model, "model": self.spec.public()}
+        if _is_elsewhere(self.options, self.spec):
+            model["server"] = "--base-url"
         return {"models": [model], "prompts": [{"name": self.recipe.name, "digest": self.recipe.digest}]}
 
     def __enter__(self) -> Session:
@@ -176,12 +194,23 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if self.llm is not None:
-                self.llm.close()
-        finally:
+        with contextlib.ExitStack() as closing:
             if self._ledger is not None:
-                self._ledger.close()
+                closing.callback(self._ledger.close)
+            if self.llm is not None:
+                closing.callback(self.llm.close)
+            if error is not None:
+                self._save()
+
+    def _save(self) -> None:
+        """Keep what had arrived when the run was cut short; what cut it short stays the error that is told."""
+        asker: Asker[tuple[Task, str]] | None = getattr(self, "_asker", None)
+        if asker is None:
+            return
+        try:
+            asker.save()
+        except PairmineError as error:
+            self._say(f"replies that had arrived are not kept: {error}")
 
 
 def _server(options: LlmOptions) -> Any:
@@ -212,8 +241,16 @@ def _price(options: LlmOptions, spec: Spec) -> Price | None:
     from pairmine.backends.openai_chat import DEFAULT_URL, find_base_url
 
     base_url = find_base_url(options.base_url)
-    price = find_price(spec.target, base_url=None if base_url == DEFAULT_URL else base_url)
-    return price.of_batch() if price is not None and options.batch else price
+    return find_price(spec.target, base_url=None if base_url == DEFAULT_URL else base_url)
+
+
+def _is_elsewhere(options: LlmOptions, spec: Spec) -> bool:
+    """Whether the model is at a server that the user named; which one is nobody's business but theirs."""
+    if spec.kind != "openai" or options.batch_files:
+        return False
+    from pairmine.backends.openai_chat import DEFAULT_URL, find_base_url
+
+    return find_base_url(options.base_url) != DEFAULT_URL
 
 
 def _replies(count: int) -> str:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pairmine.cli import convert, dedup, derive, export, filter, generate, ledger, look, mine, recipes, score
-from pairmine.errors import BAD_INPUT, INTERRUPTED, PairmineError
+from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError
 
 _ORDER = (
     "recipes",
@@ -91,6 +91,8 @@ def _root(
 def main() -> NoReturn:
     """Run the command line; every error that a user can cause leaves as one line on stderr."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     usage_error: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         code = app(standalone_mode=False)
@@ -107,9 +109,13 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        _debug()
+        place = f"{error.filename}: " if error.filename else ""
+        _leave(f"{place}{(error.strerror or str(error)).lower()}; mend that and run the same command again", GAVE_UP)
     except MemoryError:
         _debug()
-        _leave("out of memory; work on a slice, or on a machine with more", 3)
+        _leave("out of memory; work on a slice, or on a machine with more", GAVE_UP)
     if code == INTERRUPTED:
         _leave("interrupted", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)

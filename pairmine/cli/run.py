@@ -82,6 +82,14 @@ class Run:
         self._inputs.append((source, role))
         return source
 
+    def guard(self, what: str, path: str | None) -> None:
+        """See to it that no output takes the place of `path`, which `what` is."""
+        from pairmine.errors import PairmineError
+
+        if path and (taken := self._targets.get(_place(path))):
+            self._abort()
+            raise PairmineError(f"{taken} {path}: is {what} and would be lost; name another file")
+
     def open_extra(self, flag: str, target: str) -> Sink:
         """A further output that is put in place together with the main one."""
         self._claim(flag, target)
@@ -279,7 +287,8 @@ def without_effect(context: typer.Context, because: str, *names: str) -> None:
 
     for name in names:
         if given(context, name):
-            raise PairmineError(f"--{name.strip('_').replace('_', '-')} has no effect {because}; leave one of them out")
+            flag = next(each.opts[0] for each in context.command.params if each.name == name)
+            raise PairmineError(f"{flag} has no effect {because}; leave one of them out")
 
 
 def _command_path(context: typer.Context) -> str:

@@ -171,6 +171,7 @@ class _Judging:
         from pairmine.stages.score import score_pairs
 
         with Session(self._options, self._spec, self._recipe, run.say) as session:
+            session.guard(run, self._recipe.path)
             rows = _checked_rows(source)
             run.detail(**session.facts)
             self._judge = Judge(session.plan(self._renderer), session.start(), {}, session.window)
@@ -190,7 +191,7 @@ class _Judging:
         from pairmine.stages.score import distinct_pairs
 
         _checked_rows(source)
-        with Session(self._options, self._spec, self._recipe, say) as session:
+        with Session(self._options, self._spec, self._recipe, say, only_looks=not probe) as session:
             show_estimate(
                 session,
                 self._renderer,

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairmine.errors import PairmineError
-from pairmine.files.locations import find_shards, format_of
+from pairmine.files.locations import STDIN, StandardInput, find_shards, format_of
 from pairmine.files.partial import STDOUT
 from pairmine.files.raw import read_raw
 from pairmine.files.sink import Sink
@@ -54,13 +54,21 @@ def write_entries(target: str, lists: Iterable[list[Entry]]) -> int:
 
 
 def read_entries(path: str) -> Iterator[list[Entry]]:
-    """What `write_entries` wrote to the file `path`, or to the files in that folder, some thousand at a time.
+    """What `write_entries` wrote to the file `path`, to the files in that folder or ("-") to the pipe, by thousands.
 
     Raises PairmineError with file and line for a row that is no entry.
     """
-    for shard in find_shards(path):
+    spool = None
+    if path == STDIN:
+        # A temporary file, which goes when nobody holds it any more.
+        shard, spool = StandardInput().spool()
+        shards = [shard]
+    else:
+        shards = find_shards(path)
+    for shard in shards:
         for raw in read_raw(shard):
             yield [_entry(row, raw.where(at)) for at, row in enumerate(raw.table.to_pylist())]
+    del spool
 
 
 def _row(entry: Entry) -> dict[str, Any]:

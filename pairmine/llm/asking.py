@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from pairmine.backends.llms import LLM
-from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.backends.llms import LLM, Answer
+from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
 from pairmine.llm.calls import Call, Failure, Reply
 from pairmine.llm.money import Spend
 
@@ -26,8 +26,11 @@ class Keeper(Protocol):
     def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Reply]:
         """The replies that are there, by key."""
 
-    def keep(self, answers: Sequence[tuple[Call, Reply]], *, recipe: str, backend: str) -> object:
-        """Keep the replies for good; they are safe when this returns."""
+    def keep(self, answers: Sequence[tuple[Call, Reply]], *, recipe: str, backend: str) -> int | None:
+        """Keep the replies for good; they are safe when this returns. A key that has a reply keeps that one.
+
+        How many were new, None where nobody else can have kept any.
+        """
 
 
 class Forgetful:
@@ -67,9 +70,20 @@ class Allowance(Protocol):
     def replayed(self, call: Call, reply: Reply) -> None:
         """`call` was answered by the ledger: it was paid for before."""
 
+    def too_small_for(self, call: Call) -> str | None:
+        """Why `call` alone is more than all that may be spent, for people; None once something was spent."""
+
     @property
     def spent_line(self) -> str:
         """What was spent of what was allowed, for people."""
+
+
+@runtime_checkable
+class _Arriving(Protocol):
+    """A model whose replies come in while nobody waits, and are lost with it."""
+
+    def arrived(self) -> list[Answer]:
+        """The answers that have come in, those of the latest `wait` among them; nothing is sent any more."""
 
 
 class Asker(Generic[Owner]):
@@ -97,6 +111,8 @@ class Asker(Generic[Owner]):
         self._new: deque[tuple[Call, Owner]] = deque()
         self._missing: deque[Call] = deque()
         self._owners: dict[bytes, list[tuple[Call, Owner]]] = {}
+        # Handed back by the model; they stay here until they are kept, whatever happens meanwhile.
+        self._held: list[Answer] = []
         self._refused = False
         self.spent = Spend()
         self.replays = Spend()
@@ -127,7 +143,8 @@ class Asker(Generic[Owner]):
     def turn(self) -> list[tuple[Owner, Call, Reply | Failure]]:
         """Some answers. What the ledger has comes at once; else this blocks until the model has answered a call.
 
-        Raises PairmineError with exit code 3 once the allowance is used up and all that was sent is kept.
+        Raises PairmineError with exit code 3 once the allowance is used up and all that was sent is kept, with 2
+        when not even one call fits into it. After an error of the keeper the answers are still here, for `save`.
         """
         found = self._look_up()
         self._send()
@@ -137,11 +154,27 @@ class Asker(Generic[Owner]):
             self._send()
         if found:
             return found
-        if self._llm is None or not self._llm.under_way:
-            if self._refused:
-                raise self._out_of_money()
+        if self._llm is None:
             return []
-        return self._collect(self._llm.wait())
+        if not self._held:
+            if not self._llm.under_way:
+                if self._refused:
+                    raise self._out_of_money()
+                if not self._missing:
+                    return []
+            # A model that has no room, though nothing is under way, says why when it is waited for.
+            self._held = self._llm.wait()
+        return self._settle()
+
+    def save(self) -> None:
+        """Keep every reply that has arrived and wait for no other: the last thing to do in a run that is cut short.
+
+        Raises what the keeper raises; then they are lost.
+        """
+        if isinstance(self._llm, _Arriving):
+            # What was kept before may be among them, which does no harm: it is not kept twice.
+            self._held = [*self._held, *self._llm.arrived()]
+        self._keep()
 
     def _look_up(self) -> list[tuple[Owner, Call, Reply | Failure]]:
         answers: list[tuple[Owner, Call, Reply | Failure]] = []
@@ -179,13 +212,11 @@ class Asker(Generic[Owner]):
                 self._allowance.admitted(call)
             self._llm.submit(self._missing.popleft())
 
-    def _collect(self, done: Sequence[tuple[Call, Reply | Failure]]) -> list[tuple[Owner, Call, Reply | Failure]]:
-        assert self._llm is not None
-        paid = [(call, answer) for call, answer in done if isinstance(answer, Reply)]
-        if paid:
-            self._keeper.keep(paid, recipe=self._recipe, backend=self._llm.name)
+    def _settle(self) -> list[tuple[Owner, Call, Reply | Failure]]:
+        """Keep what the model handed back, then give it to whoever asked."""
+        first = self._keep()
         answers: list[tuple[Owner, Call, Reply | Failure]] = []
-        for call, answer in done:
+        for call, answer in self._held:
             if self._allowance:
                 self._allowance.settled(call, answer)
             if isinstance(answer, Reply):
@@ -194,13 +225,26 @@ class Asker(Generic[Owner]):
                     self._watch(call, answer)
             else:
                 self.failed += 1
-            answers += [(owner, asked, answer) for asked, owner in self._owners.pop(call.key, ())]
+            # The first reply wins in the ledger, and a rerun from there must write the same rows.
+            told = first.get(call.key, answer)
+            answers += [(owner, asked, told) for asked, owner in self._owners.pop(call.key, ())]
+        self._held = []
         return answers
 
+    def _keep(self) -> Mapping[bytes, Reply]:
+        """Keep the replies at hand. Where another process was quicker, what the ledger holds in their place."""
+        paid = {call.key: (call, answer) for call, answer in self._held if isinstance(answer, Reply)}
+        if self._llm is None or not paid:
+            return {}
+        new = self._keeper.keep(list(paid.values()), recipe=self._recipe, backend=self._llm.name)
+        return {} if new is None or new == len(paid) else self._keeper.find(list(paid))
+
     def _out_of_money(self) -> PairmineError:
-        line = self._allowance.spent_line if self._allowance else ""
+        assert self._allowance is not None
+        if line := self._allowance.too_small_for(self._missing[0]):
+            return PairmineError(line, exit_code=BAD_INPUT)
         return PairmineError(
-            f"{line}; every reply is kept, run the same command again to continue, "
+            f"{self._allowance.spent_line}; every reply is kept, run the same command again to continue, "
             "or with --offline --max-failed 1 to write the rows that are there",
             exit_code=GAVE_UP,
         )

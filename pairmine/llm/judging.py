@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pairmine.llm.asking import Asker
+from pairmine.llm.recipes.rendering import RowProblem
 from pairmine.llm.tasks import WINDOW, Plan, Row, Task, in_order
 
 
@@ -38,8 +39,11 @@ class Judge:
             self.asked += 1
             if task.problems:
                 self.reasons[next(iter(task.problems.values())).reason] += 1
-            else:
+                continue
+            try:
                 scores[at] = self._plan.renderer.score(task.item, task.values)
+            except RowProblem as problem:
+                self.reasons[str(problem)] += 1
         return scores
 
 

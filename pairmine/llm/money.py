@@ -258,6 +258,24 @@ class Budget:
         """`call` was answered by the ledger: nothing is spent, but the reply tells how long others will be."""
         self._lengths_of(call).add(_billed(reply, 0).completion_tokens)
 
+    def too_small_for(self, call: Call) -> str | None:
+        """Why `call` alone is more than a limit allows, for people; None once something was spent.
+
+        It was refused with nothing under way, so that the next run would refuse it again.
+        """
+        if self.spent.calls:
+            return None
+        prompt, reply = self._prompt_tokens(call), self._lengths_of(call).of_new
+        if self._max_tokens is not None and prompt + reply > self._max_tokens:
+            return (
+                f"one call may take about {math.ceil(prompt + reply):,} tokens, more than --max-tokens "
+                f"{self._max_tokens:,} allows; raise --max-tokens"
+            )
+        if self._max_usd is None or self.price is None:
+            return None
+        usd = self.price.usd(prompt, reply)
+        return f"one call may cost about {dollars(usd)}, more than --max-usd {dollars(self._max_usd)}; raise --max-usd"
+
     @property
     def spent_line(self) -> str:
         """What this run spent of its limits, for people."""

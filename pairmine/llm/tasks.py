@@ -14,17 +14,21 @@ from pairmine.llm.recipes.rendering import Item, Prompt, Renderer
 from pairmine.llm.replies.checks import FieldChecks
 from pairmine.llm.replies.reader import ReplyReader
 
+_IDS = ("id", "query_id", "doc_id")
+
 WINDOW = 8192
 """Tasks that may be ahead of the oldest unfinished one: a slow reply must not hold up the others."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a step has no value: the reason that is counted, and the reply that was no good, if there was one."""
+    """Why a step has no value: the reason that is counted, the reply that was no good if there was one, and the step
+    that it arose in, which may be one that this one waits for."""
 
     reason: str
     reply: str | None = None
     failed: bool = False
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Plan:
             for step in recipe.steps
         }
         self.first = [step for step in recipe.steps if not step.after]
+        self.needed = [column.name for column in recipe.inputs if column.required and column.name not in _IDS]
 
 
 def _with(sampling: Sampling, given: Mapping[str, Any]) -> Sampling:
@@ -87,11 +92,12 @@ class Row:
 class Task:
     """A row and a sample. `start` and `take` give the calls to be made; it is done when none is open.
 
-    `values` holds each answered step's value, `problems` why the others have none, `prompts` what was
-    asked; `repaired` counts by kind the repairs that replies needed, `again` the replies asked for anew.
+    `values` holds each answered step's value and `replies` its text, `problems` why the others have none,
+    `prompts` what was asked; `repaired` counts by kind the repairs that replies needed, `again` the replies that
+    were asked for anew.
     """
 
-    __slots__ = ("_open", "_plan", "again", "item", "problems", "prompts", "repaired", "row", "values")
+    __slots__ = ("_open", "_plan", "again", "item", "problems", "prompts", "repaired", "replies", "row", "values")
 
     def __init__(self, plan: Plan, item: Item, row: Row) -> None:
         self._plan = plan
@@ -99,6 +105,7 @@ class Task:
         self.item = item
         self.row = row
         self.values: dict[str, Any] = {}
+        self.replies: dict[str, str] = {}
         self.problems: dict[str, Problem] = {}
         self.prompts: dict[str, Prompt] = {}
         self.repaired: Counter[str] | None = None
@@ -110,7 +117,11 @@ class Task:
         return not self._open
 
     def start(self) -> list[tuple[str, Call]]:
-        """The steps that wait for no other, and their calls."""
+        """The steps that wait for no other, and their calls; none where the row has nothing to ask about."""
+        blank = next((name for name in self._plan.needed if _is_blank(self.item.row[name])), None)
+        if blank is not None:
+            self.problems = {step.name: Problem(f"no {blank}") for step in self._plan.recipe.steps}
+            return []
         return [self._ask(step) for step in self._plan.first]
 
     def take(self, name: str, call: Call, answer: Reply | Failure) -> list[tuple[str, Call]]:
@@ -129,17 +140,18 @@ class Task:
     def _read(self, asking: Asking, answer: Reply | Failure) -> Problem | None:
         """None and a value in `values`, or what is wrong with the answer."""
         if isinstance(answer, Failure):
-            return Problem(f"failed: {answer.reason}", failed=True)
+            return Problem(f"failed: {answer.reason}", failed=True, step=asking.step.name)
+        name, text = asking.step.name, _whole_characters(answer.text)
         parsed = asking.reader.read(answer)
         if parsed.value is None:
-            return Problem(parsed.problem or "unreadable", answer.text)
-        name = asking.step.name
+            return Problem(parsed.problem or "unreadable", text, step=name)
         if asking.checks is not None:
             messages = self.prompts[name].messages
             reason = asking.checks.problem(parsed.value, self._read_so_far(asking.step), self.item.words, messages)
             if reason is not None:
-                return Problem(reason, answer.text)
+                return Problem(reason, text, step=name)
         self.values[name] = parsed.value
+        self.replies[name] = text
         if parsed.repairs:
             self.repaired = (self.repaired or Counter()) + Counter(parsed.repairs)
         return None
@@ -159,8 +171,7 @@ class Task:
                 continue
             missing = next((name for name in step.after if name in self.problems), None)
             if missing is not None:
-                failed = self.problems[missing].failed
-                self.problems[step.name] = Problem(f"{'failed: ' if failed else ''}no {missing}", failed=failed)
+                self.problems[step.name] = self.problems[missing]
             elif all(name in self.values for name in step.after):
                 calls.append(self._ask(step))
         return calls
@@ -171,6 +182,15 @@ class Task:
         self._open += 1
         asking = self._plan.steps[step.name]
         return step.name, Call(self._plan.model, prompt.messages, asking.sampling, step.schema, self.item.sample)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _whole_characters(text: str) -> str:
+    """`text` with half characters replaced: no table can hold them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def in_order(
@@ -186,6 +206,7 @@ def in_order(
     """
     under_way: deque[Task] = deque()
     is_last = False
+    finished = 0
     while under_way or not is_last:
         while not is_last and asker.wants_more and len(under_way) < window:
             task = next(tasks, None)
@@ -195,12 +216,13 @@ def in_order(
             under_way.append(task)
             for name, call in task.start():
                 asker.put(call, (task, name))
-        finished = 0
+            finished += task.is_done
         for (task, name), call, answer in asker.turn():
             for following, further in task.take(name, call, answer):
                 asker.put(further, (task, following))
             finished += task.is_done
         if finished:
             advance(finished)
+            finished = 0
         while under_way and under_way[0].is_done:
             yield under_way.popleft()

@@ -13,6 +13,7 @@ from pairmine.llm.recipes.parts import read_draws, read_duplicates, read_inputs,
 from pairmine.llm.recipes.recipe import Emit, PromptRecipe, Reads, Step
 from pairmine.llm.recipes.steps import Vocabulary, read_steps, replies_of, steps_in
 from pairmine.llm.recipes.templates import Use
+from pairmine.llm.recipes.trial import try_rows
 from pairmine.llm.recipes.yaml_nodes import Node, read_nodes
 from pairmine.recipes import prompt_folder, prompt_names, unknown_recipe
 
@@ -23,10 +24,15 @@ def load_recipe(name_or_path: str) -> PromptRecipe:
     Raises PairmineError for a name that is none, a file that cannot be read and every mistake in it.
     """
     if name_or_path.endswith((".yaml", ".yml")):
-        return read_recipe(_bytes_of(name_or_path), name_or_path)
+        return load_recipe_file(name_or_path)
     if name_or_path not in prompt_names():
         raise unknown_recipe(name_or_path, prompt_names())
     return _packaged(name_or_path)
+
+
+def load_recipe_file(path: str) -> PromptRecipe:
+    """The recipe in a file, whatever its name ends in. Raises what `load_recipe` raises."""
+    return read_recipe(_bytes_of(path), path)
 
 
 @cache
@@ -57,7 +63,7 @@ def read_recipe(data: bytes, path: str) -> PromptRecipe:
     emits = _emits(parts, words, steps)
     score = _score(parts, words, steps)
     _check_all_is_read(parts, words, steps, emits)
-    return PromptRecipe(
+    recipe = PromptRecipe(
         name=parts["name"].name(),
         summary=sentence(parts["summary"]),
         paper=sentence(parts["paper"]) if "paper" in parts else "",
@@ -74,6 +80,8 @@ def read_recipe(data: bytes, path: str) -> PromptRecipe:
         path=path,
         lines={key: node.first_line for key, node in parts.items()},
     )
+    try_rows(recipe)
+    return recipe
 
 
 def _emits(parts: Mapping[str, Node], words: Vocabulary, steps: Sequence[Step]) -> tuple[Emit, ...]:

@@ -175,11 +175,29 @@ def read_label(node: Node | None) -> int | None:
 
 
 def read_duplicates(node: Node, steps: Sequence[Step]) -> Duplicates:
-    """Which fields of which steps are compared, written `step.field`."""
+    """Which fields of which steps are compared, written `step.field`: texts or lists of texts that never lack."""
     parts = node.fields(("fields",), ("threshold",))
     known = [f"{step.name}.{field}" for step in steps for field in step.fields]
-    fields = []
+    fields: list[tuple[str, str]] = []
     for each in parts["fields"].items():
-        step, _, field = each.one_of(known).partition(".")
-        fields.append((step, field))
+        name, _, field = each.one_of(known).partition(".")
+        if (name, field) in fields:
+            raise each.error(f"names {name}.{field} again; take it out")
+        _check_is_text(each, next(step for step in steps if step.name == name), field)
+        fields.append((name, field))
     return Duplicates(tuple(fields), parts["threshold"].number(0.01, 1) if "threshold" in parts else 0.8)
+
+
+def _check_is_text(node: Node, step: Step, name: str) -> None:
+    """A field that may be missing, or is no text, would make all replies without it copies of nothing."""
+    from pairmine.llm.replies.schema import ReplySchema
+
+    if step.schema is None:
+        return
+    field = next(field for field in ReplySchema(step.schema).fields if field.name == name)
+    if not field.is_required:
+        raise node.error(f"{step.name}.{name} may be missing from a reply; make it required, or take it out")
+    inner = field.items.kinds if field.kinds == ("array",) and field.items else field.kinds
+    if inner != ("string",):
+        found = " or ".join(field.kinds)
+        raise node.error(f"{step.name}.{name} is of type {found}; only texts and lists of texts are compared")

@@ -6,9 +6,7 @@ What is drawn goes by the row's content, the sample and the seed, never by ids, 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ from pairmine.llm.calls import Message
 from pairmine.llm.recipes.pools import Pool
 from pairmine.llm.recipes.recipe import Choice, Emit, PromptRecipe, Step
 from pairmine.llm.recipes.settings import check_shots, narrowed, read_options
-from pairmine.llm.recipes.templates import compiled, compiled_expression, lookup
+from pairmine.llm.recipes.templates import compiled, compiled_expression, lookup, mistakes, said
 
 _TURNS = ("user", "assistant")
 _NO_INSTRUCTION = Choice("", "")
@@ -28,6 +26,11 @@ _ID_OF: Mapping[str, Mapping[tuple[str, ...] | None, str]] = {
     "queries": {("row", "text"): "id"},
     "pairs": {("row", "query"): "query_id", ("row", "document"): "doc_id"},
 }
+
+
+class RowProblem(Exception):
+    """A reply of which the templates make no row or score. Its text is the reason, which names the
+    template and the fault ("grade: not from 0 to 1") and nothing of the reply, so that reasons can be counted."""
 
 
 class Item(NamedTuple):
@@ -130,15 +133,18 @@ class Renderer:
         return self._steps[step].prompt(item, replies or {})
 
     def emit(self, item: Item, replies: Mapping[str, Mapping[str, Any]]) -> list[Emitted]:
-        """The rows that the replies give, in the order of the recipe; those of a reply that is missing are left out."""
+        """The rows that the replies give, in the order of the recipe; those of a reply that is missing are left out.
+
+        Raises RowProblem where a template cannot be filled with what a reply says.
+        """
         return [row for emit in self._emits if replies.keys() >= emit.needs for row in emit.rows(item, replies)]
 
     def score(self, item: Item, replies: Mapping[str, Mapping[str, Any]]) -> float:
-        """The score in [0, 1] that the replies give, for a recipe that has one."""
+        """The score in [0, 1] that the replies give, for a recipe that has one. Raises RowProblem as `emit` does."""
         if self._score is None:
             raise PairmineError(f"recipe {self.recipe.name} writes pairs and gives no score; use it with 'generate'")
         last = self.recipe.steps[-1].name
-        return self._score.number(_context(item, self.options, replies, replies[last]), item)
+        return self._score.number(_context(item, self.options, replies, replies[last]))
 
 
 class _StepPrompts:
@@ -212,22 +218,32 @@ class _Row:
         self._own_doc_id = own.get(self._document.path)
 
     def _text(self, key: str, source: str) -> _Template:
-        return _Template(self._recipe, f"emits: {self._emit.role}: {key}", source, self._emit.lines)
+        return _Template(
+            self._recipe, f"emits: {self._emit.role}: {key}", source, self._emit.lines, reason=self._reason(key)
+        )
+
+    def _reason(self, key: str) -> str:
+        """How the reasons of rejected rows call a template: with its role where there are several."""
+        return f"{self._emit.role}: {key}" if len(self._recipe.emits) > 1 else key
 
     def rows(self, item: Item, replies: Mapping[str, Mapping[str, Any]]) -> list[Emitted]:
         context = _context(item, self._options, replies, replies[self._emit.step])
         if self._each is None:
             return [self._row(item, context)]
-        entries = self._each(context)
+        return [self._row(item, {**context, "each": entry}) for entry in self._entries(self._each, context)]
+
+    def _entries(self, each: Callable[[Mapping[str, Any]], Any], context: Mapping[str, Any]) -> list[Any]:
+        try:
+            entries = each(context)
+        except mistakes():
+            entries = None
         if not isinstance(entries, list):
-            line = self._emit.lines.get("each", 0)
-            where = f"{self._recipe.path}:{line}: emits: {self._emit.role}: each"
-            raise PairmineError(f"{where}: is no list for row {_shown_id(item)}; name a field of the reply that is one")
-        return [self._row(item, {**context, "each": entry}) for entry in entries]
+            raise RowProblem(f"{self._reason('each')}: no list")
+        return entries
 
     def _row(self, item: Item, context: Mapping[str, Any]) -> Emitted:
-        query = self._query.text(context, item)
-        document = self._document.text(context, item)
+        query = self._query.filled(context)
+        document = self._document.filled(context)
         return Emitted(
             role=self._emit.role,
             step=self._emit.step,
@@ -236,7 +252,7 @@ class _Row:
             doc_id=self._id(self._doc_id, self._own_doc_id, document, context, item),
             document=document,
             label=self._emit.label,
-            grade=self._grade.number(context, item) if self._grade else None,
+            grade=self._grade.number(context) if self._grade else None,
             source_id=item.id,
         )
 
@@ -244,45 +260,62 @@ class _Row:
         self, template: _Template | None, own: str | None, text: str, context: Mapping[str, Any], item: Item
     ) -> str:
         if template is not None:
-            return template.text(context, item)
+            return template.filled(context)
         return str(item.row[own]) if own else content_id(text)
 
 
 class _Template:
-    """A template with its place in the file, for what only a row can bring to light."""
+    """A template with its place in the file, for what only a row can bring to light.
 
-    def __init__(self, recipe: PromptRecipe, what: str, source: str, lines: Mapping[str, int]) -> None:
+    `reason` is how reasons of rejected rows call it.
+    """
+
+    def __init__(
+        self, recipe: PromptRecipe, what: str, source: str, lines: Mapping[str, int], *, reason: str = ""
+    ) -> None:
         key = what.rpartition(": ")[2]
         self._where = f"{recipe.path}:{lines.get(key, lines.get('exemplars', 0))}: {what}"
         self._render = compiled(source)
+        self._reason = reason or key
         self.path = lookup(source)
-        self._mistakes = _mistakes()
+        self._mistakes = mistakes()
 
     def text(self, context: Mapping[str, Any], item: Item | None = None) -> str:
-        """The text without blanks around it, but a column of the row to the letter."""
+        """The text of a prompt, without blanks around it, but a column of the row to the letter."""
         try:
-            if self.path is None:
-                return self._render(context).strip()
-            value: Any = context
-            for name in self.path:
-                value = value[name]
-            text = value if isinstance(value, str) else "" if value is None else str(value)
-            return text if self.path[0] == "row" else text.strip()
+            return self._fill(context)
         except self._mistakes as error:
             row = f" for row {_shown_id(item)}" if item else ""
-            raise PairmineError(f"{self._where}: {error}{row}; mend the template") from None
+            raise PairmineError(f"{self._where}: {said(error)}{row}; mend the template") from None
 
-    def number(self, context: Mapping[str, Any], item: Item) -> float:
-        """The number in [0, 1] that the text spells."""
-        text = self.text(context, item)
+    def filled(self, context: Mapping[str, Any]) -> str:
+        """The text that a reply gives, which is never blank; a column of the row is as it is. Raises RowProblem."""
         try:
-            value = float(text)
+            text = self._fill(context)
+        except self._mistakes:
+            text = ""
+        if not text.strip() and (self.path is None or self.path[0] != "row"):
+            raise RowProblem(f"{self._reason}: not filled")
+        return text
+
+    def number(self, context: Mapping[str, Any]) -> float:
+        """The number in [0, 1] that the text spells. Raises RowProblem."""
+        try:
+            value = float(self.filled(context))
         except ValueError:
-            value = math.nan
+            raise RowProblem(f"{self._reason}: not a number") from None
         if not 0 <= value <= 1:
-            found = f"gives {text[:40]!r} for row {_shown_id(item)}"
-            raise PairmineError(f"{self._where}: {found}; make it a number from 0 to 1")
+            raise RowProblem(f"{self._reason}: not from 0 to 1")
         return value
+
+    def _fill(self, context: Mapping[str, Any]) -> str:
+        if self.path is None:
+            return self._render(context).strip()
+        value: Any = context
+        for name in self.path:
+            value = value[name]
+        text = value if isinstance(value, str) else "" if value is None else str(value)
+        return text if self.path[0] == "row" else text.strip()
 
 
 def _message(role: str, text: str) -> Message:
@@ -299,11 +332,3 @@ def _shown_id(item: Item | None) -> str:
     if item is None:
         return ""
     return str(item.id or item.row.get("query_id") or f"with sample {item.sample}")
-
-
-@cache
-def _mistakes() -> tuple[type[Exception], ...]:
-    """What a template may raise through no fault of ours."""
-    from jinja2 import TemplateError
-
-    return (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)

@@ -24,6 +24,8 @@ def narrowed(recipe: PromptRecipe, wanted: Mapping[str, Sequence[str]]) -> list[
 
 def _narrow(draw: Draw, wanted: Sequence[str]) -> Draw:
     known = {choice.name: choice for choice in draw.choices}
+    for name in wanted:
+        _check_characters(f"--draw {draw.name}", name)
     names = list(dict.fromkeys(name.strip() for name in wanted))
     if not all(names) or not names:
         raise PairmineError(f"--draw {draw.name}= names nothing; {nearest('', known)}")
@@ -45,6 +47,7 @@ def read_options(recipe: PromptRecipe, given: Mapping[str, Any]) -> dict[str, An
 def _read_option(option: Setting, value: Any) -> Any:
     """The value as the kind that its default is; a text stands for what it spells."""
     kind = type(option.default)
+    _check_characters(f"--set {option.name}", value)
     if option.choices and value not in option.choices:
         raise PairmineError(f"--set {option.name}={value}: no such choice; {nearest(str(value), option.choices)}")
     if kind is str or (type(value) is kind):
@@ -61,6 +64,15 @@ def _read_option(option: Setting, value: Any) -> Any:
         pass
     wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
     raise PairmineError(f"--set {option.name}={value}: give {wanted}")
+
+
+def _check_characters(flag: str, value: Any) -> None:
+    """Raise PairmineError for half characters, which a terminal in another encoding gives, and no server takes."""
+    try:
+        str(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = str(value)[max(error.start - 10, 0) : error.end + 10].encode("utf-8", "replace").decode()
+        raise PairmineError(f"{flag}={shown}: is not UTF-8 text; give it in UTF-8") from None
 
 
 def check_shots(recipe: PromptRecipe, shots: int | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pairmine.llm.calls import Sampling
 from pairmine.llm.recipes.parts import MOST_IN_POOL, in_place, read_choices, read_sampling, read_schema
 from pairmine.llm.recipes.recipe import Choice, Draw, Exemplar, Setting, Step
-from pairmine.llm.recipes.templates import Scope, TemplateProblem, Use, compiled, uses
+from pairmine.llm.recipes.templates import Scope, TemplateProblem, Use, compiled, mistakes, said, uses
 from pairmine.llm.recipes.yaml_nodes import Node, nearest
 from pairmine.recipes import Input
 
@@ -144,8 +144,6 @@ class _Reader:
 
     def _try_turn(self, node: Node, pool: Sequence[Exemplar]) -> None:
         """Render a turn for every exemplar: only this tells which of its fields are missing."""
-        from jinja2 import TemplateError
-
         render = compiled(node.text())
         options = {each.name: each.default for each in self._words.options}
         for exemplar in pool:
@@ -153,7 +151,7 @@ class _Reader:
                 about = {"instruction": choice.text, "instruction_name": choice.name}
                 try:
                     text = render({"options": options, "exemplar": exemplar.fields, **about})
-                except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+                except mistakes() as error:
                     raise node.error(_cannot_show(exemplar, choice, _plainly(error)), exemplar.line) from None
                 if not text.strip():
                     raise node.error(_cannot_show(exemplar, choice, "the turn is blank"), exemplar.line)
@@ -211,4 +209,4 @@ def _cannot_show(exemplar: Exemplar, choice: Choice, why: str) -> str:
 
 
 def _plainly(error: Exception) -> str:
-    return str(error).replace("'dict object' has no attribute", "no field")
+    return said(error).replace("'dict object' has no attribute", "no field")

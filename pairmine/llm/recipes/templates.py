@@ -7,17 +7,19 @@ at its thousandth row over a misspelt name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
+from pairmine.llm.recipes.bounds import at_hand, bounded_filters, check_call, check_operator
 from pairmine.llm.recipes.yaml_nodes import nearest
 
 Scope = Mapping[str, "Scope | None"]
 """The variables of a template. Each maps to what can be read from it with a dot, or None where anything can."""
 
-_LONGEST_PRODUCT = 1_000_000
+_REMEMBERED = 256
+"""Compiled templates at hand: each is compiled when it is read, tried and used."""
 
 
 class TemplateProblem(Exception):
@@ -40,17 +42,18 @@ def uses(source: str, scope: Scope, *, expression: bool = False) -> tuple[Use, .
 
     Raises TemplateProblem where it is no template, or reads what is not in `scope`.
     """
-    from jinja2 import TemplateError, TemplateSyntaxError, meta
+    from jinja2 import TemplateSyntaxError, meta
 
     env = environment()
     try:
         tree = env.parse("{{ (" + source + ") }}" if expression else source)
         _refuse(tree)
         read = meta.find_undeclared_variables(tree)
+        (compiled_expression if expression else compiled)(source)
     except TemplateSyntaxError as error:
         raise TemplateProblem(f"{str(error.message).rstrip('.')}; mend the template", error.lineno) from None
-    except (TemplateError, RecursionError) as error:
-        raise TemplateProblem(f"{error}; mend the template") from None
+    except mistakes() as error:
+        raise TemplateProblem(f"{said(error)}; mend the template") from None
     for name in sorted(read - {*scope, *env.globals}):
         raise TemplateProblem(f"unknown variable {name}; {nearest(name, scope)}", _line_of(tree, name))
     found = tuple(_uses(tree, set(scope) - _assigned(tree)))
@@ -59,12 +62,29 @@ def uses(source: str, scope: Scope, *, expression: bool = False) -> tuple[Use, .
     return found
 
 
+@cache
+def mistakes() -> tuple[type[Exception], ...]:
+    """What a template may raise through no fault of ours."""
+    from jinja2 import TemplateError
+
+    values = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+    # What is nested too deeply is refused by each version of Python in its own way.
+    return (TemplateError, *values, MemoryError, RecursionError, SyntaxError)
+
+
+def said(error: BaseException) -> str:
+    """What an error says, or what it is where it says nothing."""
+    return str(error) or type(error).__name__
+
+
+@lru_cache(_REMEMBERED)
 def compiled(source: str) -> Callable[[Mapping[str, Any]], str]:
     """A function from variables to text. It raises what Jinja and the values raise."""
     render: Callable[[Mapping[str, Any]], str] = environment().from_string(source).render
     return render
 
 
+@lru_cache(_REMEMBERED)
 def compiled_expression(source: str) -> Callable[[Mapping[str, Any]], Any]:
     """A function from variables to the value of an expression."""
     evaluate: Callable[[Mapping[str, Any]], Any] = environment().compile_expression(source, undefined_to_none=False)
@@ -108,11 +128,10 @@ def first_words(text: Any, count: int) -> str:
 def environment() -> Any:
     """The one environment of all templates; making it takes longer than compiling a template."""
     from jinja2 import StrictUndefined
-    from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"*", "**"})
+        intercepted_binops = frozenset({"*", "**", "%"})
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             # A dot reads the entry of a mapping, never a method of it: columns are called "items" or "values".
@@ -124,11 +143,14 @@ def environment() -> Any:
             return super().getattr(obj, attribute)
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**" or not all(isinstance(side, int | float) for side in (left, right)):
-                size = _product(operator, left, right)
-                if size > _LONGEST_PRODUCT:
-                    raise SecurityError(f"{operator} makes a value of more than {_LONGEST_PRODUCT:,}")
+            check_operator(operator, left, right)
             return super().call_binop(context, operator, left, right)
+
+        def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+            # The names are Jinja's, so that a macro may have arguments called self and context.
+            own = at_hand(args)
+            check_call(__obj, own, kwargs)
+            return super().call(__context, __obj, *own, **kwargs)
 
     env = Environment(
         undefined=StrictUndefined,
@@ -140,26 +162,13 @@ def environment() -> Any:
     )
     # A template gives the same text for the same row: no random words, no shuffling.
     env.filters.pop("random")
-    env.filters |= {"first_words": first_words, "json": as_json}
+    env.filters |= {**bounded_filters(env.filters), "first_words": first_words, "json": as_json}
     env.globals = {"range": env.globals["range"]}
     return env
 
 
 def _shown(value: Any) -> Any:
     return "" if value is None else value
-
-
-def _product(operator: str, left: Any, right: Any) -> float:
-    """How long the product of a text or list and a number gets; how large a power."""
-    try:
-        if operator == "**":
-            return abs(float(left)) ** abs(float(right))
-        sizes = [side if isinstance(side, int | float) else len(side) for side in (left, right)]
-        return float(sizes[0] * sizes[1])
-    except (TypeError, ValueError):
-        return 0.0
-    except OverflowError:
-        return float("inf")
 
 
 def _refuse(tree: Any) -> None:

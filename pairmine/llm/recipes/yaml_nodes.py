@@ -239,6 +239,8 @@ def _compose(text: str, file: str) -> Any:
     # The C parser reads a recipe in a twentieth of the time; not every build of PyYAML has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        # The C composer calls itself for what is nested, and deep enough it takes the interpreter down with it.
+        _check_events(yaml.parse(text, Loader=loader), file)
         return yaml.compose(text, Loader=loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, text.find(chr(error.character)) if isinstance(error.character, int) else 0) + 1
@@ -249,8 +251,21 @@ def _compose(text: str, file: str) -> Any:
         mark = error.context_mark if unclosed else error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise PairmineError(f"{file}:{line}: not YAML: {_problem(error)}; {_remedy(error)}") from None
-    except RecursionError:
-        raise PairmineError(f"{file}: lists or mappings nested too deeply; a recipe has a few levels") from None
+
+
+def _check_events(events: Iterable[Any], file: str) -> None:
+    """Refuse what is too large or too deep before anything is made of it; aliases are for `_check_size`."""
+    depth = 0
+    for seen, event in enumerate(events):
+        kind = type(event).__name__
+        depth += kind in ("SequenceStartEvent", "MappingStartEvent")
+        depth -= kind in ("SequenceEndEvent", "MappingEndEvent")
+        if seen > _MOST_NODES or depth > _DEEPEST:
+            line = event.start_mark.line + 1
+            what = f"nested more than {_DEEPEST} deep" if depth > _DEEPEST else f"more than {_MOST_NODES:,} values"
+            raise PairmineError(f"{file}:{line}: {what}; a recipe has a few levels and a few hundred values")
+        if kind == "DocumentEndEvent":
+            return
 
 
 def _problem(error: Any) -> str:

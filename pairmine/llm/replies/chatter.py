@@ -11,6 +11,11 @@ from collections.abc import Callable
 
 _FLAGS = re.IGNORECASE | re.DOTALL
 
+_LOOKED_AT = 600
+"""Characters in which a preamble stands: the patterns try many ways, which a long line would multiply."""
+_MOST_ROUNDS = 8
+"""Layers that are taken off: quotes in bold under a heading are three, a thousand are no answer."""
+
 # Thoughts ---------------------------------------------------------------------------------------
 
 _TAG = r"(?:think(?:ing)?|thought|reasoning|reflection|analysis|scratchpad|seed:think)"
@@ -20,7 +25,7 @@ _THOUGHT_TAG = re.compile(
     _FLAGS,
 )
 _HARMONY = re.compile(
-    r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>(.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)", _FLAGS
+    r"<\|channel\|>\s*+(\w++)[^<]*+<\|message\|>(.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)", _FLAGS
 )
 _ANSWER_TAG = re.compile(
     r"\s*(?:<(answer|output|response|result|final)>(.*?)</\1>"
@@ -91,20 +96,21 @@ _YES = (
 )
 _HERE = (
     r"(?:here(?:['’]s| is| are| you go| you are)|this is|below (?:is|are)|the following (?:is|are)|(?:i|we)(?:['’]ve"
-    r"| have)? \w+"
+    r"| have)? \w{1,20}\b"
     r"|hier (?:ist|sind)|voici|voilà|aquí (?:está|tienes|tiene)|este es|ecco|aqui está|вот"
     r"|以下是|这是|下面是|以下は|こちら(?:は|が)|다음은)"
 )
 _LEAD = r"(?:[^\n:]{0,240}?[.!！。,，][^\S\n]*)?"
-_NOT_NOTES = r"(?![^\n:]*\b(?:breakdown|explanations?|changes|why|corrections made|errors)\b(?! corrected))"
+_NOT_NOTES = r"(?![^\n:]{0,200}\b(?:breakdown|explanations?|changes|why|corrections made|errors)\b(?! corrected))"
 _OPENERS = (
     # "Sure! Here is a simplified version of the text:"
     re.compile(
-        rf"(?:{_YES}[^\w\n]*\s*)?{_LEAD}{_HERE}{_NOT_NOTES}(?=[^\n:：]*(?:{_MADE}))[^\n:：]{{0,200}}[:：]\s*", _FLAGS
+        rf"(?:{_YES}[^\w\n]*\s*)?{_LEAD}{_HERE}{_NOT_NOTES}(?=[^\n:：]{{0,200}}(?:{_MADE}))[^\n:：]{{0,200}}[:：]\s*",
+        _FLAGS,
     ),
     # "Here are some synonyms:" and a line end
     re.compile(
-        rf"(?:{_YES}[^\w\n]*\s*)?{_LEAD}{_HERE}{_NOT_NOTES}(?=[^\n:：]*(?:{_THING}))[^\n:：]{{0,200}}[:：]\**[^\S\n]*\n\s*",
+        rf"(?:{_YES}[^\w\n]*\s*)?{_LEAD}{_HERE}{_NOT_NOTES}(?=[^\n:：]{{0,200}}(?:{_THING}))[^\n:：]{{0,200}}[:：]\**[^\S\n]*\n\s*",
         _FLAGS,
     ),
     # The other languages: "以下是改写后的句子：", "Voici la phrase :" and a line end
@@ -114,7 +120,7 @@ _OPENERS = (
         _FLAGS,
     ),
     # "The corrected text is:", "The sentence can be rewritten as follows:" and a line end
-    re.compile(rf"(?=[^\n:]*{_MADE})[^\n:]{{1,240}}:\**[^\S\n]*\n\s*", _FLAGS),
+    re.compile(rf"(?=[^\n:]{{0,240}}{_MADE})[^\n:]{{1,240}}:\**[^\S\n]*\n\s*", _FLAGS),
     re.compile(
         rf"the (?=[^\n:]{{0,60}}{_MADE})[^\n:]{{0,120}}\b(?:is|reads|would be|should read"
         rf"|should be)(?: as follows)?:\s*",
@@ -126,7 +132,10 @@ _OPENERS = (
         _FLAGS,
     ),
     # 'The statement can be simplified as: "..."' and nothing else
-    re.compile(rf"(?=[^\n:]*{_MADE})[^\n:]{{1,240}}:[^\S\n]*(?=([\"'])[^\n\"]*\1\Z|“[^\n”]*”\Z)", _FLAGS),
+    re.compile(
+        rf"(?=[^\n:]{{0,240}}{_MADE})[^\n:]{{1,240}}:[^\S\n]*(?=([\"'])[^\n\"]{{0,300}}\1\Z|“[^\n”]{{0,300}}”\Z)",
+        _FLAGS,
+    ),
     # "Sure, I can help with that!" on a line of its own
     re.compile(rf"{_YES}\b[^\n:]{{0,140}}[!.:,！。：，]?[^\S\n]*\n\s*(?=\S)", _FLAGS),
 )
@@ -139,6 +148,34 @@ _LABEL_WORDS = (
     r"|paráfrasis|改写|答案|回答)"
 )
 _LABEL = re.compile(rf"(?:#+\s*|\*\*|__)?{_LABEL_WORDS}\s?(?:\*\*|__)?\s*[:：](?:\*\*|__)?\s*", _FLAGS)
+
+# The openers of a field, where headings are no fault: who speaks, or "here is", and the thing that was to be written.
+_WRITTEN = (
+    r"(?:search quer(?:y|ies)|quer(?:y|ies)|hard[- ]negatives?|paraphrases?|re-?writ\w+|re-?phras\w+|reformulations?"
+    r"|(?:translated|simplified|revised|corrected|generated|improved|academic) \w+|versions?|translations?"
+    r"|(?:sentence|text|passage|question|answer|response|JSON)(?= (?:that|for|you|in|based|about|of)\b|\W{0,4}[:：]))"
+)
+_WRITTEN_ABROAD = (
+    r"(?:such)?anfragen?|umformulierungen?|übersetzungen?|satz|requêtes?|reformulations?|traductions?|phrase"
+    r"|consultas?|pregunta|traducción|frase|tradução|запрос\w*|перевод\w*|предложени\w+|вариант\w*"
+    r"|查询|問題|问题|改写|句子|翻译|回答|答案|クエリ|質問|言い換え|翻訳|文章|쿼리|질문|문장|번역"
+)
+_DID = (
+    r"(?:wrote|written|re-?wrote|re-?written|generated|created|made|prepared|produced|drafted|translated|simplified"
+    r"|paraphrased|rephrased|reworded|came up with|come up with)"
+)
+_ANNOUNCED = re.compile(
+    rf"(?:{_YES}\s?[!.,:，！。：]+\s*)?(?:"
+    rf"(?:here(?:['’]s| is| are)|below (?:is|are))\b[^\n:：]{{0,100}}?\b{_WRITTEN}[^\n:：]{{0,100}}[:：]"
+    rf"|(?:i|we)(?:['’]ve| have)? {_DID}\b[^\n:：]{{0,60}}?\b{_WRITTEN}[^\n:：]{{0,100}}[:：]"
+    r"|(?:hier (?:ist|sind)|voici|aquí (?:está|tienes|tiene)|ecco|aqui está|вот"
+    r"|以下是|下面是|以下は|こちら[はが]|다음은)"
+    rf"[^\n:：]{{0,60}}?(?:{_WRITTEN_ABROAD})[^\n:：]{{0,60}}[:：])"
+    rf"|{_YES}\s?[!.,:，！。：]+[^\S\n]*\n"
+    rf"|{_YES}\s?[!.,，！。]+\s*i(?:['’]d be| would be|['’]m| am|['’]ll| will| can)\b[^\n:]{{0,60}}"
+    r"\b(?:help|happy|glad)\b",
+    _FLAGS,
+)
 
 _NOTE = "|".join(
     (
@@ -175,14 +212,15 @@ def without_chatter(text: str) -> tuple[str, list[str]]:
     """The answer inside `text`, and the names of what was taken away from around it."""
     repairs: list[str] = []
     text = text.strip()
-    changed = True
-    while changed:
-        changed = False
+    for _ in range(_MOST_ROUNDS):
+        before = text
         for repair, strip in _STRIPS.items():
             shorter = strip(text).strip()
             if shorter and shorter != text:
-                text, changed = shorter, True
+                text = shorter
                 repairs.append(repair)
+        if text == before:
+            break
     return text, list(dict.fromkeys(repairs))
 
 
@@ -190,10 +228,24 @@ def preamble_length(text: str) -> int:
     """How many characters of `text` announce the answer ("Sure! Here is the query: ..."); 0 for none."""
     if not any(mark in text for mark in ":：\n"):
         return 0
+    opening = text[:_LOOKED_AT]
     for pattern in (*_OPENERS, _LABEL):
-        if match := pattern.match(text):
+        if match := pattern.match(opening):
             return match.end()
     return 0
+
+
+def is_announced(text: str, field: str) -> bool:
+    """Whether `text`, the value of `field` in a reply's JSON, opens by announcing itself.
+
+    It says "Here is the query: ...", "Sure!" on a line of its own, or the field's name before a colon. Less than
+    that is a heading, which a passage may well have: "Translation: Homer's Iliad was put into English ...".
+    """
+    opening = text[:_LOOKED_AT].lstrip()
+    name = _LABEL.match(opening)
+    if name and re.sub(r"[\W_]+", "", name[0]).casefold().endswith(re.sub(r"[\W_]+", "", field).casefold()):
+        return True
+    return _ANNOUNCED.match(opening) is not None
 
 
 def _without_fence(text: str) -> str:
@@ -243,9 +295,9 @@ _STRIPS: dict[str, Callable[[str], str]] = {
 
 # Several answers --------------------------------------------------------------------------------
 
-_NUMBERED = re.compile(r"[^\S\n]*(?:\*\*|#+ )?\(?\d{1,2}[.):]\)?(?:\*\*)?\s+\S")
+_NUMBERED = re.compile(r"[^\S\n]*+(?:\*\*|#++ )?\(?\d{1,2}[.):]\)?(?:\*\*)?\s+\S")
 _OPTION = re.compile(
-    r"(?:^|\n)[^\S\n]*(?:\*\*|#+ ?|[-*] )*(?:option|version|alternative|paraphrase|rewrite|variant|variante|versión"
+    r"(?:^|\n)[^\S\n]*+(?:\*\*|#++ ?+|[-*] )*+(?:option|version|alternative|paraphrase|rewrite|variant|variante|versión"
     r"|选项|版本)"
     r" ?(?:[1-3]|[a-c]|one|two)\b",
     re.IGNORECASE,
@@ -253,11 +305,11 @@ _OPTION = re.compile(
 _OR = re.compile(
     r"\n[^\S\n]*+[*_(]{0,4}(?:or|alternatively|another (?:option|way"
     r"|version))\b[^\n:]{0,80}?(?:[:)*_]{0,4}[^\S\n]*+\n|:?[^\S\n]*+[\"“])"
-    r"|\n[^\S\n]*+(?:\*\*|#+ )?(?:re-?write|re-?written|paraphrased?|re-?phrased|revised|corrected?|simplified)"
+    r"|\n[^\S\n]*+(?:\*\*|#++ )?(?:re-?write|re-?written|paraphrased?|re-?phrased|revised|corrected?|simplified)"
     r"(?: (?:sentence|text|version))?(?: should be)?(?:\*\*)?:",
     re.IGNORECASE,
 )
-_BULLET = re.compile(r"[^\S\n]*[-*•+] +\S")
+_BULLET = re.compile(r"[^\S\n]*+[-*•+] ++\S")
 
 
 def has_several_answers(text: str) -> bool:

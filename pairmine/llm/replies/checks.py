@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from pairmine.llm.calls import Message
-from pairmine.llm.replies.chatter import preamble_length
+from pairmine.llm.replies.chatter import is_announced
 from pairmine.llm.replies.language import is_in_another_language, is_not_in, language_named
-from pairmine.llm.replies.refusals import is_refusal
+from pairmine.llm.replies.refusals import is_refusal_in_field
 from pairmine.tokens import tokens
 
 _LEAK_RUN = 8
@@ -22,14 +22,13 @@ _OVERLAP_GRAM = 3
 _REMEMBERED = 8000
 """Characters of a message whose words are kept at hand: longer ones hold a document, and are seen once."""
 
-_SCHEMA_WORDS = re.compile(
-    r"\{\{|\}\}|\{%|\bJSON (?:object|schema|format|response|output|keys?|fields?)\b|\b(?:valid|as|in) JSON\b"
-    r"|\"\w+\"\s*:\s*\"|</?(?:think|answer|query|text)>|<\|\w+\|>",
+_TEMPLATE = re.compile(r"\{[{%]\s*(?:row|draws|options|instruction|exemplar|replies|reply)\b|<\|\w+\|>|</?think>", re.I)
+_TAG = re.compile(r"</?[a-z_]+>", re.IGNORECASE)
+_JSON_ORDER = re.compile(
+    r"\b(?:valid JSON|JSON object (?:with|that|containing|and nothing)"
+    r"|(?:reply|respond|answer|return|output)\w* (?:\w+ ){0,3}(?:in|as|with) (?:a |one )?JSON\b)",
     re.IGNORECASE,
 )
-
-
-_SCHEMA_MARKS = ("{{", "}}", "{%", "json", "<", '":', '" :')
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,58 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(tokens(text))
 
 
-def _runs(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+_WORD, _HAN, _KANA, _THAI = 12, 6, 3, 2
+"""How much a token counts, in twelfths of a word: a Han character half, a kana a quarter, a sign of Thai a sixth.
+
+An English word is 1.5 Han characters, two signs of Japanese or five of Thai in translation (measured); the rest is
+lenience, for names. With these, the questions of people about Chinese and Thai articles are found to copy as rarely
+as those in English.
+"""
+_FIRST_UNSPACED = "\u0e00"
+"""From this sign on `tokens` may give single signs for words; where all words are below it, each counts as one."""
+
+
+def _weight(word: str) -> int:
+    if len(word) > 1 or word < _FIRST_UNSPACED:
+        return _WORD
+    if "\u3400" <= word <= "\u9fff" or "\uf900" <= word <= "\ufaff" or word >= "\U00020000":
+        return _HAN
+    if "\u3000" <= word <= "\u31ff":
+        return _KANA
+    return _THAI if word <= "\u0eff" or "\u1000" <= word <= "\u109f" or "\u1780" <= word <= "\u17ff" else _WORD
+
+
+def _is_spaced(words: Sequence[str]) -> bool:
+    return max(words, default="") < _FIRST_UNSPACED
+
+
+def _size(words: Sequence[str]) -> float:
+    """The length of a text in words, the same whether its script puts blanks between them or not."""
+    return len(words) if _is_spaced(words) else sum(map(_weight, words)) / _WORD
+
+
+def _runs(words: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:
+    """The runs of `length` words, one from each place; of signs that are less than a word, so many more."""
+    if _is_spaced(words):
+        return _grams(words, length)
+    return _weighed_runs(words, length * _WORD)
+
+
+def _grams(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
     return zip(*(words[start:] for start in range(length)), strict=False)
+
+
+def _weighed_runs(words: Sequence[str], wanted: int) -> Iterator[tuple[str, ...]]:
+    weights = list(map(_weight, words))
+    end = weight = 0
+    for start, first in enumerate(weights):
+        while weight < wanted and end < len(words):
+            weight += weights[end]
+            end += 1
+        if weight < wanted:
+            return
+        yield tuple(words[start:end])
+        weight -= first
 
 
 def _share_run(text: str, source: str, length: int) -> bool:
@@ -143,8 +192,8 @@ def _containment(text: str, source: str) -> float:
     """The share of the 3-grams of words of `text` that stand in `source`; of shorter texts, of all their words."""
     words = _words(text)
     length = min(_OVERLAP_GRAM, len(words))
-    grams = set(_runs(words, length)) if length else set()
-    return len(grams.intersection(_runs(_words(source), length))) / len(grams) if grams else 0.0
+    grams = set(_grams(words, length)) if length else set()
+    return len(grams.intersection(_grams(_words(source), length))) / len(grams) if grams else 0.0
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -178,14 +227,14 @@ def _not_empty(name: str, _: Any) -> Faults:
 
 def _refusal(name: str, _: Any) -> Faults:
     def fails(text: str, asked: Asked) -> bool:
-        return is_refusal(text) and not any(map(is_refusal, asked.own_texts))
+        return is_refusal_in_field(text) and not any(map(is_refusal_in_field, asked.own_texts))
 
     return {"refusal": _of_text(fails)}
 
 
 def _preamble(name: str, _: Any) -> Faults:
     def fails(text: str, asked: Asked) -> bool:
-        return preamble_length(text) > 0 and not any(map(preamble_length, asked.own_texts))
+        return is_announced(text, name) and not any(is_announced(own, name) for own in asked.own_texts)
 
     return {"preamble": _of_text(fails)}
 
@@ -195,12 +244,26 @@ def _schema_leak(name: str, _: Any) -> Faults:
 
     def fails(text: str, asked: Asked) -> bool:
         lowered = text.casefold()
-        said = [each for each in names if each in lowered]
-        if any(mark in lowered for mark in _SCHEMA_MARKS):
-            said += [match[0].casefold() for match in _SCHEMA_WORDS.finditer(text)]
+        said = {each for each in names if each in lowered}
+        if any(mark in lowered for mark in '{<":'):
+            said |= set(_TEMPLATE.findall(lowered))
+            said |= {tag for tag in set(_TAG.findall(lowered)) if _is_in_prompt(tag, asked)}
+            said.update(each for field in asked.value for each in _keys(field, lowered))
+        if "json" in lowered and _JSON_ORDER.search(text):
+            said.add("json")
         return any(not any(word in own.casefold() for own in asked.own_texts) for word in said)
 
     return {"leaks the schema": _of_text(fails)}
+
+
+def _keys(field: str, text: str) -> list[str]:
+    """Where `text` has the name of a field as JSON has it: in quotes, before a colon."""
+    return re.findall(rf"[\"'“]{re.escape(field.casefold())}[\"'”]\s*+:", text)
+
+
+def _is_in_prompt(tag: str, asked: Asked) -> bool:
+    """Whether the prompt marks its parts with `tag`; a tag that it lacks is a matter of the text."""
+    return any(tag in message["content"].casefold() for message in asked.prompt)
 
 
 def _leak(name: str, _: Any) -> Faults:
@@ -278,8 +341,9 @@ def _settings(name: str, check: str, argument: Any, wanted: Mapping[str, str]) -
 def _words_between(name: str, argument: Any) -> Faults:
     least, most = _interval(name, "words", argument)
     return {
+        # A sign may be a whole word: in doubt a text is neither too short nor too long.
         "too short": _of_text(lambda text, _: len(_words(text)) < least),
-        "too long": _of_text(lambda text, _: len(_words(text)) > most),
+        "too long": _of_text(lambda text, _: len(_words(text)) > most and _size(_words(text)) > most),
     }
 
 
@@ -358,7 +422,12 @@ CHECKS: dict[str, Check] = {
     "not_empty": Check("has a letter or digit", "false to switch it off", _not_empty, True),
     "refusal": Check("does not decline or ask back", "false to switch it off", _refusal, True),
     "preamble": Check('does not announce itself ("Here is the query: ...")', "false to switch it off", _preamble, True),
-    "schema_leak": Check("names no field, no JSON, no template", "false to switch it off", _schema_leak, True),
+    "schema_leak": Check(
+        "speaks of none of its fields, of no JSON to write, of no template",
+        "false to switch it off",
+        _schema_leak,
+        True,
+    ),
     "leak": Check(f"shares no {_LEAK_RUN} words in a row with the instructions", "false to switch it off", _leak, True),
     "exemplar": Check("is not an exemplar's reply over again", "false to switch it off", _exemplar, True),
     "words": Check("has a number of words in this range", "[least, most]", _words_between),

@@ -1,13 +1,15 @@
 """Is a text written in the language it should be in? Only a sure "no" counts, since most texts are short.
 
-The script settles most cases at once; between languages of one script a classifier must be
-confident about both sides. `py3langid` loads in 0.1 s, on the first text that the script leaves open.
+The script settles most cases at once, unless a language is written in several; between languages of
+one script a classifier must be confident about both sides. `py3langid` loads in 0.1 s, on the first
+text that the script leaves open.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -94,6 +96,7 @@ _LANGUAGES = {
     "is": "icelandic|íslenska",
     "it": "italian|italiano|ita",
     "ja": "japanese|日本語|jpn",
+    "jv": "javanese|basa jawa",
     "ka": "georgian|ქართული",
     "kk": "kazakh|қазақша|қазақ тілі",
     "km": "khmer|cambodian|ខ្មែរ",
@@ -130,19 +133,42 @@ _LANGUAGES = {
     "tr": "turkish|türkçe",
     "uk": "ukrainian|українська",
     "ur": "urdu|اردو",
+    "uz": "uzbek|oʻzbek|o'zbek|oʻzbekcha|ўзбек",
     "vi": "vietnamese|tiếng việt",
     "zh": "chinese|mandarin|中文|汉语|漢語|简体中文|繁體中文|simplified chinese|traditional chinese|zho|chi",
 }
 _SCRIPT_OF = {
-    **dict.fromkeys(("be", "bg", "kk", "mk", "ru", "uk"), "cyrillic"),
+    **dict.fromkeys(("be", "bg", "mk", "ru", "uk"), "cyrillic"),
     **dict.fromkeys(("ar", "fa", "ur"), "arabic"),
     **dict.fromkeys(("hi", "mr", "ne"), "devanagari"),
     **dict.fromkeys(("ja", "zh"), "cjk"),
-    **{"el": "greek", "he": "hebrew", "hy": "armenian", "ka": "georgian", "bn": "bengali", "pa": "gurmukhi"},
+    **{"el": "greek", "he": "hebrew", "hy": "armenian", "ka": "georgian", "bn": "bengali"},
     **{"gu": "gujarati", "ta": "tamil", "te": "telugu", "kn": "kannada", "ml": "malayalam", "si": "sinhala"},
-    **{"th": "thai", "lo": "lao", "my": "burmese", "km": "khmer", "am": "ethiopic", "ko": "hangul", "sr": ""},
+    **{"th": "thai", "lo": "lao", "my": "burmese", "km": "khmer", "am": "ethiopic", "ko": "hangul"},
+    **dict.fromkeys(("az", "bs", "jv", "kk", "ms", "pa", "sr", "uz"), ""),
 }
-"""Languages written in another script than Latin; "" for one that is written in two."""
+"""Languages written in another script than Latin; "" for one that is written in several."""
+
+
+@dataclass(frozen=True)
+class _SeveralScripts:
+    """Languages written in any of `scripts`, and those that the classifier is sure to see in the one it never saw."""
+
+    languages: frozenset[str]
+    scripts: frozenset[str]
+    mistaken_for: frozenset[str]
+
+
+_SEVERAL_SCRIPTS = (
+    _SeveralScripts(frozenset({"sr", "bs", "hr"}), frozenset({"latin", "cyrillic"}), frozenset({"sl", "mk", "bg"})),
+    _SeveralScripts(
+        frozenset({"az", "kk", "ky", "ug", "uz"}),
+        frozenset({"latin", "cyrillic", "arabic"}),
+        frozenset({"ba", "crh", "tk", "tt"}),
+    ),
+    _SeveralScripts(frozenset({"pa"}), frozenset({"gurmukhi", "arabic"}), frozenset({"pnb", "skr", "ur"})),
+    _SeveralScripts(frozenset({"jv", "ms"}), frozenset({"latin", "arabic"}), frozenset({"id"})),
+)
 
 # Languages that the classifier cannot tell apart in a sentence or two.
 _ALIKE = (
@@ -166,7 +192,7 @@ def is_in_another_language(text: str, reference: str) -> bool:
     """Whether `text` is surely in a language other than that of `reference`; False where there is doubt."""
     script, other = _script(text), _script(reference)
     if script and other and script != other:
-        return not _is_quoted(text, reference)
+        return not _is_quoted(text, reference) and not _may_be_one_in_two_scripts(text, reference)
     if not script or not other or min(_letters(text), _letters(reference)) < _ENOUGH_LETTERS:
         return False
     if _share_words(text[:_READ], reference[:_READ]):
@@ -183,14 +209,41 @@ def is_not_in(text: str, code: str) -> bool:
     script, wanted = _script(text), _SCRIPT_OF.get(code, "latin")
     if script and wanted and script != wanted:
         return True
-    return bool(script) and _letters(text) >= _ENOUGH_LETTERS and _is_surely_not(text, code)
+    if not script or _letters(text) < _ENOUGH_LETTERS or not _is_surely_not(text, code):
+        return False
+    return not any(code in each.languages and _may_be_one_of(each, text, script) for each in _SEVERAL_SCRIPTS)
+
+
+def _may_be_one_in_two_scripts(text: str, reference: str) -> bool:
+    """Whether a language that is written in the scripts of both may be that of both, as Serbian may."""
+    script, other = _script(text), _script(reference)
+    return any(
+        (_best(text) in each.languages or _best(reference) in each.languages)
+        and _may_be_one_of(each, text, script)
+        and _may_be_one_of(each, reference, other)
+        for each in _SEVERAL_SCRIPTS
+        if {script, other} <= each.scripts
+    )
+
+
+def _may_be_one_of(group: _SeveralScripts, text: str, script: str) -> bool:
+    """Whether `text` may be in a language of `group`: the classifier says so, is unsure, or errs as it always does."""
+    best = _best(text)
+    is_known = best in group.languages | group.mistaken_for
+    return script in group.scripts and (is_known or _guess(text[:_READ])[best] < _SURE)
+
+
+def _best(text: str) -> str:
+    """The code of the language that `text` is most likely in."""
+    guess = _guess(text[:_READ])
+    return max(guess, key=guess.__getitem__)
 
 
 def _is_surely_not(text: str, code: str) -> bool:
     guess = _guess(text[:_READ])
     if code not in guess:
         return False
-    best = max(guess, key=guess.__getitem__)
+    best = _best(text)
     alike = any(best in group and code in group for group in _ALIKE)
     return guess[best] >= _SURE and guess[code] <= _RULED_OUT and not alike
 

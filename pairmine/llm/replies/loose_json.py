@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ import orjson
 _DEEPEST = 32
 _MOST_STARTS = 64
 """Braces that are tried as the start of an object: text full of formulas must not take minutes."""
+
+_LONGEST_NAME = 400
+"""Characters of a field's name: looking on for its end would read the whole text for each of many braces."""
 
 _JSON = json.JSONDecoder()
 _BLANK = re.compile(r"[\s\ufeff\u200b]*")
@@ -172,7 +176,7 @@ class _Reader:
 
     def _key(self) -> str:
         if self._skip() in _CLOSERS:
-            name = self._string(_AFTER_KEY)
+            name = self._string(_AFTER_KEY, self.at + _LONGEST_NAME)
         elif bare := _BARE_KEY.match(self.text, self.at):
             self.repairs.append("unquoted field name")
             name, self.at = bare[0], bare.end()
@@ -213,16 +217,16 @@ class _Reader:
             self.repairs.append("Python literal")
         return _LITERALS[match[0]]
 
-    def _string(self, after: re.Pattern[str]) -> str:
+    def _string(self, after: re.Pattern[str], last: int = sys.maxsize) -> str:
         opener = self.text[self.at]
         start = self.at + 1
-        end, has_inner = self._string_end(opener, start, after)
+        end, has_inner = self._string_end(opener, start, after, last)
         body = self.text[start:end]
         self.at = end + 1
         if has_inner:
             if _SWALLOWED_FIELD.search(body):
                 raise _NotJson
-            if self.may_be_cut and self.at >= len(self.text):
+            if self.may_be_cut and _BLANK.fullmatch(self.text, self.at):
                 raise _Cut
             self.repairs.append("unescaped quotes")
         if opener != '"':
@@ -231,18 +235,18 @@ class _Reader:
             self.repairs.append("unescaped newline")
         return _unescaped(body) if "\\" in body else body
 
-    def _string_end(self, opener: str, start: int, after: re.Pattern[str]) -> tuple[int, bool]:
-        """Where the string closes: at the first quote after which the text goes on as JSON does."""
+    def _string_end(self, opener: str, start: int, after: re.Pattern[str], last: int) -> tuple[int, bool]:
+        """Where the string closes, before `last`: at the first quote after which the text goes on as JSON does."""
         closers = {_CLOSERS[opener]} | ({'"'} if opener in "“”„" else {"'"} if opener == "‘" else set())
         quote = re.compile(rf"\\.|[{''.join(closers)}]", re.DOTALL)
         has_inner = False
-        for match in quote.finditer(self.text, start):
+        for match in quote.finditer(self.text, start, last):
             if match[0][0] == "\\":
                 continue
             if after.match(self.text, match.end()):
                 return match.start(), has_inner
             has_inner = True
-        raise _Cut
+        raise _Cut if last >= len(self.text) else _NotJson
 
 
 def _unescaped(body: str) -> str:

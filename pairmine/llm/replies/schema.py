@@ -42,6 +42,11 @@ class Field:
     items: Field | None
     inner: ReplySchema | None
 
+    @property
+    def may_be_left_out(self) -> bool:
+        """Whether leaving it out can only mean null."""
+        return self.is_required and "null" in self.kinds
+
     def problem(self, value: Any) -> Problem:
         """Why `value` does not fit; None where it does."""
         if not any(_KINDS[kind](value) for kind in self.kinds):
@@ -92,12 +97,12 @@ class ReplySchema:
         if unknown := [name for name in required if name not in properties]:
             raise ValueError(f'"required" names {unknown[0]}, which is not among the properties')
         self.fields = tuple(_field(name, of, name in required) for name, of in properties.items())
-        self.required = tuple(field.name for field in self.fields if field.is_required)
+        self.required = tuple(field.name for field in self.fields if field.is_required and "null" not in field.kinds)
         self.keeps_extras = bool(schema.get("additionalProperties", False))
         self._names = frozenset(properties)
 
     def problem(self, value: Mapping[str, Any]) -> Problem:
-        """Why `value` does not fit; None where it does. Further fields are no problem."""
+        """Why `value` does not fit; None where it does. Further fields are no problem, a missing one is."""
         for field in self.fields:
             if field.name in value:
                 if problem := field.problem(value[field.name]):
@@ -118,7 +123,8 @@ class ReplySchema:
         """`value` made to fit, each repair added to `repairs`; else the reason why it cannot be.
 
         Field names differ in case and blanks, fields sit deeper than they should, numbers come as
-        text: each is mended only where there is one way to do it.
+        text: each is mended only where there is one way to do it. A field that may be null and was
+        left out is null: servers that hold replies to a schema want every field to be required.
         """
         if self.is_echo(value):
             return "schema instead of a reply"
@@ -132,6 +138,10 @@ class ReplySchema:
             elif not field.is_required:
                 del found[field.name]
                 repairs.append("unusable optional field")
+        left_out = [field.name for field in self.fields if field.may_be_left_out and field.name not in found]
+        if left_out and (found or self.required):
+            found |= dict.fromkeys(left_out)
+            repairs.append("field left out")
         return self.problem(found) or found
 
     def is_echo(self, value: Mapping[str, Any]) -> bool:

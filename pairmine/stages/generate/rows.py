@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from pairmine.identity import text_key
 from pairmine.llm.recipes.recipe import Emit, PromptRecipe
-from pairmine.llm.recipes.rendering import Emitted
+from pairmine.llm.recipes.rendering import Emitted, RowProblem
 from pairmine.llm.tasks import Plan, Problem, Task
 from pairmine.outcome import Outcome, with_reason
 from pairmine.schema import as_pairs, free_name
 from pairmine.stages.generate.repeats import Repeats
 
-_REPEAT = Problem("near copy of an earlier generation")
-_NOTHING = Problem("an empty list")
+_REPEAT = "near copy of an earlier generation"
+_NOTHING = "an empty list"
 
 
 @dataclass(frozen=True)
@@ -65,44 +65,44 @@ class Rows:
         )
 
     def _are_repeats(self, tasks: Sequence[Task]) -> Sequence[bool]:
+        """Whether each task wrote what an earlier one did; one that yields nothing anyway is held against nobody."""
         fields = self._recipe.duplicates.fields if self._recipe.duplicates else ()
         if self._repeats is None or not fields:
             return [False] * len(tasks)
-        groups = [
-            [task.values[step][field] for step, field in fields if step in task.values and task.values[step][field]]
-            for task in tasks
-        ]
+        groups = [[] if task.problems else list(_texts(task, fields)) for task in tasks]
         found: list[bool] = self._repeats.among(groups).tolist()
         return found
 
     def _rows_of(self, task: Task, is_repeat: bool) -> tuple[list[Emitted], list[_Reject]]:
         """The rows of a task, and a reject for every planned one that is not among them."""
-        rejects = [
-            _Reject(task, emit, problem)
-            for emit in self._recipe.emits
-            if (problem := _REPEAT if is_repeat else self._missing(task, emit))
-        ]
-        rows = [] if is_repeat else self._plan.renderer.emit(task.item, task.values)
+        if is_repeat:
+            return [], [self._reject(task, emit, _REPEAT) for emit in self._recipe.emits]
+        missing = ((emit, self._missing(task, emit)) for emit in self._recipe.emits)
+        rejects = [_Reject(task, emit, problem) for emit, problem in missing if problem]
+        try:
+            rows = self._plan.renderer.emit(task.item, task.values)
+        except RowProblem as problem:
+            return [], [self._reject(task, emit, str(problem)) for emit in self._recipe.emits]
         settled = {row.role for row in rows} | {reject.emit.role for reject in rejects}
-        rejects += [_Reject(task, emit, _NOTHING) for emit in self._recipe.emits if emit.role not in settled]
+        rejects += [self._reject(task, emit, _NOTHING) for emit in self._recipe.emits if emit.role not in settled]
         written: list[Emitted] = []
-        seen: set[tuple[str, int]] = set()
         self._queries.begin(task)
         for row in rows:
-            if reason := self._queries.repeated(row) or _copy(row, seen):
-                rejects.append(_Reject(task, self._emits[row.role], Problem(reason, row.document)))
+            if reason := self._queries.refuse(task, row):
+                rejects.append(self._reject(task, self._emits[row.role], reason))
             else:
                 written.append(row)
         return written, rejects
 
+    def _reject(self, task: Task, emit: Emit, reason: str) -> _Reject:
+        return _Reject(task, emit, Problem(reason, task.replies.get(emit.step)))
+
     def _missing(self, task: Task, emit: Emit) -> Problem | None:
-        for step in (emit.step, *emit.needs):
-            if step in task.problems:
-                found = task.problems[step]
-                several = len(self._recipe.steps) > 1 and not found.reason.startswith("failed")
-                reason = f"{step}: {found.reason}" if several else found.reason
-                return Problem(reason, found.reply, found.failed)
-        return None
+        """Why the row of `emit` is not there, with the step that is to blame where there are several."""
+        found = next((task.problems[step] for step in (emit.step, *emit.needs) if step in task.problems), None)
+        if found is None or found.failed or not found.step or len(self._recipe.steps) == 1:
+            return found
+        return replace(found, reason=f"{found.step}: {found.reason}")
 
     def _kept(self, kept: Sequence[tuple[Task, Emitted]], like: Task) -> pa.Table:
         recipe = self._recipe
@@ -149,11 +149,12 @@ class Rows:
 
 
 class _Queries:
-    """The queries so far: rows of one query stand together, so that of an earlier input cannot come again."""
+    """The queries and documents so far. Rows of one query stand together in a pair set, each document once."""
 
     def __init__(self) -> None:
         self._earlier: set[int] = set()
         self._own: set[int] = set()
+        self._documents: set[tuple[str, int]] = set()
         self._input: tuple[Any, int] = (None, -1)
 
     def begin(self, task: Task) -> None:
@@ -162,30 +163,35 @@ class _Queries:
             self._input = task.row.table, task.row.at
             self._earlier |= self._own
             self._own = set()
+            self._documents = set()
 
-    def repeated(self, row: Emitted) -> str | None:
-        """The reason against a row whose query was written about an earlier input."""
-        key = hash(row.query_id)
-        if key in self._earlier:
+    def refuse(self, task: Task, row: Emitted) -> str | None:
+        """Why a row cannot stand: its document is the query, or one that the query has, or its query was written
+        about an earlier input; None, and the row is noted, where it can."""
+        key = text_key(row.document)
+        if key == text_key(row.query):
+            return "copies the query"
+        if (row.query_id, key) in self._documents:
+            return "copies another text of its query"
+        is_given = row.query_id in (task.item.row.get("id"), task.item.row.get("query_id"))
+        if not is_given and hash(row.query_id) in self._earlier:
             return "its query was written before"
-        self._own.add(key)
+        if not is_given:
+            self._own.add(hash(row.query_id))
+        self._documents.add((row.query_id, key))
         return None
 
 
-def _copy(row: Emitted, seen: set[tuple[str, int]]) -> str | None:
-    """Why a row cannot stand: its document is the query, or a document that the same query has already."""
-    key = text_key(row.document)
-    if key == text_key(row.query):
-        return "copies the query"
-    if (row.query_id, key) in seen:
-        return "copies another text of its query"
-    seen.add((row.query_id, key))
-    return None
+def _texts(task: Task, fields: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The texts that a task wrote in `fields`, which may hold lists."""
+    for step, field in fields:
+        value = task.values.get(step, {}).get(field)
+        yield from (text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str) and text)
 
 
 def _inputs(tasks: Sequence[Task], like: Task) -> pa.Table:
     """The input row of each task, (tasks,) rows; `like` lends its columns when there are none."""
-    if not tasks:
+    if not tasks or not like.row.table.num_columns:
         return like.row.table.slice(0, 0)
     parts = []
     for _, run in groupby(tasks, key=lambda task: id(task.row.table)):

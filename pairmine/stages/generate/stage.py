@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -24,7 +25,11 @@ _ROWS_A_TABLE = 2048
 
 
 def tasks_of(plan: Plan, tables: Iterable[pa.Table], samples: int) -> Iterator[Task]:
-    """A task for each row and sample, a row's samples side by side."""
+    """A task for each row and sample, a row's samples side by side; of a recipe that reads nothing one per sample."""
+    if plan.recipe.reads == "nothing":
+        for sample in range(samples):
+            yield Task(plan, plan.renderer.item({}, sample), Row(pa.table({}), 0))
+        return
     needed = [column.name for column in plan.recipe.inputs]
     for table in tables:
         missing = next(
@@ -99,7 +104,13 @@ def generate(
     if duplicates is None and found.duplicates:
         duplicates = found.duplicates.threshold
     tasks = tasks_of(plan, [rows], samples)
-    outcomes = list(write_pairs(plan, tasks, asker, stand_in=llm.name == "fake", duplicates=duplicates))
+    try:
+        outcomes = list(write_pairs(plan, tasks, asker, stand_in=llm.name == "fake", duplicates=duplicates))
+    except BaseException:
+        # What has arrived is paid for; that it cannot be kept is no news beside the error that ended the run.
+        with suppress(PairmineError):
+            asker.save()
+        raise
     if not outcomes:
         raise PairmineError("there are no rows to write about")
     return joined(outcomes)

@@ -1,0 +1,185 @@
+"""How much a template may make: what would fill the memory out of a few characters is stopped before it is made."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+LARGEST = 1_000_000
+"""Characters, or entries of a list, that an operator, method or filter may make out of less."""
+_GROWTH = 4
+"""What is large already may get so many times as large."""
+
+_CONVERSION = re.compile(r"%(?:\((?P<name>[^)]*)\))?[#0\- +]*(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+)?)?")
+
+
+def check_operator(operator: str, left: Any, right: Any) -> None:
+    """Raise SecurityError where `left operator right` would be too large: `*`, `**` and `%`."""
+    if operator == "%":
+        if isinstance(left, str | bytes):
+            _check("%", _formatted(left, right), (left, right))
+    elif isinstance(left, int | float) and isinstance(right, int | float):
+        _check(operator, _power(left, right) if operator == "**" else 0, (left, right))
+    else:
+        _check(operator, _repeated(left, right), ())
+
+
+def check_call(called: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise SecurityError where a method of a text or number would make too much, or cannot be bounded."""
+    from jinja2.exceptions import SecurityError
+
+    name = getattr(called, "__name__", "")
+    owner = getattr(getattr(called, "__wrapped__", called), "__self__", None)
+    if not isinstance(owner, str | bytes | int):
+        return
+    if name in _REFUSED:
+        raise SecurityError(f"a recipe cannot call {name} of a text or number; use ~ or the filter format")
+    if name in _METHODS:
+        _check(name, _METHODS[name](owner, *args, **kwargs), (owner, *args, *kwargs.values()))
+
+
+def bounded_filters(filters: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """Those of Jinja's filters that can make much out of little, each held to what it may make."""
+    return {name: _bounded(name, filters[name], size) for name, size in _FILTERS.items()}
+
+
+def at_hand(args: Sequence[Any]) -> list[Any]:
+    """The arguments, with lists for what can be gone through only once: its size is asked for before it is used."""
+    return [list(arg) if isinstance(arg, Iterator) else arg for arg in args]
+
+
+def weight(value: Any) -> int:
+    """Characters and entries in a value, with those inside it counted as often as they occur."""
+    total = 0
+    waiting = [value]
+    while waiting and total <= LARGEST * _GROWTH:
+        each = waiting.pop()
+        if isinstance(each, list | tuple | set | frozenset):
+            total += len(each)
+            waiting.extend(each)
+        elif isinstance(each, dict):
+            total += len(each)
+            waiting.extend(each)
+            waiting.extend(each.values())
+        else:
+            total += _own_weight(each)
+    return total
+
+
+def _own_weight(value: Any) -> int:
+    if isinstance(value, str | bytes | range):
+        return len(value)
+    return value.bit_length() // 3 + 1 if isinstance(value, int) else 1
+
+
+def _check(name: str, size: float, given: Sequence[Any]) -> None:
+    from jinja2.exceptions import SecurityError
+
+    if size > LARGEST and size > _GROWTH * weight(list(given)):
+        raise SecurityError(f"{name} makes a value of more than {LARGEST:,}")
+
+
+def _bounded(name: str, run: Callable[..., Any], size: Callable[..., float]) -> Callable[..., Any]:
+    # Jinja hands its context or environment to filters that are marked so; the mark goes on with `wraps`.
+    first = 1 if hasattr(run, "jinja_pass_arg") else 0
+
+    @wraps(run)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        own = at_hand(args[first:])
+        _check(name, size(*own, **kwargs), (*own, *kwargs.values()))
+        return run(*args[:first], *own, **kwargs)
+
+    return bounded
+
+
+def _power(left: float, right: float) -> float:
+    try:
+        return abs(float(left)) ** abs(float(right))
+    except OverflowError:
+        return math.inf
+
+
+def _repeated(left: Any, right: Any) -> float:
+    """How large a text or list gets when it is repeated; 0 for what cannot be multiplied."""
+    value, times = (right, left) if isinstance(left, int) else (left, right)
+    return weight(value) * max(times, 0) if isinstance(times, int) else 0
+
+
+def _formatted(text: str | bytes, values: Any) -> float:
+    """How long `text % values` gets: the values as often as they are shown, and the widths."""
+    pattern = text if isinstance(text, str) else text.decode("latin-1")
+    total: float = len(pattern) + (0 if isinstance(values, dict) else weight(values))
+    for found in _CONVERSION.finditer(pattern):
+        for part in (found["width"], found["precision"]):
+            total += math.inf if part == "*" else int(part or 0)
+        if found["name"] is not None and isinstance(values, dict):
+            total += weight(values.get(found["name"]))
+    return total
+
+
+def _padded(text: Any, width: int = 80, *_: Any) -> float:
+    return max(len(str(text)), width)
+
+
+def _expanded(text: Any, tabsize: int = 8) -> float:
+    return len(text) + text.count("\t" if isinstance(text, str) else b"\t") * max(tabsize, 0)
+
+
+def _replaced(text: Any, old: Any, new: Any, count: int | None = None) -> float:
+    text, old, new = (each if isinstance(each, str | bytes) else str(each) for each in (text, old, new))
+    times = text.count(old)
+    return len(text) + len(new) * (times if count is None or count < 0 else min(times, count))
+
+
+def _joined(parts: Any, between: Any = "", attribute: Any = None) -> float:
+    return weight(parts) + (len(parts) if hasattr(parts, "__len__") else 0) * len(str(between))
+
+
+def _indented(text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> float:
+    each = len(width) if isinstance(width, str) else width
+    return len(str(text)) + (str(text).count("\n") + 1) * each
+
+
+def _wrapped(
+    text: Any, width: int = 79, long: bool = True, wrapstring: str | None = None, hyphens: bool = True
+) -> float:
+    lines = len(text) // max(width // 2, 1) + text.count("\n") + 1
+    return len(text) + lines * len(wrapstring or "\n")
+
+
+def _in_parts(value: Any, count: int, fill_with: Any = None) -> float:
+    return count
+
+
+def _as_json(value: Any, indent: int | None = None) -> float:
+    return weight(value) * max(indent or 0, 1)
+
+
+def _rounded(value: Any, precision: int = 0, method: str = "common") -> float:
+    return 0 if abs(precision) <= 300 else math.inf
+
+
+_REFUSED = frozenset({"format", "format_map", "translate", "to_bytes"})
+
+_METHODS: Mapping[str, Callable[..., float]] = {
+    **dict.fromkeys(("ljust", "rjust", "center", "zfill"), _padded),
+    "expandtabs": _expanded,
+    "replace": _replaced,
+    "join": lambda text, parts: _joined(parts, text),
+}
+
+_FILTERS: Mapping[str, Callable[..., float]] = {
+    "batch": _in_parts,
+    "center": _padded,
+    "format": lambda text, *args, **kwargs: _formatted(str(text), kwargs or args),
+    "indent": _indented,
+    "join": _joined,
+    "replace": _replaced,
+    "round": _rounded,
+    "slice": _in_parts,
+    "tojson": _as_json,
+    "wordwrap": _wrapped,
+}
