@@ -378,3 +378,31 @@ def test_ctrl_c_at_any_moment_leaves_every_reply_that_came_in_the_ledger(
     assert pressed == [moment]
     with Ledger("l.db", read_only=True) as ledger:
         assert ledger.find(list(read)).keys() == read
+
+
+OPTIONAL = b"""
+name: optional
+summary: A later step reads what an earlier one may leave out.
+reads: documents
+steps:
+  first:
+    system: |
+      Reply with JSON: {"topic": "..."}
+    prompt: "{{ row.text }}"
+    schema: {type: object, properties: {topic: {type: string}}, required: []}
+  second:
+    prompt: "{{ replies.first.topic }}"
+emits:
+  pair: {query: "{{ row.text }}", document: "{{ replies.second.text }}", step: second, label: 1}
+"""
+
+
+def test_a_step_that_an_earlier_reply_leaves_without_a_question_rejects_its_row_alone() -> None:
+    def answer(call: Call) -> str:
+        if call.schema is None:
+            return words_of(call)
+        return "{}" if "number 1 " in last(call) else json.dumps({"topic": "The apples of the old orchard"})
+
+    outcome = generate(read_recipe(OPTIONAL, "optional.yaml"), documents(3), Scripted(answer))
+    assert outcome.kept["source_id"].to_pylist() == ["0", "2"]
+    assert outcome.rejected["reason"].to_pylist() == ["second: prompt: not filled"]

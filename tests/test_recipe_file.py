@@ -409,7 +409,8 @@ def lists(**changes: str) -> str:
         if key == "duplicates":
             text += f"duplicates: {{fields: [{template}]}}\n"
         else:
-            text = re.sub(rf"    {key}: .*\n", lambda _, key=key, to=template: f"    {key}: {to}\n", text)
+            [old] = re.findall(rf"    {key}: .*\n", text)
+            text = text.replace(old, f"    {key}: {template}\n")
     assert text != LISTS
     return text
 
@@ -447,6 +448,24 @@ def test_a_template_that_no_reply_can_fill_is_told_before_a_reply_is_paid(
         assert read_recipe(lists(**changes).encode(), "lists.yaml").emits
     else:
         assert str(_raised(lists(**changes), "lists.yaml")).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "{type: integer, minimum: -1.7e+308, maximum: 1.7e+308}",
+        "{type: integer, minimum: 5, maximum: 1}",
+        "{type: [number, string, array, object, boolean, 'null']}",
+        "{type: array, minItems: 1000000000000}",
+        "{type: array, maxItems: -1}",
+        "{type: array, items: {type: array, items: {enum: [1, a, null]}}}",
+        "{type: 'null'}",
+        "{}",
+    ],
+)
+def test_a_schema_of_any_kind_can_be_tried_out(schema: str) -> None:
+    text = LISTS.replace("topic: {type: string}", f"topic: {schema}").replace("each.a }}", "each.a }}{{ reply.topic }}")
+    assert read_recipe(text.encode(), "lists.yaml").emits
 
 
 def test_a_score_that_no_reply_can_give_is_told_by_line() -> None:

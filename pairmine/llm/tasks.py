@@ -10,7 +10,7 @@ from typing import Any
 from pairmine.llm.asking import Asker
 from pairmine.llm.calls import Call, Failure, Reply, Sampling
 from pairmine.llm.recipes.recipe import PromptRecipe, Step
-from pairmine.llm.recipes.rendering import Item, Prompt, Renderer
+from pairmine.llm.recipes.rendering import Item, Prompt, Renderer, RowProblem
 from pairmine.llm.replies.checks import FieldChecks
 from pairmine.llm.replies.reader import ReplyReader
 
@@ -173,7 +173,10 @@ class Task:
             if missing is not None:
                 self.problems[step.name] = self.problems[missing]
             elif all(name in self.values for name in step.after):
-                calls.append(self._ask(step))
+                try:
+                    calls.append(self._ask(step))
+                except RowProblem as problem:
+                    self.problems[step.name] = Problem(str(problem), step=step.name)
         return calls
 
     def _ask(self, step: Step) -> tuple[str, Call]:

@@ -29,8 +29,11 @@ _ID_OF: Mapping[str, Mapping[tuple[str, ...] | None, str]] = {
 
 
 class RowProblem(Exception):
-    """A reply of which the templates make no row or score. Its text is the reason, which names the
-    template and the fault ("grade: not from 0 to 1") and nothing of the reply, so that reasons can be counted."""
+    """A reply gives no row or score: it is to be rejected, and the run goes on.
+
+    The message is the reason, such as "grade: not from 0 to 1". It holds nothing of the reply, so
+    that reasons can be counted.
+    """
 
 
 class Item(NamedTuple):
@@ -129,7 +132,10 @@ class Renderer:
         return Item(values, sample, content, drawn, {name: choice.text for name, choice in drawn.items()}, seed)
 
     def prompt(self, item: Item, step: str, replies: Mapping[str, Mapping[str, Any]] | None = None) -> Prompt:
-        """What `step` asks about the item; `replies` holds those of the steps that it comes `after`."""
+        """What `step` asks about the item; `replies` holds those of the steps that it comes `after`.
+
+        Raises RowProblem where it cannot be asked about these replies.
+        """
         return self._steps[step].prompt(item, replies or {})
 
     def emit(self, item: Item, replies: Mapping[str, Mapping[str, Any]]) -> list[Emitted]:
@@ -156,7 +162,8 @@ class _StepPrompts:
         self._shots = (step.shots if shots is None else shots) if step.exemplars else 0
         self._instructions = Pool(f"{step.name}/instructions", step.instructions)
         self._exemplars = Pool(f"{step.name}/exemplars", step.exemplars)
-        self._prompt = _Template(recipe, f"steps: {step.name}: prompt", step.prompt, step.lines)
+        where = f"steps: {step.name}: prompt"
+        self._prompt = _Template(recipe, where, step.prompt, step.lines, reason="prompt")
         self._system = (
             _Template(recipe, f"steps: {step.name}: system", step.system, step.lines) if step.system else None
         )
@@ -193,7 +200,9 @@ class _StepPrompts:
         if turns:
             for exemplar in exemplars:
                 messages += turns[exemplar.name]
-        messages.append(_message("user", self._prompt.text(context, item)))
+        # A prompt without an earlier reply in it fails for the template's sake, one with it perhaps for the reply's.
+        text = self._prompt.filled(context) if self._step.after else self._prompt.text(context, item)
+        messages.append(_message("user", text))
         name = self._step.name
         template = f"{name}/{instruction.name}" if instruction.name else name
         return Prompt(tuple(messages), template, ",".join([exemplar.name for exemplar in exemplars]))

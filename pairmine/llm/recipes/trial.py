@@ -176,7 +176,7 @@ def _value(field: Field, draw: random.Random, is_whole: bool) -> Any:
 def _any_number(field: Field, draw: random.Random, _: bool, *, is_whole_number: bool = False) -> float:
     least, most = field.limits.get("minimum"), field.limits.get("maximum")
     if least is not None and most is not None:
-        value = draw.choice([least + (most - least) * tenth / 10 for tenth in range(11)])
+        value = draw.choice([least * (1 - tenth / 10) + most * (tenth / 10) for tenth in range(11)])
     else:
         offset = draw.choice(_OFFSETS)
         value = most - offset if least is None and most is not None else (least or 0) + offset
