@@ -115,6 +115,10 @@ class _Sets:
         return values[offsets[at] : offsets[at + 1]]
 
 
+# To merge two arrays takes four times their memory for a moment; arrays of this size stay as they are.
+_LARGEST = 1 << 21
+
+
 class _Index:
     """Numbers behind each 32-bit key, in a few sorted arrays that are merged as they grow."""
 
@@ -123,7 +127,7 @@ class _Index:
 
     def add(self, keys: np.ndarray, numbers: np.ndarray) -> None:
         """Put `numbers` under `keys`, side by side."""
-        while self._levels and len(self._levels[-1][0]) <= 2 * len(keys):
+        while self._levels and len(self._levels[-1][0]) <= min(2 * len(keys), _LARGEST - len(keys)):
             older = self._levels.pop()
             keys, numbers = np.concatenate([older[0], keys]), np.concatenate([older[1], numbers])
         order = np.argsort(keys, kind="stable")
