@@ -195,17 +195,12 @@ def test_a_reader_that_leaves_early_causes_no_traceback(tmp_path: Path) -> None:
         assert process.wait() == 128 + signal.SIGPIPE
 
 
-def heed_interrupts() -> None:
-    """What a script starts in the background ignores SIGINT, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def under_way(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A conversion that has read what it got and waits for more; its partial file is there."""
     command = [*COMMAND, "convert", "-", "-q", "-o", "out.parquet"]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=folder, preexec_fn=heed_interrupts, **pipes) as process:
+    with subprocess.Popen(command, cwd=folder, **pipes) as process:
         assert process.stdin is not None
         process.stdin.write(b'{"id":"1","text":"x"}\n')
         process.stdin.flush()

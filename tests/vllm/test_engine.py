@@ -265,8 +265,6 @@ def run_and_kill(
         capture_output=True,
         text=True,
         timeout=START_S,
-        # What is started in the background ignores SIGINT, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     first = done.stdout.splitlines()[0].split()
     assert first[0] == "pids", done.stdout + done.stderr
