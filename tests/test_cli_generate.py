@@ -341,12 +341,16 @@ def test_batch_files_are_written_run_elsewhere_and_read_back_as_the_same_rows(fo
 def test_the_batch_api_gives_the_rows_of_online_calls_in_one_batch(
     folder: Path, generate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from functools import partial
+
     from batch_server import BatchServer
+
+    from pairmine.backends import openai_batch
 
     with LLMServer(answer) as server:
         online = ["--llm", "openai:test-model", "--base-url", server.base_url, "--ledger", "online.sqlite"]
         assert generate(folder, *online, "-o", "online.parquet").returncode == 0
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(openai_batch, "open_batch", partial(openai_batch.open_batch, poll_s=0.01))
     with BatchServer(answer) as service:
         done = generate(
             folder, "--llm", "openai:test-model", "--base-url", service.base_url, "--batch", "-o", "b.parquet"
