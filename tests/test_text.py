@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairmine.text import count_words, is_wordless, sentence_spans, sentences, word_pieces, words
+from pairmine.text import count_words, has_unspaced, is_wordless, sentence_spans, sentences, word_pieces, words
 
 ANY_TEXT = st.text(st.sampled_from("aB1 .!?\n\t。」、あ東ก็เ์\u3000\u00a0-\"')(é한\u0301"), max_size=60) | st.text(
     max_size=40
@@ -56,9 +56,18 @@ def test_sentences_of_other_scripts_end_at_their_own_marks(text: str, expected: 
 
 
 def test_thai_is_cut_at_blanks_once_a_phrase_is_as_long_as_a_sentence() -> None:
-    long = "ประเทศเป็นที่รู้จักดีในเรื่องความเด่นในการกรีฑาระยะกลาง"
+    phrase = "ประเทศเป็นที่รู้จักดีในเรื่องความเด่นในการกรีฑาระยะกลาง"
+    long = f"{phrase} {phrase}"
     assert sentences(f"{long} {long}") == [long, long]
     assert sentences("เคนยา มี") == ["เคนยา มี"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ไมเคิล อี. แมนน์ และ เรย์มอนด์ เอส. แบรดลีย์", "เมื่อ ค.ศ. 981 มีรางกว้าง 1,435 มม. (4 ฟุต)", "โดย ดับเบิลยู. โมต เขียนว่า"],
+)
+def test_a_full_stop_in_thai_shortens_a_word_and_ends_no_sentence(text: str) -> None:
+    assert sentences(text) == [text]
 
 
 def test_headings_and_list_items_are_sentences_of_their_own() -> None:
@@ -104,8 +113,27 @@ def test_any_run_of_words_joins_to_what_stands_in_the_text(text: str, data: st.D
     last = data.draw(st.integers(first, len(pieces)))
     assert glue.join(pieces[first:last]).strip() in text
     assert glue.join(pieces).strip() == text.strip()
-    assert [piece.strip() for piece in pieces] == words(text)
-    assert len(pieces) == count_words(text)
+    if not has_unspaced(text):
+        assert [piece.strip() for piece in pieces] == words(text)
+        assert len(pieces) == count_words(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("東京は日本の首都です。", ["東京", "は", "日本", "の", "首都", "です。"]),
+        ("我们在北京大学学习。", ["我们", "在", "北京", "大学", "学习。"]),
+        ("ประเทศไทยมีประชากรจำนวนมาก", ["ประเทศไทย", "มี", "ประชากร", "จำนวน", "มาก"]),
+        ("ខ្ញុំស្រឡាញ់ភាសាខ្មែរ", ["ខ្ញុំ", "ស្រឡាញ់", "ភាសាខ្មែរ"]),
+        ("「東京」へiPhone-15を (now)", ["「東京」", "へ", "iPhone-15", "を ", "(now)"]),
+    ],
+)
+def test_texts_without_blanks_are_cut_between_words_and_marks_stay_with_theirs(text: str, pieces: list[str]) -> None:
+    assert word_pieces(text) == (pieces, "")
+
+
+def test_half_a_character_in_a_text_without_blanks_does_not_stop_the_cut() -> None:
+    assert "".join(word_pieces("東京\ud800は")[0]) == "東京\ud800は"
 
 
 def test_words_without_blanks_are_characters_with_their_marks() -> None:
