@@ -153,3 +153,22 @@ def test_an_empty_or_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(PairmineError, match="pipe a pair set or a corpus into it, or name a file"):
         StandardInput()
+
+
+def test_texts_by_the_line_are_data_where_no_table_stands_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("x")
+    (tmp_path / "a.txt").write_text("y")
+    assert [(Path(shard.name).name, shard.kind) for shard in find_shards(str(tmp_path))] == [
+        ("a.txt", "lines"),
+        ("b.txt", "lines"),
+    ]
+    (tmp_path / "c.csv").write_text("id,text")
+    assert [Path(shard.name).name for shard in find_shards(str(tmp_path))] == ["c.csv"]
+
+
+def test_an_ending_without_a_format_is_an_error_unless_the_columns_are_named(tmp_path: Path) -> None:
+    (tmp_path / "corpus.en").write_text("x")
+    assert "the ending says no format; known: .arrow, .csv" in refused(tmp_path / "corpus.en")
+    assert ".tsv, .txt, with .gz" in refused(tmp_path / "corpus.en")
+    (shard,) = find_shards(str(tmp_path / "corpus.en"), ["text"])
+    assert (shard.kind, shard.fields) == ("fields", ("text",))

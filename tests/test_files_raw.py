@@ -13,7 +13,7 @@ import pytest
 
 from pairmine.errors import PairmineError
 from pairmine.files.locations import find_shards
-from pairmine.files.raw import BATCH_BYTES, BATCH_ROWS, Raw, read_raw
+from pairmine.files.raw import BATCH_BYTES, BATCH_ROWS, Raw, check_fields, read_raw
 
 ROWS = "".join(json.dumps({"id": f"d{i}", "text": f"text {i} " * 9}) + "\n" for i in range(3000)).encode()
 
@@ -35,6 +35,13 @@ def raws(folder: Path, name: str, content: bytes | str) -> list[Raw]:
 
 def rows(folder: Path, name: str, content: bytes | str) -> list[dict[str, object]]:
     return [row for raw in raws(folder, name, content) for row in raw.table.to_pylist()]
+
+
+def named(folder: Path, name: str, content: bytes | str, fields: str) -> list[dict[str, object]]:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    shards = find_shards(str(path), fields.split(","))
+    return [row for shard in shards for raw in read_raw(shard) for row in raw.table.to_pylist()]
 
 
 def line_of(folder: Path, name: str, content: bytes | str) -> str:
@@ -188,3 +195,81 @@ def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), sink)
     assert 'two columns are named "text"' in line_of(tmp_path, "a.parquet", sink.getvalue().to_pybytes())
+
+
+def test_a_text_file_is_a_text_to_each_line_that_is_not_blank(tmp_path: Path) -> None:
+    found = raws(tmp_path, "a.txt", "\ufeffone, two\r\n\r\n  \n日本\there\nlast")
+    assert [row["text"] for raw in found for row in raw.table.to_pylist()] == ["one, two", "日本\there", "last"]
+    assert found[0].where(1).endswith("a.txt:4")
+    assert rows(tmp_path, "b.txt.gz", gzip.compress(b"x\n")) == [{"text": "x"}]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.txt", "a.data", "corpus"])
+def test_tabs_part_fields_without_a_header_where_the_first_line_has_one(tmp_path: Path, name: str) -> None:
+    found = named(tmp_path, name, '1\t"open, quote\tx\n\n2\t日\ty\r\n', "id,text,_")
+    assert found == [{"id": "1", "text": '"open, quote'}, {"id": "2", "text": "日"}]
+
+
+def test_commas_part_fields_without_a_header_where_there_is_no_tab(tmp_path: Path) -> None:
+    content = '\n1,"two, three",x\n2,"a\nb",y\n'
+    assert named(tmp_path, "a.csv", content, "id,text,_") == [
+        {"id": "1", "text": "two, three"},
+        {"id": "2", "text": "a\nb"},
+    ]
+
+
+def test_a_single_name_takes_whole_lines_and_dots_leave_the_rest_out(tmp_path: Path) -> None:
+    assert named(tmp_path, "c.en", "one, two\tthree\n\nfour\n", "text") == [
+        {"text": "one, two\tthree"},
+        {"text": "four"},
+    ]
+    assert named(tmp_path, "d.tsv", "a\tb\nc\td\te\tf\n", "one,two,...") == [
+        {"one": "a", "two": "b"},
+        {"one": "c", "two": "d"},
+    ]
+    assert named(tmp_path, "e.tsv.gz", gzip.compress(b"a\tb\n"), "one,...") == [{"one": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "line"),
+    [
+        ("a.tsv", "a\tb\n\nc\n", "x,y", "a.tsv:3: 1 field where --columns names 2 (x, y); mend the line, or the names"),
+        ("a.tsv", "a\tb\tc\n", "x,y", "a.tsv:1: 3 fields where --columns names 2 (x, y); end it with ,... to leave"),
+        ("a.tsv", "a\n", "x,y,...", "a.tsv:1: 1 field where --columns names 2 (x, y); mend the line"),
+        ("a.csv", 'a,"b\n', "x,y", "a.csv:1: not valid CSV (unexpected end of data); is a quote left open?"),
+        ("a.jsonl", '{"x":1}\n', "x", "a.jsonl: is jsonl, which names its columns itself; leave out --columns"),
+        ("a.parquet", PARQUET, "x", "a.parquet: is parquet, which names its columns itself; leave out --columns"),
+        ("a.data", PARQUET, "x", "a.data: holds parquet data, which names its columns itself; leave out --columns"),
+        ("a.data", gzip.compress(ROWS), "x", "a.data: holds gzip data; rename it to a.data.gz"),
+        ("a.data", b"a\n\xe9\n", "x", "a.data:2: not UTF-8"),
+        ("a.data", "", "x", "a.data: the file is empty"),
+    ],
+)
+def test_a_table_that_does_not_fit_its_names_is_told_with_its_place(
+    tmp_path: Path, name: str, content: bytes | str, fields: str, line: str
+) -> None:
+    with pytest.raises(PairmineError) as caught:
+        named(tmp_path, name, content, fields)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ("a,,b", "--columns a,,b: has an empty name; write _ for a field that is left out"),
+        ("a,b,a", '--columns a,b,a: "a" comes twice'),
+        ("_,_", "--columns _,_: names no column"),
+        ("...", "--columns ...: names no column"),
+        ("a,...,b", "--columns a,...,b: ... has its place at the end alone"),
+    ],
+)
+def test_names_that_cannot_be_are_told_before_the_file_is_opened(fields: str, line: str) -> None:
+    with pytest.raises(PairmineError) as caught:
+        check_fields(fields.split(","))
+    assert str(caught.value).startswith(line)
+
+
+def test_two_fields_may_be_left_out(tmp_path: Path) -> None:
+    check_fields(["_", "a", "_"])
+    assert named(tmp_path, "a.tsv", "x\ty\tz\n", "_,a,_") == [{"a": "y"}]

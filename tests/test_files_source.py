@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +14,7 @@ import pytest
 from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files.blocks import contiguous_order
+from pairmine.files.columns import Wanted
 from pairmine.files.raw import BATCH_ROWS
 from pairmine.files.sink import Sink
 from pairmine.files.source import (
@@ -20,6 +23,7 @@ from pairmine.files.source import (
     open_either,
     open_pairs,
     open_queries,
+    open_rows,
 )
 from pairmine.identity import content_id
 
@@ -190,7 +194,7 @@ def test_a_row_that_is_no_document_is_told_with_its_line(tmp_path: Path, rows: o
 def test_a_csv_without_a_header_is_told_that_the_first_line_names_the_columns(tmp_path: Path) -> None:
     line = refused(put(tmp_path, "c.csv", "d1,some text\nd2,more text\n"))
     assert line.startswith('c.csv:2: no "text" (found: d1, some text)')
-    assert line.endswith("its first line must name the columns")
+    assert line.endswith("its first line must name the columns, or --columns where it is no header")
 
 
 def late(tmp_path: Path, last: dict[str, object]) -> str:
@@ -380,3 +384,56 @@ def test_queries_are_read_under_their_usual_names(tmp_path: Path) -> None:
 
 def test_an_empty_list_of_ids_is_in_order() -> None:
     assert contiguous_order(pa.chunked_array([], pa.string())) is None
+
+
+def test_columns_can_be_named_for_a_corpus_for_rows_and_for_pairs(tmp_path: Path) -> None:
+    path = put(tmp_path, "t.tsv", "1\tone\tin\n2\ttwo\tout\n")
+    fields = ("id", "text", "kind")
+    assert open_documents(path, Heard(), fields=fields).read().to_pylist()[0] == {
+        "id": "1",
+        "text": "one",
+        "kind": "in",
+    }
+    assert open_queries(path, Heard(), fields=("id", "query", "_")).read()["text"].to_pylist() == ["one", "two"]
+    wanted = (Wanted("word", ("lemma",), "--word-column", required=True),)
+    rows = open_rows(path, wanted, Heard(), fields=("_", "lemma", "kind")).read()
+    assert rows.to_pylist()[1] == {"word": "two", "kind": "out"}
+    pairs = open_pairs(path, Heard(), fields=("query_id", "query", "document")).read()
+    assert pairs["document"].to_pylist() == ["in", "out"]
+    with pytest.raises(PairmineError, match=r't.tsv:1: no "word" \(found: a, b\); pass --word-column a$'):
+        open_rows(path, wanted, Heard(), fields=("a", "b", "_")).read()
+
+
+def test_a_pipe_of_fields_is_a_table_when_its_columns_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin = SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(b"1\tone\n2\ttwo\n")), isatty=lambda: False)  # type: ignore[arg-type]
+    monkeypatch.setattr("sys.stdin", stdin)
+    found = open_documents("-", Heard(), fields=("id", "text")).read()
+    assert found.to_pylist() == [{"id": "1", "text": "one"}, {"id": "2", "text": "two"}]
+
+
+def test_a_beir_folder_and_an_arrow_pipe_name_their_columns_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "corpus.jsonl", [{"_id": "1", "text": "x"}])
+    put(tmp_path, "queries.jsonl", [{"_id": "1", "text": "x"}])
+    with pytest.raises(PairmineError, match="is a BEIR folder, whose columns are known; leave out --columns"):
+        open_documents(str(tmp_path), Heard(), fields=("id", "text"))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema([("id", pa.string())])):
+        pass
+    stdin = SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(sink.getvalue().to_pybytes())), isatty=lambda: False)  # type: ignore[arg-type]
+    monkeypatch.setattr("sys.stdin", stdin)
+    with pytest.raises(
+        PairmineError, match="standard input: is arrow, which names its columns itself; leave out --col"
+    ):
+        open_documents("-", Heard(), fields=("id", "text"))
+
+
+def test_lines_of_text_are_a_corpus_and_hint_at_columns_where_more_is_wanted(tmp_path: Path) -> None:
+    path = put(tmp_path, "c.txt", "one\n\nzwei\n")
+    assert open_documents(path, Heard()).read()["text"].to_pylist() == ["one", "zwei"]
+    wanted = (Wanted("premise", (), "--premise-column", required=True),)
+    with pytest.raises(
+        PairmineError, match=r"no \"premise\" \(found: text\); .*where a line holds several fields, --columns"
+    ):
+        open_rows(path, wanted, Heard()).read()

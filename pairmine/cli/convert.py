@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,6 +44,7 @@ def convert(
     query_id_column: shared.QueryIdColumn = None,
     doc_id_column: shared.DocIdColumn = None,
     label_column: shared.LabelColumn = None,
+    columns: shared.Fields = None,
     kind: shared.Format = None,
     summary: shared.Summary = None,
     quiet: shared.Quiet = False,
@@ -75,32 +76,40 @@ def convert(
         raise PairmineError(f"--{unused[0].replace('_', '-')}-column has no effect with --as {to}")
     if positive_from is not None and to != "pairs":
         raise PairmineError(f"--positive-from has no effect with --as {to}")
+    fields = shared.field_names(columns)
     with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
         if to == "pairs":
-            _pairs(run, source, split, positive_from, pairs)
+            _pairs(run, source, split, positive_from, pairs, fields)
         else:
-            _rows(run, source, to, split, documents)
+            _rows(run, source, to, split, documents, fields)
 
 
 def _pairs(
-    run: Run, source: str, split: str | None, positive_from: float | None, columns: dict[str, str | None]
+    run: Run,
+    source: str,
+    split: str | None,
+    positive_from: float | None,
+    columns: dict[str, str | None],
+    fields: Sequence[str],
 ) -> None:
     from pairmine.files.source import open_pairs
     from pairmine.outcome import Outcome, no_rejects
 
-    opened = open_pairs(source, run.say, split=split, positive_from=positive_from, columns=columns)
+    opened = open_pairs(source, run.say, split=split, positive_from=positive_from, columns=columns, fields=fields)
     table = run.reads(opened, "source").read()
     run.write(Outcome(table, no_rejects(table), rows_in=table.num_rows))
 
 
-def _rows(run: Run, source: str, to: str, split: str | None, columns: dict[str, str | None]) -> None:
+def _rows(
+    run: Run, source: str, to: str, split: str | None, columns: dict[str, str | None], fields: Sequence[str]
+) -> None:
     from pairmine.errors import PairmineError
     from pairmine.files.source import ColumnsChanged, open_documents, open_queries
 
     if split:
         raise PairmineError("--split has an effect with --as pairs alone")
     open_rows = open_documents if to == "corpus" else open_queries
-    opened = run.reads(open_rows(source, run.say, columns=columns), "source")
+    opened = run.reads(open_rows(source, run.say, columns=columns, fields=fields), "source")
     try:
         _copy(run, opened.tables(look_ahead=not run.can_restart))
     except ColumnsChanged:

@@ -44,6 +44,17 @@ Workers = Annotated[
 Split = Annotated[str | None, typer.Option("--split", help="Which judgments of a BEIR folder.")]
 
 IdColumn = Annotated[str | None, typer.Option("--id-column", help="Column with the ids.", rich_help_panel=_COLUMNS)]
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="A,B,...",
+        help="Names for the fields of a text table without a header line: parted by tabs where its first line has "
+        "one, else by commas; _ leaves a field out, ... at the end all that follow, a single name takes whole lines.",
+        rich_help_panel=_COLUMNS,
+        show_default=False,
+    ),
+]
 TextColumn = Annotated[
     str | None, typer.Option("--text-column", help="Column with the texts.", rich_help_panel=_COLUMNS)
 ]
@@ -98,3 +109,8 @@ NOT_IN_LINEAGE = {
     "probe",
 }
 """Parameters that change where, how fast or at what cost rows are written, never the rows."""
+
+
+def field_names(given: str | None) -> tuple[str, ...]:
+    """What `--columns` says, name by name."""
+    return tuple(name.strip() for name in given.split(",")) if given else ()

@@ -33,8 +33,12 @@ FORMATS = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+LINES = {".txt": "lines"}
+"""What is read with one text to a line; nothing is written so."""
+
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-_COMPRESSIBLE = {"jsonl", "csv", "tsv"}
+_COMPRESSIBLE = {"jsonl", "csv", "tsv", "lines", "fields"}
+_HEADED = {"csv", "tsv", "lines"}
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _MAGIC = {b"PAR1": ("parquet", None), b"ARRO": ("arrow", None), _ARROW_STREAM: ("arrow", None)}
 _COMPRESSED_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -46,25 +50,43 @@ def format_of(name: str) -> tuple[str, str | None] | None:
     >>> format_of("corpus.jsonl.gz")
     ('jsonl', 'gzip')
     """
-    path = PurePosixPath(name.lower())
-    compression = COMPRESSIONS.get(path.suffix)
-    if compression:
-        path = path.with_suffix("")
-    kind = FORMATS.get(path.suffix)
+    ending, compression = _endings(name)
+    kind = FORMATS.get(ending)
     if kind is None or (compression and kind not in _COMPRESSIBLE):
         return None
     return kind, compression
 
 
+def _endings(name: str) -> tuple[str, str | None]:
+    """The ending that says the format, in small letters, and the compression that stands behind it."""
+    path = PurePosixPath(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    return (path.with_suffix("") if compression else path).suffix, compression
+
+
+def _input_format(name: str, fields: Sequence[str]) -> tuple[str, str | None] | None:
+    """As `format_of`, with what is read and never written: texts by the line, and a table whose `fields` are named."""
+    ending, compression = _endings(name)
+    known = format_of(name) or ((LINES[ending], compression) if ending in LINES else None)
+    if fields and (known is None or known[0] in _HEADED):
+        return "fields", compression
+    return known
+
+
 @dataclass(frozen=True)
 class Shard:
-    """One file to read: how to name it in a message, its format, and how to open it."""
+    """One file to read: how to name it in a message, its format, and how to open it.
+
+    `kind` is a value of `FORMATS`, "lines" for one text to a line, or "fields" for a table of text
+    without a header, whose columns are named in `fields`.
+    """
 
     name: str
     kind: str
     compression: str | None
     filesystem: Any = None
     path: str = ""
+    fields: tuple[str, ...] = ()
 
     @contextmanager
     def open(self) -> Iterator[pa.NativeFile]:
@@ -100,6 +122,8 @@ class Shard:
         with self._raw() as raw:
             head = bytes(raw.read(64))
         held = _held(head)
+        if held is not None and self.kind == "fields" and held not in ("gzip", "zstd"):
+            return f"holds {held} data, which names its columns itself; leave out --columns"
         if self.compression:
             plain = self.name.rpartition(".")[0]
             if held is None and _looks_like_text(head):
@@ -167,40 +191,52 @@ def filesystem_of(path: str) -> tuple[Any, str]:
         raise
 
 
-def find_shards(path: str) -> list[Shard]:
+def find_shards(path: str, fields: Sequence[str] = ()) -> list[Shard]:
     """The file at `path`, or every data file in the folder `path`, in the order of their names.
 
-    Names that start with "." or "_" are left alone; other folders below must hold no data.
+    Names that start with "." or "_" are left alone; other folders below must hold no data. With
+    `fields` they are tables of text without a header, and the ending of a single file may be any.
     """
     if is_remote(path):
-        return _remote_shards(path)
+        return _remote_shards(path, fields)
     local = Path(path)
     try:
         found = local.stat()
         if stat.S_ISDIR(found.st_mode):
             children = sorted(local.iterdir())
             files = [(str(c), c.name, c.stat().st_size, None) for c in children if c.is_file()]
-            return _of_one_format(path, files, {c.name: os.walk(c) for c in children if c.is_dir()})
+            return _of_one_format(path, files, {c.name: os.walk(c) for c in children if c.is_dir()}, fields)
     except FileNotFoundError:
         raise PairmineError(f"{path}: no such file or folder") from None
     except OSError as error:
         raise PairmineError(f"{path}: {cause(error)}") from None
     if not stat.S_ISREG(found.st_mode):
         raise PairmineError(f"{path}: not a regular file; pipe it into 'pairmine' and name the input -")
-    return [_shard(path, str(local), found.st_size, None)]
+    return [_shard(path, str(local), found.st_size, None, fields)]
 
 
-def _remote_shards(path: str) -> list[Shard]:
+def line_shard(path: str) -> Shard:
+    """The file at `path`, whatever its ending, as a text with one item to a line."""
+    kind = format_of(path)
+    if kind and kind[0] in ("jsonl", "parquet", "arrow"):
+        raise PairmineError(f"{path}: is {kind[0]}, where a plain text with one item to a line belongs")
+    if not is_remote(path) and Path(path).is_dir():
+        raise PairmineError(f"{path}: is a folder, where a file with one item to a line belongs")
+    (shard,) = find_shards(path, ("text",))
+    return replace(shard, kind="lines", fields=())
+
+
+def _remote_shards(path: str, fields: Sequence[str]) -> list[Shard]:
     filesystem, inner = filesystem_of(path)
     with remotely(path, "cannot be read"):
         info = filesystem.info(inner)
         if info["type"] != "directory":
-            return [_shard(path, inner, info.get("size"), filesystem)]
+            return [_shard(path, inner, info.get("size"), filesystem, fields)]
         children = sorted(filesystem.ls(inner, detail=True), key=lambda child: str(child["name"]))
         named = [(child, str(child["name"]).rstrip("/").rpartition("/")[2]) for child in children]
         files = [(c["name"], name, c.get("size"), filesystem) for c, name in named if c["type"] == "file"]
         below = {name: filesystem.walk(child["name"]) for child, name in named if child["type"] == "directory"}
-        return _of_one_format(path, files, below)
+        return _of_one_format(path, files, below, fields)
 
 
 def _first_line(error: Exception) -> str:
@@ -225,10 +261,13 @@ def _is_visible(name: str) -> bool:
 
 
 def _of_one_format(
-    folder: str, files: Sequence[tuple[str, str, int | None, Any]], below: Mapping[str, Walk]
+    folder: str, files: Sequence[tuple[str, str, int | None, Any]], below: Mapping[str, Walk], fields: Sequence[str]
 ) -> list[Shard]:
     visible = [file for file in files if _is_visible(file[1])]
-    data = [file for file in visible if format_of(file[1])]
+    # Beside tables a .txt file is somebody's README.
+    data = [file for file in visible if format_of(file[1])] or [
+        file for file in visible if _endings(file[1])[0] in LINES
+    ]
     full = [name for name, walk in below.items() if _is_visible(name) and _has_data(walk)]
     if full:
         holds = "holds shards and also folders with data" if data else "holds no shards but folders with data"
@@ -239,9 +278,9 @@ def _of_one_format(
         found = ", ".join(names[:6]) or "nothing"
         raise PairmineError(
             f"{folder}: a folder without shards (found: {found}); name a folder or file with data in it "
-            f"({', '.join(sorted(FORMATS))}), or a BEIR folder with corpus.jsonl"
+            f"({', '.join(sorted({**FORMATS, **LINES}))}), or a BEIR folder with corpus.jsonl"
         )
-    shards = [_shard(f"{folder.rstrip('/')}/{name}", path, size, fs) for path, name, size, fs in data]
+    shards = [_shard(f"{folder.rstrip('/')}/{name}", path, size, fs, fields) for path, name, size, fs in data]
     kinds = {shard.kind for shard in shards}
     if len(kinds) > 1:
         raise PairmineError(
@@ -251,16 +290,18 @@ def _of_one_format(
     return shards
 
 
-def _shard(name: str, path: str, size: int | None, filesystem: Any) -> Shard:
-    known = format_of(path)
+def _shard(name: str, path: str, size: int | None, filesystem: Any, fields: Sequence[str]) -> Shard:
+    known = _input_format(path, fields)
     if known is None:
         raise PairmineError(
-            f"{name}: the ending says no format; known: {', '.join(sorted(FORMATS))}, "
+            f"{name}: the ending says no format; known: {', '.join(sorted({**FORMATS, **LINES}))}, "
             "with .gz or .zst for the text ones"
         )
+    if fields and known[0] != "fields":
+        raise PairmineError(f"{name}: is {known[0]}, which names its columns itself; leave out --columns")
     if size == 0:
         raise PairmineError(f"{name}: the file is empty")
-    return Shard(name, known[0], known[1], filesystem, path)
+    return Shard(name, known[0], known[1], filesystem, path, tuple(fields))
 
 
 def _held(head: bytes) -> str | None:
@@ -298,12 +339,18 @@ class StandardInput:
                 self.kind, self.compression = "jsonl", compression
         self.is_arrow_stream = head == _ARROW_STREAM
 
-    def spool(self) -> tuple[Shard, Any]:
-        """All of it in a temporary file: a shard to read as often as needed, and the file that must stay open."""
+    def spool(self, fields: Sequence[str] = ()) -> tuple[Shard, Any]:
+        """All of it in a temporary file: a shard to read as often as needed, and the file that must stay open.
+
+        With `fields` it is a table of text without a header.
+        """
+        if fields and self.kind != "jsonl":
+            raise PairmineError(f"{self.name}: is {self.kind}, which names its columns itself; leave out --columns")
         spool = tempfile.NamedTemporaryFile(prefix="pairmine-")  # noqa: SIM115 (the caller keeps it open)
         shutil.copyfileobj(self.stream, spool, 1 << 20)
         spool.flush()
-        return Shard(self.name, self.kind, self.compression, None, spool.name), spool
+        kind = "fields" if fields else self.kind
+        return Shard(self.name, kind, self.compression, None, spool.name, tuple(fields)), spool
 
 
 class _Rejoined(io.RawIOBase):

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -30,15 +31,13 @@ _BOM = b"\xef\xbb\xbf"
 class Raw:
     """Some rows of one file. `where(i)` names row i's place, `found(i)` the columns that it has.
 
-    `is_headed` says that the names of the columns were read from a first line, `is_ours` that
-    the file was written by pairmine, whose lineage comes with its last rows.
+    `is_ours` says that the file was written by pairmine, whose lineage comes with its last rows.
     """
 
     table: pa.Table
     name: str
     where: Callable[[int], str]
     found: Callable[[int], Sequence[str]]
-    is_headed: bool = False
     is_ours: bool = False
 
 
@@ -47,18 +46,20 @@ def read_raw(shard: Shard) -> Iterator[Raw]:
 
     Raises PairmineError with file, place and remedy for bytes that are not what the ending says.
     """
-    reader = {"jsonl": _jsonl, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[shard.kind]
+    reader = _READERS[shard.kind]
     if misnamed := shard.misnamed():
         raise PairmineError(f"{shard.name}: {misnamed}")
     try:
         with shard.open() as stream:
             yield from reader(shard, stream)
     except (OSError, EOFError) as error:
-        if shard.compression is None:
-            raise PairmineError(f"{shard.name}: cannot be read ({_first_line(error)})") from error
-        raise PairmineError(
-            f"{shard.name}: the {shard.compression} file is truncated or damaged; fetch or write it again"
-        ) from error
+        raise _unreadable(shard, error) from error
+
+
+def _unreadable(shard: Shard, error: BaseException) -> PairmineError:
+    if shard.compression is None:
+        return PairmineError(f"{shard.name}: cannot be read ({_first_line(error)})")
+    return PairmineError(f"{shard.name}: the {shard.compression} file is truncated or damaged; fetch or write it again")
 
 
 def _first_line(error: BaseException) -> str:
@@ -120,7 +121,7 @@ def _json_value(shard: Shard, number: int, line: bytes) -> Any:
         except UnicodeDecodeError as bad:
             raise _not_utf8(shard, number, bad) from None
         what = str(error).partition(": line ")[0]
-        hint = "; a CSV or TSV table wants a file name" if shard.name == StandardInput.name else ""
+        hint = "; a CSV or TSV table wants a file name, or --columns" if shard.name == StandardInput.name else ""
         raise PairmineError(
             f"{shard.name}:{number}: not valid JSON ({what}); one object to a line, mend or remove the line{hint}"
         ) from None
@@ -219,33 +220,113 @@ def _not_utf8(shard: Shard, number: int, bad: UnicodeDecodeError) -> PairmineErr
 def _csv(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
     """CSV with the usual quotes; TSV without any, as collections write it. All values are text."""
     quoted = shard.kind == "csv"
-    header: list[str] | None = None
-    rows: list[list[str]] = []
-    places: list[int] = []
-    size = 0
-    for place, cells in (_quoted_rows if quoted else _tabbed_rows)(shard, stream):
-        if header is None:
-            header = _header(shard, place, cells)
-            continue
+    rows = (_quoted_rows if quoted else _tabbed_rows)(shard, _decoded(shard, stream))
+    first = next(rows, None)
+    if first is None:
+        return
+    header = _header(shard, *first)
+
+    def whole(place: int, cells: list[str]) -> list[str]:
         if len(cells) != len(header):
             raise PairmineError(
                 f"{shard.name}:{place}: {_count(len(cells), 'field')} where the header has {len(header)} "
                 f"({', '.join(header)}); mend the line" + (" or its quotes" if quoted else "")
             )
-        rows.append(cells)
+        return cells
+
+    yield from _of_rows(shard, header, ((place, whole(place, cells)) for place, cells in rows))
+
+
+def _of_rows(shard: Shard, names: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]]) -> Iterator[Raw]:
+    """Rows of as many cells as there are `names`, in batches; one batch without rows where there are none."""
+    found: list[Sequence[str]] = []
+    places: list[int] = []
+    size = 0
+    for place, cells in rows:
+        found.append(cells)
         places.append(place)
         size += sum(map(len, cells))
-        if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield _of_cells(shard, header, rows, places)
-            rows, places, size = [], [], 0
-    if header:
-        yield _of_cells(shard, header, rows, places)
+        if len(found) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _of_cells(shard, names, found, places)
+            found, places, size = [], [], 0
+    yield _of_cells(shard, names, found, places)
 
 
-def _quoted_rows(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[str]]]:
+# --- Text without a header ----------------------------------------------------------------------
+
+SKIPPED, REST = "_", "..."
+"""In the place of a field's name: one that is left out, and, at the end, all that may follow."""
+
+
+def _fields(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
+    """A table without a header, its columns named by the user: tabs part fields where the first line has one.
+
+    Without a tab there it is CSV with the usual quotes; a single name takes each line as it stands.
+    """
+    names = list(shard.fields)
+    open_ended = names[-1] == REST
+    wanted = names[:-1] if open_ended else names
+    kept = [at for at, name in enumerate(wanted) if name != SKIPPED]
+
+    def chosen(place: int, cells: list[str]) -> list[str]:
+        if len(cells) < len(wanted) or (len(cells) > len(wanted) and not open_ended):
+            remedy = f"; end it with ,{REST} to leave the rest out" if len(cells) > len(wanted) else ""
+            raise PairmineError(
+                f"{shard.name}:{place}: {_count(len(cells), 'field')} where --columns names {len(wanted)} "
+                f"({', '.join(wanted)}){remedy or '; mend the line, or the names'}"
+            )
+        return [cells[at] for at in kept]
+
+    rows = _parted(shard, _decoded(shard, stream), is_single=names == wanted and len(wanted) == 1)
+    yield from _of_rows(shard, [wanted[at] for at in kept], ((place, chosen(place, cells)) for place, cells in rows))
+
+
+def _parted(shard: Shard, lines: Iterator[tuple[int, str]], *, is_single: bool) -> Iterator[tuple[int, list[str]]]:
+    if is_single:
+        yield from ((number, [text]) for number, line in lines if (text := line.removesuffix("\r")))
+        return
+    first = next((each for each in lines if each[1].strip()), None)
+    if first is not None:
+        rows = _tabbed_rows if "\t" in first[1] else _quoted_rows
+        yield from rows(shard, chain([first], lines))
+
+
+def _lines(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
+    """One text to a line; blank lines are none."""
+    lines = ((number, [line.removesuffix("\r")]) for number, line in _decoded(shard, stream) if line.strip())
+    yield from _of_rows(shard, ["text"], lines)
+
+
+def read_lines(shard: Shard) -> Iterator[str]:
+    """Each line of a text without its end, blank ones too."""
+    try:
+        with shard.open() as stream:
+            yield from (line.removesuffix("\r") for _, line in _decoded(shard, stream))
+    except (OSError, EOFError) as error:
+        raise _unreadable(shard, error) from error
+
+
+def check_fields(fields: Sequence[str]) -> None:
+    """Raises PairmineError for names that cannot be those of a table's columns."""
+    line = f"--columns {','.join(fields)}"
+    named = [name for name in (fields[:-1] if fields[-1] == REST else fields) if name != SKIPPED]
+    if not named:
+        raise PairmineError(f"{line}: names no column; {SKIPPED} stands for a field that is left out")
+    if not all(name.strip() for name in named):
+        raise PairmineError(f"{line}: has an empty name; write {SKIPPED} for a field that is left out")
+    if REST in named:
+        raise PairmineError(f"{line}: {REST} has its place at the end alone")
+    if repeated := next((name for name in named if named.count(name) > 1), None):
+        raise PairmineError(f'{line}: "{repeated}" comes twice; give every column a name of its own')
+
+
+# --- Cells --------------------------------------------------------------------------------------
+
+
+def _quoted_rows(shard: Shard, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file, each with the number of its first line; blank lines are left out."""
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader((line + "\n" for _, line in _decoded(shard, stream)), strict=True)
+    reader = csv.reader((line + "\n" for _, line in lines), strict=True)
     line = 1
     try:
         for cells in reader:
@@ -256,8 +337,8 @@ def _quoted_rows(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, lis
         raise PairmineError(f"{shard.name}:{line}: not valid CSV ({error}); is a quote left open?") from None
 
 
-def _tabbed_rows(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[str]]]:
-    for number, line in _decoded(shard, stream):
+def _tabbed_rows(shard: Shard, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in lines:
         if text := line.removesuffix("\r"):
             yield number, text.split("\t")
 
@@ -285,7 +366,10 @@ def _header(shard: Shard, place: int, cells: list[str]) -> list[str]:
     repeated = {name for name in names if names.count(name) > 1}
     if repeated or not all(names):
         what = f'"{repeated.pop()}" twice' if repeated else "a column without a name"
-        raise PairmineError(f"{shard.name}:{place}: the header has {what}; the first line must name every column")
+        raise PairmineError(
+            f"{shard.name}:{place}: the header has {what}; the first line must name every column, "
+            "or be left out for --columns"
+        )
     return names
 
 
@@ -298,10 +382,10 @@ def _separator_in(cell: str) -> str | None:
     return None
 
 
-def _of_cells(shard: Shard, header: list[str], rows: list[list[str]], places: list[int]) -> Raw:
+def _of_cells(shard: Shard, header: Sequence[str], rows: Sequence[Sequence[str]], places: Sequence[int]) -> Raw:
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     arrays = {name: pa.array(column, pa.string()) for name, column in zip(header, columns, strict=True)}
-    return Raw(pa.table(arrays), shard.name, lambda row: f"{shard.name}:{places[row]}", lambda _: header, True)
+    return Raw(pa.table(arrays), shard.name, lambda row: f"{shard.name}:{places[row]}", lambda _: header)
 
 
 # --- Parquet and Arrow --------------------------------------------------------------------------
@@ -389,3 +473,14 @@ def _damaged(name: str, kind: str, error: Exception) -> PairmineError:
     return PairmineError(
         f"{name}: not a whole {kind} file ({_first_line(error)}); it may be truncated, write or fetch it again"
     )
+
+
+_READERS = {
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "tsv": _csv,
+    "lines": _lines,
+    "fields": _fields,
+    "parquet": _parquet,
+    "arrow": _arrow,
+}

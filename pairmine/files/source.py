@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,13 @@ from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files import convert, lineage
 from pairmine.files.blocks import check_texts, check_together, contiguous_order, last_query_start
-from pairmine.files.columns import DOCUMENT, PAIR, QUERY, Mapped, Wanted, map_columns
+from pairmine.files.columns import DOCUMENT, PAIR, QUERY, Mapped, Wanted, listed, map_columns
 from pairmine.files.locations import STDIN, Shard, StandardInput, find_shards
-from pairmine.files.raw import Raw, read_ipc_stream, read_raw
+from pairmine.files.raw import Raw, check_fields, read_ipc_stream, read_raw
 from pairmine.files.seen import SeenIds
+
+if TYPE_CHECKING:
+    from pairmine.files.beir import Beir
 
 Say = Callable[[str], None]
 CHUNK_ROWS = 65_536
@@ -63,6 +66,7 @@ class Source:
         *,
         replay: bool = False,
         opened: Source | None = None,
+        fields: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.role = role
@@ -80,15 +84,17 @@ class Source:
         self._spools: list[Any] = []
         self._pipe: StandardInput | None = None
         self._shards: list[Shard] = []
+        if fields:
+            check_fields(fields)
         if opened is not None:
             self._shards, self._spools = opened._shards, opened._spools
         elif path == STDIN:
             self._pipe = StandardInput()
-            if replay or not self._pipe.is_arrow_stream:
-                self._keep(0, *self._pipe.spool())
+            if fields or replay or not self._pipe.is_arrow_stream:
+                self._keep(0, *self._pipe.spool(fields))
                 self._pipe = None
         else:
-            self._shards = find_shards(path)
+            self._shards = find_shards(path, fields)
 
     def tables(self, *, look_ahead: bool = True) -> Iterator[pa.Table]:
         """The rows in batches that all have the same columns; an id that comes again with its text is read once.
@@ -158,12 +164,12 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """The format that it is read in: parquet, arrow, jsonl, csv or tsv."""
+        """The format that it is read in: parquet, arrow, jsonl, csv, tsv, lines or fields."""
         return self._shards[0].kind if self._shards else "arrow"
 
     @property
     def _is_text(self) -> bool:
-        return any(shard.kind in ("jsonl", "csv", "tsv") for shard in self._shards)
+        return any(shard.kind not in ("parquet", "arrow") for shard in self._shards)
 
     @property
     def _varies(self) -> bool:
@@ -229,7 +235,7 @@ class Source:
     def _map(self, raw: Raw) -> Mapped:
         if self._mapped is None:
             where = raw.where(0) if raw.table.num_rows and self._is_text else raw.name
-            hint = "; its first line must name the columns" if raw.is_headed else ""
+            hint = _HINTS.get(self.kind, "")
             names = raw.table.column_names
             texts = convert.text_columns(raw.table)
             self._mapped = map_columns(names, self.role.wanted, self._overrides, where, hint, texts=texts)
@@ -337,34 +343,66 @@ class PairSource(Source):
         return pairs
 
 
+_HEADED_HINT = "; its first line must name the columns, or --columns where it is no header"
+_HINTS = {
+    "csv": _HEADED_HINT,
+    "tsv": _HEADED_HINT,
+    "lines": "; where a line holds several fields, --columns names them",
+}
+
 Columns = Mapping[str, str | None]
 """Which column of the file is which of ours, where the user said so: canonical name to the file's."""
 
 
 def open_documents(
-    path: str, say: Say, *, replay: bool = False, columns: Columns | None = None, **more: str | None
+    path: str,
+    say: Say,
+    *,
+    replay: bool = False,
+    columns: Columns | None = None,
+    fields: Sequence[str] = (),
+    **more: str | None,
 ) -> Source:
-    """A corpus; a BEIR folder is read for its corpus. Columns are named in `columns` or as id=, text=, title=."""
-    from pairmine.files.beir import find_beir
+    """A corpus; a BEIR folder is read for its corpus. Columns are named in `columns` or as id=, text=, title=.
 
-    beir = find_beir(path)
+    `fields` are the columns of a table of text without a header, `_` for one to be left out, "..." at
+    the end for whatever follows.
+    """
     role = Role("corpus", DOCUMENT, convert.documents, unique=True)
-    return Source(beir.corpus if beir else path, role, _given(columns, more), say, replay=replay)
+    beir = _beir_without(path, fields)
+    return Source(beir.corpus if beir else path, role, _given(columns, more), say, replay=replay, fields=fields)
 
 
-def open_queries(path: str, say: Say, *, columns: Columns | None = None, **more: str | None) -> Source:
-    """A query file; a BEIR folder is read for its queries."""
-    from pairmine.files.beir import find_beir
-
-    beir = find_beir(path)
+def open_queries(
+    path: str, say: Say, *, columns: Columns | None = None, fields: Sequence[str] = (), **more: str | None
+) -> Source:
+    """A query file; a BEIR folder is read for its queries. `fields` as for `open_documents`."""
     role = Role("query file", QUERY, convert.documents, unique=True)
-    return Source(beir.queries if beir else path, role, _given(columns, more), say)
+    beir = _beir_without(path, fields)
+    return Source(beir.queries if beir else path, role, _given(columns, more), say, fields=fields)
 
 
-def open_rows(path: str, wanted: Sequence[Wanted], say: Say, **columns: str | None) -> Source:
-    """Rows with a recipe's own columns."""
-    role = Role("table", wanted, lambda raw, mapped: convert.rows(raw, mapped, wanted), unique=False)
-    return Source(path, role, _given(columns), say)
+def open_rows(
+    path: str,
+    wanted: Sequence[Wanted],
+    say: Say,
+    *,
+    fields: Sequence[str] = (),
+    rest: str | None = None,
+    **columns: str | None,
+) -> Source:
+    """Rows with a recipe's own columns. `fields` as for `open_documents`.
+
+    `rest` is a column that all others stand for where there is none of its name; the reader says so.
+    """
+
+    def remark(raw: Raw, mapped: Mapped) -> str | None:
+        others = [name for name in raw.table.column_names if name not in mapped.names.values()]
+        is_made = rest is not None and rest not in mapped.names and others
+        return f"{rest} from {listed(others)}" if is_made else None
+
+    role = Role("table", wanted, lambda raw, mapped: convert.rows(raw, mapped, wanted), unique=False, remark=remark)
+    return Source(path, role, _given(columns), say, fields=fields)
 
 
 def open_pairs(
@@ -375,16 +413,18 @@ def open_pairs(
     positive_from: float | None = None,
     replay: bool = False,
     columns: Columns | None = None,
+    fields: Sequence[str] = (),
     **more: str | None,
 ) -> PairSource:
     """A pair set: ours, a table with one pair to a row, trainer files of several texts to a row, or a BEIR folder.
 
-    The judgments of a BEIR folder are positives from `positive_from` up, without it above 0.
+    The judgments of a BEIR folder are positives from `positive_from` up, without it above 0. `fields` as
+    for `open_documents`.
     """
-    from pairmine.files.beir import BeirPairs, find_beir
+    from pairmine.files.beir import BeirPairs
 
     given = _given(columns, more)
-    if beir := find_beir(path):
+    if beir := _beir_without(path, fields):
         if given:
             raise PairmineError(f"{path}: is a BEIR folder, whose columns are known; leave out --{_flag(given)}-column")
         return BeirPairs(beir, split, say, positive_from=positive_from)
@@ -392,7 +432,16 @@ def open_pairs(
         raise PairmineError(f"{path}: --split {split} is for BEIR folders, and this is none")
     if positive_from is not None:
         raise PairmineError(f"{path}: --positive-from is for the judgments of BEIR folders, and this is none")
-    return PairSource(path, _PAIR_ROLE, given, say, replay=replay)
+    return PairSource(path, _PAIR_ROLE, given, say, replay=replay, fields=fields)
+
+
+def _beir_without(path: str, fields: Sequence[str]) -> Beir | None:
+    from pairmine.files.beir import find_beir
+
+    beir = find_beir(path)
+    if beir and fields:
+        raise PairmineError(f"{path}: is a BEIR folder, whose columns are known; leave out --columns")
+    return beir
 
 
 def open_either(path: str, say: Say, **columns: str | None) -> Source:
