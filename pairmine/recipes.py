@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
     from pairmine.llm.recipes.recipe import PromptRecipe
+    from pairmine.methods import Method
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,54 @@ class Option:
 
     @property
     def keyword(self) -> str:
-        """The option's name as a Python keyword."""
+        """The option's name as a Python keyword; a word of the language gets a `_` behind it."""
+        return _keyword(self.name)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What a recipe works with besides its input: a model, or a file of the user's.
+
+    `name` is its flag without the dashes in front. `kind` is one of `RESOURCES`, which says what the
+    recipe's function is handed. Where a recipe has alternatives, none of them is `required` and its
+    function says what is missing.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    required: bool = False
+
+    @property
+    def keyword(self) -> str:
+        """The resource's name as a Python keyword."""
         return self.name.replace("-", "_")
+
+
+MODELS = ("mlm", "encoder", "translator")
+"""The kinds of resource that are models, written as a spec."""
+
+RESOURCES = {
+    "mlm": "a masked language model, mlm:NAME_OR_PATH: `backends.masked.MaskedLM`",
+    "encoder": "a bi-encoder, st:NAME_OR_PATH: `backends.encoders.Encoder`",
+    "translator": "a translation model, mt:NAME_OR_PATH: `backends.translators.Translator`",
+    "tokenizer": "a folder or hub name with a tokenizer.json: `tokenizers.Tokenizer`",
+    "lexicon": "a table of a word or text and another for it, one to a row: a mapping of text to a tuple of texts",
+    "documents": "a corpus: an Arrow table of id, text and perhaps title",
+    "lines": "a file with one text to a line: a list of texts",
+}
+"""Each kind of resource, with what the user gives and what a recipe's function is handed for it."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One way of making pairs.
 
-    `needs` is what it runs: "none" where text code does it all. `reads` is the kind of its input:
-    "documents" (a corpus), "rows" (a table with the columns in `inputs`) or "code" (a tree of
-    Python files as a table of id and text). `example` is a command that works when pasted.
-    `whole` says that it must see the whole table; otherwise each row stands alone and chunks of
-    any size give the same pairs.
+    `needs` is what it cannot do without: "none" where text code does it all, "encoder", "mlm",
+    "translator". `reads` is the kind of its input: "documents" (a corpus), "pairs" (a pair set),
+    "rows" (a table with the columns in `inputs`) or "code" (a tree of Python files as a table of id
+    and text). `example` is a command that works when pasted. `whole` says that it must see the whole
+    table; otherwise each row stands alone and chunks of any size give the same pairs.
     """
 
     name: str
@@ -65,6 +102,7 @@ class Recipe:
     options: tuple[Option, ...]
     example: str
     whole: bool = False
+    resources: tuple[Resource, ...] = ()
 
 
 @cache
@@ -77,11 +115,15 @@ def all_recipes() -> tuple[Recipe, ...]:
 
 def find_recipe(name: str) -> Recipe:
     """The recipe of `derive` called `name`; raises PairmineError with the names nearest to it where there is none."""
+    from pairmine.methods import METHODS
+
     by_name = {recipe.name: recipe for recipe in all_recipes()}
     if name in by_name:
         return by_name[name]
     if name in prompt_names():
         raise PairmineError(f"recipe {name} works with an LLM; 'pairmine recipes {name}' shows how to run it")
+    if method := next((each for each in METHODS if each.name == name), None):
+        raise PairmineError(f"{name} is an option: {method.option}; 'pairmine recipes {name}' shows how to run it")
     raise unknown_recipe(name, tuple(by_name))
 
 
@@ -103,13 +145,24 @@ def prompt_recipes() -> tuple[PromptRecipe, ...]:
     return tuple(load_recipe(name) for name in prompt_names())
 
 
-def any_recipe(name_or_path: str) -> Recipe | PromptRecipe:
-    """The recipe of either kind called so, or the one for an LLM in a file that ends in .yaml or .yml."""
+def catalogue() -> tuple[Recipe | PromptRecipe | Method, ...]:
+    """Everything that has a name here, group by group: recipes of both kinds, and methods that are options."""
+    from pairmine.methods import METHODS
+
+    listed: list[Recipe | PromptRecipe | Method] = [*all_recipes(), *prompt_recipes(), *METHODS]
+    groups = dict.fromkeys(each.group for each in listed)
+    return tuple(each for group in groups for each in listed if each.group == group)
+
+
+def any_recipe(name_or_path: str) -> Recipe | PromptRecipe | Method:
+    """What is called so, of any kind, or the recipe for an LLM in a file that ends in .yaml or .yml."""
     from pairmine.llm.recipes.file import load_recipe
+    from pairmine.methods import METHODS
 
     if name_or_path in prompt_names() or name_or_path.endswith((".yaml", ".yml")):
         return load_recipe(name_or_path)
-    by_name = {recipe.name: recipe for recipe in all_recipes()}
+    by_name: dict[str, Recipe | Method] = {each.name: each for each in METHODS}
+    by_name.update((each.name, each) for each in all_recipes())
     if name_or_path in by_name:
         return by_name[name_or_path]
     raise unknown_recipe(name_or_path, (*by_name, *prompt_names()))
@@ -117,9 +170,11 @@ def any_recipe(name_or_path: str) -> Recipe | PromptRecipe:
 
 def unknown_recipe(name: str, known: Sequence[str]) -> PairmineError:
     """The error that says which of the `known` recipes are nearest to `name`."""
+    from pairmine.methods import METHODS
+
     near = difflib.get_close_matches(name.casefold(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    total = len(all_recipes()) + len(prompt_names())
+    total = len(all_recipes()) + len(prompt_names()) + len(METHODS)
     return PairmineError(f"no recipe {name!r}; {hint}'pairmine recipes' lists all {total}")
 
 
@@ -133,11 +188,16 @@ def read_options(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
     by_keyword = {option.keyword: option for option in recipe.options}
     values = {option.keyword: option.default for option in recipe.options}
     for name, value in given.items():
-        keyword = name.lstrip("-").replace("-", "_")
+        keyword = _keyword(name.lstrip("-"))
         if keyword not in by_keyword:
             raise PairmineError(_unknown_option(recipe, keyword))
         values[keyword] = _read(by_keyword[keyword], value)
     return values
+
+
+def _keyword(name: str) -> str:
+    plain = name.replace("-", "_")
+    return f"{plain}_" if iskeyword(plain) else plain
 
 
 def _unknown_option(recipe: Recipe, keyword: str) -> str:

@@ -36,3 +36,42 @@ def test_a_larger_sample_holds_the_smaller_one() -> None:
 def test_a_sample_of_more_than_there_is_takes_all() -> None:
     assert Draws(1).sample(3, 9) == [0, 1, 2]
     assert Draws(1).sample(0, 2) == []
+
+
+def test_a_shuffle_holds_every_number_once_and_takes_every_order_alike() -> None:
+    orders = Counter(tuple(Draws(seed).shuffled(3)) for seed in range(6_000))
+    assert len(orders) == 6
+    assert all(850 < count < 1_150 for count in orders.values())
+    assert sorted(Draws(1).shuffled(50)) == list(range(50))
+    assert Draws(1).shuffled(0) == []
+
+
+def test_poisson_draws_have_their_mean_and_as_many_zeros_as_they_should() -> None:
+    draws = Draws(3)
+    drawn = Counter(draws.poisson(3) for _ in range(10_000))
+    assert 2.9 < sum(number * count for number, count in drawn.items()) / 10_000 < 3.1
+    assert 430 < drawn[0] < 570  # exp(-3) is 0.0498
+
+
+def test_many_draws_at_once_are_those_one_by_one() -> None:
+    many, single = Draws(9), Draws(9)
+    assert many.units(100).tolist() == [single.unit() for _ in range(100)]
+    assert many.unit() == single.unit()
+
+
+def test_beta_draws_have_the_mean_and_spread_of_their_distribution() -> None:
+    draws = Draws(3)
+    found = [draws.beta(4, 2) for _ in range(20_000)]
+    mean = sum(found) / len(found)
+    assert 0.66 < mean < 0.673
+    # variance of Beta(4, 2): 4 * 2 / (6 * 6 * 7)
+    assert 0.030 < sum((each - mean) ** 2 for each in found) / len(found) < 0.0335
+
+
+def test_a_beta_draw_is_one_of_the_units_in_their_order() -> None:
+    assert Draws(9).beta(4, 2) == sorted(Draws.unit(draws) for draws in [Draws(9)] for _ in range(5))[3]
+    ours, units = Draws(9), Draws(9)
+    ours.beta(2, 4)
+    for _ in range(5):
+        units.unit()
+    assert ours.unit() == units.unit()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.stages.derive import derive
-from pairmine.text import count_words, sentences
+from pairmine.text import count_words, sentences, word_pieces
 
 SHARED = Path(__file__).parents[2] / "shared"
 FLOOD = "It rained all day in the hills. The river rose by two metres in one night. Nobody was hurt by the flood."
@@ -82,13 +83,15 @@ def test_a_text_too_short_for_two_crops_is_rejected() -> None:
     assert made(derive("crops", corpus("six words are just about enough")))
 
 
-def test_a_text_without_blanks_is_cut_between_characters() -> None:
+def test_a_text_without_blanks_is_cut_between_words() -> None:
     japanese = "梅雨は北海道を除く東アジアの広範囲においてみられる特有の気象現象で五月から七月にかけて来る"
+    pieces, _ = word_pieces(japanese)
+    runs = {"".join(pieces[a:b]) for a in range(len(pieces)) for b in range(a + 3, len(pieces) + 1)}
     for seed in range(30):
         for row in made(derive("crops", corpus(japanese), seed=seed, delete=0)):
             for side in (row["query"], row["document"]):
-                assert side in japanese
-                assert 3 <= len(side) <= len(japanese) / 2
+                assert side in runs
+                assert len(side) < len(japanese)
 
 
 def test_thai_crops_never_part_a_letter_from_its_vowel_sign() -> None:
@@ -193,6 +196,33 @@ def test_adjacent_can_draw_a_few_pairs_of_each_document() -> None:
     assert all(row in everything for row in few)
 
 
+def test_adjacent_can_take_the_next_two_sentences_of_a_run() -> None:
+    rows = made(derive("adjacent", corpus(FLOOD), views=3))
+    first, second, third = sentences(FLOOD)
+    assert [(row["query"], row["document"]) for row in rows] == [(first, second), (first, third), (second, third)]
+    assert [row["doc_id"] for row in rows] == ["d0#p1", "d0#p2", "d0#p2"]
+
+
+def test_cuts_say_where_they_stand() -> None:
+    row = made(derive("adjacent", corpus(FLOOD), per_document=1, seed=1))[0]
+    assert FLOOD[row["query_start"] : row["query_end"]] == row["query"]
+    first = made(derive("ict", corpus(FLOOD), per_document=3, keep=0))
+    places = [(row["query_start"], row["query_end"], row["start"], row["end"]) for row in first]
+    # The rest around the middle sentence is no one stretch.
+    assert places == [(0, 31, 32, 104), (32, 74, None, None), (75, 104, 0, 74)]
+    kept = made(derive("ict", corpus(FLOOD), per_document=1, keep=1))[0]
+    assert (kept["start"], kept["end"]) == (0, len(FLOOD))
+
+
+@pytest.mark.parametrize("text", [NUMBERS, f"  {FLOOD}\n{FLOOD}", "梅雨は東アジアの雨季である。" * 9])
+def test_a_crop_says_where_it_stands_unless_it_lost_a_word(text: str) -> None:
+    for row in made(derive("crops", corpus(text), delete=0)):
+        assert text[row["query_start"] : row["query_end"]] == row["query"]
+        assert text[row["start"] : row["end"]] == row["document"]
+    for row in made(derive("crops", corpus(text), delete=0.1)):
+        assert (row["start"] is None) == (row["end"] is None) == (row["document"] not in text)
+
+
 def test_crops_of_a_given_seed_stay_the_same_from_version_to_version() -> None:
     row = made(derive("crops", corpus(FLOOD), seed=0))[0]
     assert (row["query"], row["document"]) == (
@@ -217,3 +247,23 @@ def test_real_corpora_give_pairs_whose_parts_stand_in_their_document(name: str, 
         assert row["query"] != row["document"]
         if recipe != "ict":
             assert row["document"] in texts[row["source_id"]]
+
+
+def test_derive_leaves_the_garbage_collector_as_it_was() -> None:
+    before = gc.get_threshold()
+    derive("adjacent", corpus(FLOOD))
+    with pytest.raises(PairmineError):
+        derive("crops", corpus(FLOOD), min_ratio=0.6)
+    assert gc.get_threshold() == before
+
+
+def test_a_sentence_of_three_words_is_too_short_in_any_script() -> None:
+    text = "彼は村の水車小屋で生まれた。議会は一院制。川は一晩で二メートルも上がった。"
+    pairs = made(derive("adjacent", corpus(text)))
+    assert pairs == []
+    assert [row["document"] for row in made(derive("context-window", corpus(text)))] == [
+        "川は一晩で二メートルも上がった。",
+        "彼は村の水車小屋で生まれた。",
+    ]
+    assert all(row["query"] != "議会は一院制。" for row in made(derive("ict", corpus(text), per_document=5)))
+    assert len(made(derive("adjacent", corpus(text), min_words=3))) == 2

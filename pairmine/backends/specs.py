@@ -20,6 +20,10 @@ _EXAMPLES = {
     "ce": "cross-encoder/ms-marco-MiniLM-L6-v2",
     "openai": "gpt-5-mini",
     "vllm": "Qwen/Qwen3-8B",
+    "mlm": "distilbert/distilroberta-base",
+    "mt": "Helsinki-NLP/opus-mt-en-de",
+    "hf": "Qwen/Qwen3-0.6B-Base",
+    "ql": "vllm:Qwen/Qwen3-0.6B-Base",
 }
 """Kinds of models that have a name, with one for each."""
 _ALIAS = re.compile(r"^([A-Za-z][A-Za-z0-9_]*)=(.+)$", re.S)
@@ -128,7 +132,7 @@ def weights_digest(folder: str) -> str | None:
     if not root.is_dir():
         return None
     digest = sha256()
-    kept = {_WEIGHTS, ".json", ".txt", ".model", ".jinja"}
+    kept = {_WEIGHTS, ".json", ".txt", ".model", ".spm", ".jinja"}
     for file in sorted(file for file in root.rglob("*") if file.is_file() and file.suffix in kept):
         with file.open("rb") as handle:
             inner = sha256()

@@ -11,12 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from pairmine.cli import options as shared
+from pairmine.cli.resources import metavar
 from pairmine.cli.run import Run, cores
 from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
     from pairmine.outcome import Outcome
-    from pairmine.recipes import Option, Recipe
+    from pairmine.recipes import Option, Recipe, Resource
 
 _HELP = """Make pairs out of texts themselves, or of structure that they have; no LLM.
 
@@ -65,7 +66,8 @@ def _function(recipe: Recipe) -> Any:
     def run(context: typer.Context, **given: Any) -> None:
         _derive(recipe, context, given)
 
-    own = {option.keyword: (_annotation(option), option.default) for option in recipe.options}
+    own: dict[str, tuple[Any, Any]] = {each.keyword: (_resource(each), None) for each in recipe.resources}
+    own |= {option.keyword: (_annotation(option), option.default) for option in recipe.options}
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     for name, (annotation, default) in {**_shared(recipe), **own}.items():
         parameters.append(
@@ -84,9 +86,20 @@ def _annotation(option: Option) -> Any:
     return Annotated[option.kind, typer.Option(*flags, help=meaning, rich_help_panel="Recipe")]
 
 
+def _resource(resource: Resource) -> Any:
+    flag = f"--{resource.name}"
+    return Annotated[
+        str | None,
+        typer.Option(
+            flag, metavar=metavar(resource), help=resource.meaning, rich_help_panel="Recipe", show_default=False
+        ),
+    ]
+
+
 def _shared(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
     what = {
         "documents": "A corpus: a file, a folder of shards, a BEIR folder, or -.",
+        "pairs": "A pair set: a file, a folder of shards, a BEIR folder, or -.",
         "rows": "A table: a file, a folder of shards, or -.",
         "code": "A folder with Python source.",
     }[recipe.reads]
@@ -110,6 +123,8 @@ def _shared(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
         "summary": (shared.Summary, None),
         "quiet": (shared.Quiet, False),
     }
+    if recipe.reads != "code":
+        found["columns"] = (shared.Fields, None)
     for name in _column_names(recipe):
         flag = f"--{name.replace('_', '-')}-column"
         found[f"{name}_column"] = (
@@ -122,19 +137,20 @@ def _shared(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
 def _column_names(recipe: Recipe) -> list[str]:
     if recipe.reads == "documents":
         return ["id", "text", "title"]
-    return [each.name for each in recipe.inputs] if recipe.reads == "rows" else []
+    return [each.name for each in recipe.inputs] if recipe.reads in ("rows", "pairs") else []
 
 
 def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> None:
     from functools import partial
 
+    from pairmine.cli.resources import open_resources
     from pairmine.engines.local import map_tables
-    from pairmine.recipes import read_options
-    from pairmine.stages.derive import derive
+    from pairmine.recipes import MODELS, read_options
+    from pairmine.stages.derive import check, derive
 
     options = {option.keyword: given[option.keyword] for option in recipe.options}
     read_options(recipe, options)
-    unit = {"documents": "documents", "rows": "rows", "code": "files"}[recipe.reads]
+    unit = {"documents": "documents", "pairs": "pairs", "rows": "rows", "code": "files"}[recipe.reads]
     with Run(
         context,
         given["output"],
@@ -145,10 +161,14 @@ def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> No
         units=(unit, "pairs"),
     ) as run:
         source = run.reads(_open(recipe, run, given), "source")
-        stage = partial(derive, recipe.name, seed=given["seed"], **options)
+        resources = open_resources(recipe, run, given)
+        check(recipe.name, resources=resources, **options)
+        stage = partial(derive, recipe.name, seed=given["seed"], resources=resources, **options)
+        # A model has threads of its own, and would be loaded by every process.
+        alone = recipe.whole or any(each.kind in MODELS and each.keyword in resources for each in recipe.resources)
         advance = run.begin(unit)
         tables = iter([source.read()]) if recipe.whole else source.tables()
-        outcomes = map_tables(stage, tables, workers=1 if recipe.whole else cores(given["workers"]))
+        outcomes = map_tables(stage, tables, workers=1 if alone else cores(given["workers"]))
         if given["sample"]:
             outcomes = iter([_sampled(outcomes, given["sample"], given["seed"])])
         try:
@@ -189,18 +209,21 @@ def _sampled(outcomes: Iterator[Outcome], size: int, seed: int) -> Outcome:
 def _open(recipe: Recipe, run: Run, given: dict[str, Any]) -> Any:
     from pairmine.files.code import CodeTree
     from pairmine.files.columns import Wanted
-    from pairmine.files.source import open_documents, open_rows
+    from pairmine.files.source import open_documents, open_pairs, open_rows
 
     columns = {name: given[f"{name}_column"] for name in _column_names(recipe)}
     if recipe.reads == "code":
         return CodeTree(given["source"])
+    fields = shared.field_names(given["columns"])
     if recipe.reads == "documents":
-        return open_documents(given["source"], run.say, **columns)
+        return open_documents(given["source"], run.say, columns=columns, fields=fields)
+    if recipe.reads == "pairs":
+        return open_pairs(given["source"], run.say, columns=columns, fields=fields)
     wanted = [
         Wanted(each.name, each.aliases, f"--{each.name.replace('_', '-')}-column", each.required)
         for each in recipe.inputs
     ]
-    return open_rows(given["source"], wanted, run.say, **columns)
+    return open_rows(given["source"], wanted, run.say, fields=fields, **columns)
 
 
 def register(app: typer.Typer) -> None:

@@ -17,7 +17,8 @@ Stage = Callable[[pa.Table], Outcome]
 def map_tables(stage: Stage, tables: Iterable[pa.Table], *, workers: int) -> Iterator[Outcome]:
     """`stage` of every table, in their order; with several workers a few tables are under way at once.
 
-    A single table is worked on in this process, since starting others would take longer.
+    A single table is worked on in this process, since starting others would take longer. The stage goes to
+    each worker once, since a word list that it holds may be larger than the tables.
     """
     waiting = iter(tables)
     first = list(islice(waiting, 2))
@@ -27,11 +28,11 @@ def map_tables(stage: Stage, tables: Iterable[pa.Table], *, workers: int) -> Ite
     import multiprocessing
 
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_learn, initargs=(stage,)) as pool:
         under_way: deque[Future[Outcome]] = deque()
         try:
             for table in chain(first, waiting):
-                under_way.append(pool.submit(stage, table))
+                under_way.append(pool.submit(_work, table))
                 if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
@@ -39,3 +40,14 @@ def map_tables(stage: Stage, tables: Iterable[pa.Table], *, workers: int) -> Ite
         finally:
             for future in under_way:
                 future.cancel()
+
+
+_STAGE: list[Stage] = []
+
+
+def _learn(stage: Stage) -> None:
+    _STAGE[:] = [stage]
+
+
+def _work(table: pa.Table) -> Outcome:
+    return _STAGE[0](table)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
 from pairmine.recipes import Option, Recipe
+from pairmine.schema import POSITIVE
+from pairmine.stages.derive.cuts import POSITIONS, SENTENCE_WORDS, Span, full_sentences, is_full, passages
 from pairmine.stages.derive.draws import Draws
 from pairmine.stages.derive.registry import DOCUMENT, Derivation, Document, Found, FromDocument, Pair
 from pairmine.text import count_words, is_wordless, sentence_spans, word_pieces
@@ -29,45 +31,71 @@ def crops(
         )
     gaps = _gaps_between_deletions(delete, chunk_words) if delete else []
 
-    def crop(pieces: list[str], glue: str, draws: Draws) -> str:
+    def crop(pieces: list[str], glue: str, draws: Draws) -> tuple[str, int]:
+        """A crop and the number of its first word, -1 for one that lost a word."""
         ratio = min_ratio + (max_ratio - min_ratio) * draws.unit()
         length = max(min_words, int(ratio * len(pieces)))
         start = draws.below(len(pieces) - length + 1)
         kept = pieces[start : start + length]
         if gaps:
             _delete(kept, gaps, draws)
-        return glue.join(kept).strip()
+        return glue.join(kept).strip(), start if len(kept) == length else -1
 
-    def distinct_crops(pieces: list[str], glue: str, draws: Draws) -> list[str]:
-        found: list[str] = []
+    def distinct_crops(pieces: list[str], glue: str, draws: Draws) -> dict[str, int]:
+        found: dict[str, int] = {}
         for _ in range(views * _ATTEMPTS):
-            text = crop(pieces, glue, draws)
+            text, start = crop(pieces, glue, draws)
             if text not in found and not is_wordless(text):
-                found.append(text)
+                found[text] = start
                 if len(found) == views:
                     break
         return found
 
     def of_document(document: Document, draws: Draws) -> Found:
-        pieces, glue = word_pieces(document.text)
+        text = document.text
+        pieces, glue = word_pieces(text)
         if len(pieces) < 2 * min_words:
             return _TOO_SHORT
+
+        def place(cut: str, first: int, start: int) -> tuple[int | None, int | None]:
+            if start < 0:
+                return _NOWHERE
+            at = _place(text, pieces, glue, first + start)
+            return at, at + len(cut)
+
         name = document.id
         pairs = []
-        for number, chunk in enumerate(_chunks(pieces, chunk_words)):
-            query, *others = distinct_crops(chunk, glue, draws) or [""]
-            first = number * (views - 1)
-            pairs += [Pair(f"{name}#q{number}", query, f"{name}#p{at}", text) for at, text in enumerate(others, first)]
+        for number, (first, chunk) in enumerate(_chunks(pieces, chunk_words)):
+            (query, start), *others = distinct_crops(chunk, glue, draws).items() or [("", -1)]
+            if not others:
+                continue
+            of_query = place(query, first, start)
+            pairs += [
+                Pair(
+                    f"{name}#q{number}", query, f"{name}#p{at}", cut, POSITIVE, (*of_query, *place(cut, first, begins))
+                )
+                for at, (cut, begins) in enumerate(others, number * (views - 1))
+            ]
         return Found(pairs) if pairs else Found((), "no two different crops")
 
     return of_document
 
 
-def _chunks(pieces: list[str], most: int) -> Iterator[list[str]]:
-    """`pieces` in chunks of equal length, to one word, none above `most`."""
+_NOWHERE = None, None
+
+
+def _chunks(pieces: list[str], most: int) -> Iterator[tuple[int, list[str]]]:
+    """`pieces` in chunks of equal length, to one word, none above `most`, with the number of each one's first word."""
     count = -(-len(pieces) // most)
     for chunk in range(count):
-        yield pieces[len(pieces) * chunk // count : len(pieces) * (chunk + 1) // count]
+        first = len(pieces) * chunk // count
+        yield first, pieces[first : len(pieces) * (chunk + 1) // count]
+
+
+def _place(text: str, pieces: list[str], glue: str, at: int) -> int:
+    """Where word number `at` starts in `text`, in characters."""
+    before = len(glue.join(pieces[:at]))
+    return before + (at > 0) if glue else before + len(text) - len(text.lstrip())
 
 
 def _gaps_between_deletions(probability: float, most: int) -> list[float]:
@@ -98,84 +126,73 @@ def ict(*, per_document: int, keep: float, passage_words: int, min_words: int) -
         lengths = [count_words(text[start:end]) for start, end in spans]
         candidates = [
             (at, passage)
-            for passage, words in _passages(lengths, passage_words)
+            for passage, words in passages(lengths, passage_words)
             for at in passage
-            if min_words <= lengths[at] <= words - min_words and not is_wordless(text[slice(*spans[at])])
+            if min_words <= lengths[at] <= words - min_words and is_full(text[slice(*spans[at])], min_words)
         ]
         if not candidates:
             return _TOO_SHORT
         pairs = []
         for drawn in draws.sample(len(candidates), per_document):
             at, passage = candidates[drawn]
-            start, end = spans[at]
+            doc_id = f"{document.id}#p{at}"
+            place = spans[passage[0]][0], spans[passage[-1]][1]
             if draws.unit() >= keep:
-                doc_id, rest = f"{document.id}#p{at}", _without(text, spans, passage, at)
+                rest, extra = _without(text, spans, passage, at)
             elif len(passage) == len(spans):
-                doc_id, rest = document.id, text
+                doc_id, rest, extra = document.id, text, (0, len(text))
             else:
-                doc_id, rest = f"{document.id}#p{at}", text[spans[passage[0]][0] : spans[passage[-1]][1]]
-            pairs.append(Pair(f"{document.id}#q{at}", text[start:end], doc_id, rest))
+                rest, extra = text[slice(*place)], place
+            query = text[slice(*spans[at])]
+            pairs.append(Pair(f"{document.id}#q{at}", query, doc_id, rest, POSITIVE, (*spans[at], *extra)))
         return Found(pairs)
 
     return of_document
 
 
-def _passages(lengths: list[int], most: int) -> Iterator[tuple[range, int]]:
-    """Runs of sentences with at most `most` words together, as even as whole sentences allow, and their words."""
-    total = sum(lengths)
-    share = total / -(-total // most)
-    first = words = 0
-    for at, length in enumerate(lengths):
-        if at > first and (words + length > most or words + length / 2 > share):
-            yield range(first, at), words
-            first, words = at, 0
-        words += length
-    yield range(first, len(lengths)), words
+def _without(text: str, spans: list[Span], passage: range, at: int) -> tuple[str, tuple[int, int] | tuple[None, None]]:
+    """The passage without its sentence `at`, and its place where that is one stretch.
 
-
-def _without(text: str, spans: list[tuple[int, int]], passage: range, at: int) -> str:
-    """The passage without its sentence `at`: of the two gaps around it, the one with more line breaks stays."""
+    Of the two gaps around the sentence, the one with more line breaks stays.
+    """
     start, end = spans[at]
-    before = text[spans[passage[0]][0] : spans[at - 1][1]] if at > passage[0] else ""
-    after = text[spans[at + 1][0] : spans[passage[-1]][1]] if at < passage[-1] else ""
-    if not before or not after:
-        return before or after
+    if at == passage[0]:
+        rest = spans[at + 1][0], spans[passage[-1]][1]
+        return text[slice(*rest)], rest
+    before = spans[passage[0]][0], spans[at - 1][1]
+    if at == passage[-1]:
+        return text[slice(*before)], before
     gaps = text[spans[at - 1][1] : start], text[end : spans[at + 1][0]]
-    return before + max(gaps, key=lambda gap: gap.count("\n")) + after
+    after = text[spans[at + 1][0] : spans[passage[-1]][1]]
+    return text[slice(*before)] + max(gaps, key=lambda gap: gap.count("\n")) + after, _NOWHERE
 
 
-def adjacent(*, per_document: int, min_words: int) -> FromDocument:
-    """Each sentence as the query of the one after it."""
+def adjacent(*, views: int, per_document: int, min_words: int) -> FromDocument:
+    """Each sentence as the query of the one after it, or of several."""
 
     def of_document(document: Document, draws: Draws) -> Found:
-        text = document.text
-        found = [text[start:end] for start, end in sentence_spans(text)]
-        if len(found) < 2:
+        name, text = document.id, document.text
+        spans, full = full_sentences(text, min_words)
+        if len(spans) < 2:
             return Found((), "only one sentence")
-        long_enough = [count_words(sentence) >= min_words and not is_wordless(sentence) for sentence in found]
-        candidates = [at for at in range(len(found) - 1) if long_enough[at] and long_enough[at + 1]]
-        candidates = [at for at in candidates if normalise(found[at]) != normalise(found[at + 1])]
+        found = {at: text[slice(*spans[at])] for at in full}
+        keys = {at: normalise(sentence) for at, sentence in found.items()}
+        candidates = [at for at in full if keys.get(at + 1, keys[at]) != keys[at]]
         if not candidates:
             return _TOO_SHORT
-        chosen = draws.sample(len(candidates), per_document or len(candidates))
-        name = document.id
         return Found(
             [
-                Pair(f"{name}#q{at}", found[at], f"{name}#p{at + 1}", found[at + 1])
-                for at in map(candidates.__getitem__, chosen)
+                Pair(
+                    f"{name}#q{at}", found[at], f"{name}#p{other}", found[other], POSITIVE, (*spans[at], *spans[other])
+                )
+                for at in map(candidates.__getitem__, draws.sample(len(candidates), per_document or len(candidates)))
+                for other in range(at + 1, at + views)
+                if keys.get(other, keys[at]) != keys[at]
             ]
         )
 
     return of_document
 
-
-_SENTENCE_WORDS = Option(
-    "min-words",
-    int,
-    4,
-    "words that a sentence must have; a character counts where blanks part no words (our default)",
-    low=1,
-)
 
 DERIVATIONS = (
     Derivation(
@@ -217,6 +234,7 @@ DERIVATIONS = (
             ),
         ),
         from_document=crops,
+        extra=POSITIONS,
     ),
     Derivation(
         Recipe(
@@ -233,7 +251,7 @@ DERIVATIONS = (
                 Option(
                     "passage-words", int, 288, "most words in a passage of whole sentences (ICT, in word pieces)", low=2
                 ),
-                _SENTENCE_WORDS,
+                SENTENCE_WORDS,
             ),
             example=(
                 """echo '{"id": "d1", "text": "It rained all day. The river rose by two metres. Nobody was hurt."}' """
@@ -241,6 +259,7 @@ DERIVATIONS = (
             ),
         ),
         from_document=ict,
+        extra=POSITIONS,
     ),
     Derivation(
         Recipe(
@@ -253,13 +272,21 @@ DERIVATIONS = (
             inputs=DOCUMENT,
             options=(
                 Option(
+                    "views",
+                    int,
+                    2,
+                    "sentences of a run: 2 is each with the next one, 3 with the next two (Quick-Thoughts)",
+                    low=2,
+                    high=64,
+                ),
+                Option(
                     "per-document",
                     int,
                     0,
-                    "most pairs from each document, drawn at random; 0 takes all (our default)",
+                    "most queries from each document, drawn at random; 0 takes all (our default)",
                     low=0,
                 ),
-                _SENTENCE_WORDS,
+                SENTENCE_WORDS,
             ),
             example=(
                 """echo '{"id": "d1", "text": "It rained all day. The river rose by two metres."}' """
@@ -267,5 +294,6 @@ DERIVATIONS = (
             ),
         ),
         from_document=adjacent,
+        extra=POSITIONS,
     ),
 )
