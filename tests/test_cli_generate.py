@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from llm_server import LLMServer
@@ -360,6 +362,30 @@ def test_the_batch_api_gives_the_rows_of_online_calls_in_one_batch(
     assert pq.read_table(folder / "b.parquet").equals(pq.read_table(folder / "online.parquet"))
 
 
+def test_batch_files_take_parts_and_rounds_in_one_exchange_each(folder: Path, fanned: Run) -> None:
+    with LLMServer(fan) as server:
+        assert fanned(folder, "--base-url", server.base_url, "--ledger", "l.db", "-o", "online.parquet").returncode == 0
+    words = ["--batch-files", "exchange", "-o", "out.parquet"]
+    counts = []
+    for number in range(1, 6):
+        done = fanned(folder, *words)
+        if done.returncode == 0:
+            break
+        assert done.returncode == 3, done.stderr
+        requests = (folder / "exchange/requests-00001.jsonl").read_text().splitlines()
+        counts.append(len(requests))
+        with (folder / f"exchange/results-{number}.jsonl").open("w") as results:
+            for request in map(json.loads, requests):
+                message = {"role": "assistant", "content": fan(request["body"])}
+                body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {}}
+                response = {"status_code": 200, "body": body}
+                results.write(
+                    json.dumps({"custom_id": request["custom_id"], "response": response, "error": None}) + "\n"
+                )
+    assert counts == [6, 24, 24, 24]
+    assert pq.read_table(folder / "out.parquet").equals(pq.read_table(folder / "online.parquet"))
+
+
 @pytest.mark.parametrize("flag", ["-o", "--rejects", "--summary"])
 def test_no_output_takes_the_place_of_the_ledger(folder: Path, generate: Run, flag: str) -> None:
     assert generate(folder, "--llm", "fake:", "--ledger", "kept.jsonl", "-o", "out.parquet").returncode == 0
@@ -509,3 +535,424 @@ def test_more_mistakes(folder: Path, generate: Run, words: list[str], line: str)
     done = generate(folder, "--llm", "fake:", *words, *([] if "--dry-run" in words else ["-o", "out.parquet"]))
     assert done.returncode == 2
     assert line in done.stderr
+
+
+FANNED = """
+name: fanned
+summary: Searches about a text, each with a passage that is rewritten.
+reads: documents
+options:
+  turns: {default: 3, meaning: how often a passage is rewritten}
+  searches: {default: 8, meaning: how many searches are asked for}
+expand: {step: searches, each: reply.searches}
+steps:
+  searches:
+    prompt: "JSON with {{ options.searches }} searches about: {{ row.text }}"
+    schema: {properties: {searches: {type: array, items: {type: string}}}}
+  passage:
+    rounds: options.turns
+    prompt: "Round {{ round }}. Answer the search {{ part }}"
+emits:
+  pair:
+    step: passage
+    each: reply.rounds
+    query: "{{ part }}"
+    document: "{{ each.text }}"
+    label: "{{ 1 if index == 0 else '' }}"
+    when: {test: index != 1, reason: the second round}
+    columns: {title_of: "{{ row.title }}"}
+    numbers: {score_round: "{{ 1 / (index + 1) }}"}
+"""
+
+
+def fan(body: dict[str, Any]) -> str:
+    """Four searches about the text, or a passage that answers one."""
+    prompt = body["messages"][-1]["content"]
+    if prompt.startswith("JSON"):
+        topic = next(word for word in prompt.split() if word in "lime tide rope salt ice signal")
+        return json.dumps({"searches": [f"{verb} the {topic} works" for verb in ("paint", "find", "mend", "sell")]})
+    return f"Ask at the harbour office, desk {len(prompt) % 7}, {prompt.split('. ')[0].lower()}."
+
+
+@pytest.fixture
+def fanned(folder: Path, run: Run) -> Run:
+    (folder / "fanned.yaml").write_text(FANNED)
+
+    def fanned(folder: Path, *words: str) -> Done:
+        return run(folder, "generate", "--recipe", "fanned.yaml", "corpus.jsonl", "--llm", "openai:test-model", *words)
+
+    return fanned
+
+
+def test_rows_of_parts_and_rounds_reach_the_file_and_every_one_is_counted(folder: Path, fanned: Run, run: Run) -> None:
+    with LLMServer(fan) as server:
+        words = [
+            "--base-url",
+            server.base_url,
+            "--rejects",
+            "rejects.jsonl",
+            "--summary",
+            "s.json",
+            "-o",
+            "out.parquet",
+        ]
+        done = fanned(folder, *words)
+        assert server.requests == 6 * (1 + 4 * 3)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads((folder / "s.json").read_text())
+    assert (counts["rows_in"], counts["added"], counts["rows_out"]) == (24, 48, 48)
+    assert counts["rejected"] == {"pair: the second round": 24}
+    rows = pq.read_table(folder / "out.parquet").to_pylist()
+    assert [(row["query"], row["label"], round(row["score_round"], 2)) for row in rows[:4]] == [
+        ("paint the lime works", 1, 1.0),
+        ("paint the lime works", None, 0.33),
+        ("find the lime works", 1, 1.0),
+        ("find the lime works", None, 0.33),
+    ]
+    first = json.loads((folder / "rejects.jsonl").read_text().splitlines()[0])
+    assert (first["id"], first["part"], first["step"]) == ("lime-kilns", "paint the lime works", "passage")
+    assert "score_round        float, probability" in run(folder, "info", "out.parquet").stdout
+
+
+def test_samples_whose_parts_never_came_count_as_failed_however_many_rows_the_others_have(
+    folder: Path, fanned: Run
+) -> None:
+    from llm_server import error
+
+    def plan(body: dict[str, Any], prompt: str, before: int) -> Any:
+        return error(400, "too long") if prompt.startswith("JSON") and "The ice" in prompt else None
+
+    with LLMServer(fan, plan=plan) as server:
+        words = ["--base-url", server.base_url, "-o", "out.parquet", "--max-failed", "0.1"]
+        done = fanned(folder, *words)
+        assert done.returncode == 1
+        said = "1 of 6 samples got no reply that tells their parts, more than --max-failed 0.1; the output is written"
+        assert said in done.stderr
+        assert pq.read_table(folder / "out.parquet").num_rows == 40
+        assert fanned(folder, *words[:-1], "0.2").returncode == 0
+
+
+def test_a_dry_run_reckons_with_the_parts_that_the_recipe_asks_for(folder: Path, fanned: Run) -> None:
+    words = ["--dry-run", "--price", "1,2", "--summary", "cost.json"]
+    done = fanned(folder, *words)
+    assert done.returncode == 0, done.stderr
+    assert "8 a reply of searches, by options.searches; --probe tells better" in done.stdout
+    assert "JSON with 8 searches about" in done.stdout
+    assert "Round 1. Answer the search" in done.stdout
+    cost = json.loads((folder / "cost.json").read_text())
+    assert (cost["rows"], cost["calls"], cost["parts"]) == (6, 6 * (1 + 8 * 3), [8, 8])
+    more = fanned(folder, *words, "--set", "turns=5", "--set", "searches=2")
+    assert more.returncode == 0, more.stderr
+    assert json.loads((folder / "cost.json").read_text())["calls"] == 6 * (1 + 2 * 5)
+
+
+def test_a_probe_learns_how_many_parts_there_are(folder: Path, fanned: Run) -> None:
+    with LLMServer(fan) as server:
+        words = ["--base-url", server.base_url, "--price", "1,2", "--summary", "cost.json"]
+        done = fanned(folder, *words, "--dry-run", "--probe", "2")
+        assert done.returncode == 0, done.stderr
+        assert server.requests == 2 * (1 + 4 * 3)
+        assert "4 to 4 a reply of searches, from 2 real ones" in done.stdout
+        cost = json.loads((folder / "cost.json").read_text())
+        assert (cost["calls"], cost["replayed"]) == (4 * (1 + 4 * 3), 26)
+        low, high = cost["completion_tokens"]
+        assert fanned(folder, *words[:2], "--summary", "run.json", "-o", "out.parquet").returncode == 0
+    spent = json.loads((folder / "run.json").read_text())["asked"]
+    assert spent["calls"] == cost["calls"]
+    assert low <= spent["completion_tokens"] <= high
+
+
+def test_an_uncertain_number_of_parts_widens_the_estimate(folder: Path, fanned: Run) -> None:
+    def uneven(body: dict[str, Any]) -> str:
+        reply = fan(body)
+        found = json.loads(reply) if reply.startswith("{") else None
+        return json.dumps({"searches": found["searches"][: random.Random(reply).randint(1, 4)]}) if found else reply
+
+    with LLMServer(uneven) as server:
+        words = ["--base-url", server.base_url, "--dry-run", "--summary", "cost.json", "--probe", "4"]
+        done = fanned(folder, *words)
+    assert done.returncode == 0, done.stderr
+    cost = json.loads((folder / "cost.json").read_text())
+    low, high = cost["parts"]
+    assert 0 <= low < high
+    prompts = cost["prompt_tokens"]
+    assert prompts[0] < prompts[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--set", "turns=0"], "--set turns=0: the rounds of step passage are from 1 to 200"),
+        (["--set", "turns=many"], "--set turns=many: give a whole number"),
+        (["--bad-shots", "3"], "--bad-shots has no effect without --bad-examples; leave one of them out"),
+        (["--bad-examples", "gone.jsonl"], "gone.jsonl"),
+        (
+            ["--bad-examples", "-"],
+            "--bad-examples -: a pipe is read once, and this is read beside the input; name a file",
+        ),
+        (
+            ["--bad-examples", "corpus.jsonl"],
+            "--bad-examples corpus.jsonl: no row has both a reply and a reason to learn",
+        ),
+    ],
+)
+def test_mistakes_about_parts_and_bad_examples_are_one_line(
+    folder: Path, words: list[str], line: str, fanned: Run
+) -> None:
+    done = fanned(folder, *words, "--base-url", "http://127.0.0.1:9/v1", "-o", "out.parquet")
+    assert done.returncode == 2, done.stderr
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "out.parquet").exists()
+
+
+def test_rejects_of_one_run_are_the_bad_examples_of_the_next(folder: Path, generate: Run, run: Run) -> None:
+    def sloppy(body: dict[str, Any]) -> str:
+        warning, _, prompt = body["messages"][-1]["content"].rpartition("What you are to answer now:")
+        is_bad = "The lime" in prompt and not warning
+        return "I would rather not." if is_bad else answer({"messages": [{"content": prompt}]})
+
+    with LLMServer(sloppy) as server:
+        words = ["--llm", "openai:test-model", "--base-url", server.base_url]
+        first = generate(folder, *words, "-o", "one.parquet", "--rejects", "rejects.jsonl")
+        assert first.returncode == 0, first.stderr
+        assert pq.read_table(folder / "one.parquet").num_rows == 10
+        more = ["--bad-examples", "rejects.jsonl", "--bad-shots", "1"]
+        second = generate(folder, *words, *more, "-o", "two.parquet")
+        assert second.returncode == 0, second.stderr
+        dry = generate(folder, *words[:2], *more, "--dry-run", "--samples", "2")
+    assert pq.read_table(folder / "two.parquet").num_rows == 12
+    assert "Bad reply: I would rather not.\nWhat is wrong with it: no JSON" in dry.stdout
+    info = run(folder, "info", "two.parquet").stdout
+    assert "# rejects.jsonl: 2 rows, sha256" in info
+    assert "--bad-examples rejects.jsonl" in info.splitlines()[-1]
+    assert "--bad-shots 1" in info.splitlines()[-1]
+    lost = generate(folder, *words, *more, "-o", "rejects.jsonl")
+    assert lost.returncode == 2
+    assert "-o rejects.jsonl: is an input too and would be lost" in lost.stderr
+
+
+PASSAGES = """
+name: passages
+summary: Which of several passages answers the query.
+reads: rows
+inputs:
+  query: {meaning: the query}
+  passages: {meaning: texts}
+steps:
+  judge:
+    prompt: |
+      JSON: {{ row.query }}
+      {% for each in row.passages %}
+      {{ loop.index }}. {{ each }}
+      {% endfor %}
+    schema: {properties: {best: {type: integer, minimum: 1, maximum: 2}}}
+emits:
+  passage:
+    each: row.passages
+    query: "{{ row.query }}"
+    document: "{{ each }}"
+    label: "{{ 1 if index + 1 == reply.best else 0 }}"
+"""
+
+
+@pytest.mark.parametrize("way", ["jsonl", "parquet", "pipe"])
+def test_lists_of_a_file_are_lists_in_templates(folder: Path, way: str) -> None:
+    (folder / "passages.yaml").write_text(PASSAGES)
+    rows = [
+        {"query": "who?", "passages": ["Ann sang.", "Bob wept."]},
+        {"query": "いつ？", "passages": ["正午に。", "夜に。"]},
+        {"query": "why?", "passages": []},
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "rows.jsonl").write_text(lines)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+    source = "-" if way == "pipe" else f"rows.{way}"
+    words = [*COMMAND, "generate", "--recipe", "passages.yaml", source, "--llm", "fake:", "-o", "out.parquet"]
+    done = subprocess.run(words, cwd=folder, input=lines, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = pq.read_table(folder / "out.parquet").to_pylist()
+    assert [(row["query"], row["document"]) for row in found] == [
+        ("who?", "Ann sang."),
+        ("who?", "Bob wept."),
+        ("いつ？", "正午に。"),
+        ("いつ？", "夜に。"),
+    ]
+    assert [row["label"] for row in found].count(1) == 2
+    assert "rejected: no passages  -1" in done.stderr
+
+
+def test_a_recipe_page_shows_parts_rounds_and_further_columns(folder: Path, run: Run) -> None:
+    (folder / "fanned.yaml").write_text(FANNED)
+    page = run(folder, "recipes", "fanned.yaml").stdout
+    assert "expands the reply of step searches: other steps are asked, and rows made, for each part" in page
+    assert "step passage, asked options.turns times in a row" in page
+    assert "emits pair (label by the reply, from step passage)" in page
+    for line in (
+        "when           index != 1",
+        "else           the second round",
+        "score_round    {{ 1 / (index + 1) }}",
+    ):
+        assert line in page
+    body = json.loads(run(folder, "recipes", "fanned.yaml", "--json").stdout)
+    found = body[0] if isinstance(body, list) else body
+    assert found["expand"] == {"step": "searches", "each": "reply.searches"}
+    assert found["steps"][1]["rounds"] == "options.turns"
+    assert found["emits"][0]["numbers"] == {"score_round": "{{ 1 / (index + 1) }}"}
+
+
+# Groups, and what is asked of some rows only ------------------------------------------------------
+
+PICKED = """
+name: picked
+summary: Which of a query's documents answers it.
+reads: groups
+options:
+  most: {default: 2, meaning: how many documents are read, low: 1, high: 50}
+  explain: {default: false, meaning: whether it says why}
+groups: {most: options.most}
+only:
+  test: row.candidates | length > 1
+  reason: one document alone
+steps:
+  pick:
+    prompt: "Which? {{ row.query }}{% for each in row.candidates %} ({{ each.text }}){% endfor %}"
+  why:
+    only: options.explain
+    prompt: "Why? {{ replies.pick.text }}"
+emits:
+  best: {step: pick, query: "{{ row.query }}", candidate: "row.candidates[reply.text | number]", label: 1}
+  reason: {step: why, query: "{{ row.query }}", document: "{{ reply.text }}", label: 1}
+"""
+
+
+@pytest.fixture
+def mined(folder: Path) -> Path:
+    (folder / "picked.yaml").write_text(PICKED)
+    documents = {"lime": 3, "alone": 1, "salt": 2}
+    rows = [
+        {"query_id": f"q-{query}", "query": query, "doc_id": f"{query}-{at}", "document": f"{query} text {at}"}
+        for query, count in documents.items()
+        for at in range(count)
+    ]
+    (folder / "mined.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def picks(body: dict[str, Any]) -> str:
+    prompt = body["messages"][-1]["content"]
+    return "number 1" if prompt.startswith("Which?") else "It says so in plain words."
+
+
+def test_a_mined_pair_set_is_read_by_query_and_its_documents_keep_their_ids(mined: Path, run: Run) -> None:
+    with LLMServer(picks) as server:
+        words = ["--llm", "openai:test-model", "--base-url", server.base_url, "-o", "out.jsonl", "--summary", "s.json"]
+        done = run(mined, "generate", "--recipe", "picked.yaml", "mined.jsonl", *words, OPENAI_API_KEY=KEY)
+        assert done.returncode == 0, done.stderr
+        assert server.requests == 2
+    rows = [json.loads(line) for line in (mined / "out.jsonl").read_text().splitlines()]
+    assert [(row["query_id"], row["doc_id"], row["document"]) for row in rows] == [
+        ("q-lime", "lime-1", "lime text 1"),
+        ("q-salt", "salt-1", "salt text 1"),
+    ]
+    counts = json.loads((mined / "s.json").read_text())
+    assert (counts["rows_in"], counts["rows_out"]) == (3, 2)
+    assert counts["rejected"] == {"one document alone": 1}
+
+
+def test_a_limit_counts_queries_and_a_dry_run_only_the_steps_that_are_asked(mined: Path, run: Run) -> None:
+    words = ["generate", "--recipe", "picked.yaml", "mined.jsonl", "--llm", "fake:", "--summary", "s.json", "--dry-run"]
+    for more, samples, calls in (([], 3, 2), (["--set", "explain=true"], 3, 4), (["--limit", "2"], 2, 1)):
+        done = run(mined, *words, *more)
+        assert done.returncode == 0, done.stderr
+        summary = json.loads((mined / "s.json").read_text())
+        assert (summary["rows"], summary["calls"]) == (samples, calls), more
+
+
+def test_rows_of_a_query_that_stand_apart_are_told_before_a_call(mined: Path, run: Run) -> None:
+    lines = (mined / "mined.jsonl").read_text().splitlines()
+    (mined / "mined.jsonl").write_text("\n".join([*lines, lines[0]]) + "\n")
+    done = run(mined, "generate", "--recipe", "picked.yaml", "mined.jsonl", "--llm", "fake:", "-o", "out.jsonl")
+    assert done.returncode == 2
+    assert "rows of query \"q-lime\" stand apart; run 'pairmine convert' on it first" in done.stderr
+
+
+def test_what_is_mined_goes_through_a_pipe_into_relabel(folder: Path) -> None:
+    rows = [
+        {"query_id": str(at), "query": f"who built the {t} works", "doc_id": f"{t} works"}
+        for at, t in enumerate(("lime", "tide", "rope"))
+    ]
+    texts = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
+    for row, text in zip(rows, texts, strict=False):
+        row |= {"doc_id": text["id"], "document": text["text"]}
+    (folder / "pairs.jsonl").write_text("".join(json.dumps({**row, "label": 1}) + "\n" for row in rows))
+    pm = "from pairmine.cli.main import main; main()"
+    mine = [
+        sys.executable,
+        "-c",
+        pm,
+        "mine",
+        "pairs.jsonl",
+        "--corpus",
+        "corpus.jsonl",
+        "--retriever",
+        "bm25",
+        "-o",
+        "-",
+    ]
+    relabel = [
+        sys.executable,
+        "-c",
+        pm,
+        "generate",
+        "relabel",
+        "-",
+        "--llm",
+        "fake:",
+        "-o",
+        "out.jsonl",
+        "--ledger",
+        "l",
+    ]
+    found = subprocess.run(mine, cwd=folder, capture_output=True, check=True).stdout
+    options = ["--set", "positive_from=0", "--set", "negative_to=5"]
+    done = subprocess.run([*relabel, *options], cwd=folder, input=found, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    out = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert {row["query_id"] for row in out} == {"0", "1", "2"}
+    assert {row["doc_id"] for row in out} <= {text["id"] for text in texts}
+    assert "score_bm25" in out[0]
+
+
+def test_a_flat_table_is_a_record_for_each_row_and_the_columns_are_told(folder: Path, run: Run) -> None:
+    (folder / "houses.csv").write_text("id,city,rooms\n1,Köln,4\n2,Ghent,3\n")
+    done = run(folder, "generate", "describe-record", "houses.csv", "--llm", "fake:", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "houses.csv: record from city, rooms" in done.stderr
+    assert "<record>\ncity: Köln\nrooms: 4\n</record>" in done.stdout
+
+
+def test_where_more_is_refused_than_was_planned_the_message_counts_all_of_it(folder: Path, run: Run) -> None:
+    (folder / "fanned.yaml").write_text(FANNED.replace("index != 1", "index > 5"))
+    with LLMServer(fan) as server:
+        words = ["--llm", "openai:test-model", "--base-url", server.base_url, "--limit", "1", "-o", "out.jsonl"]
+        done = run(folder, "generate", "--recipe", "fanned.yaml", "corpus.jsonl", *words, OPENAI_API_KEY=KEY)
+    assert done.returncode == 1
+    assert "no pairs came out; 12 of 12 rejected: pair: the second round" in done.stderr
+
+
+def test_a_page_shows_what_is_asked_of_some_rows_only_and_the_limits_of_options(mined: Path, run: Run) -> None:
+    page = run(mined, "recipes", "picked.yaml").stdout
+    for line in (
+        "of each query it reads the first options.most rows",
+        "only rows for which\n  row.candidates | length > 1\n  else: one document alone",
+        "how many documents are read [default: 2, from 1 to 50]",
+        "step why (after pick)\n  only where options.explain",
+        "candidate      row.candidates[reply.text | number]",
+    ):
+        assert line in page
+    body = json.loads(run(mined, "recipes", "picked.yaml", "--json").stdout)
+    found = body[0] if isinstance(body, list) else body
+    assert found["only"] == {"test": "row.candidates | length > 1", "reason": "one document alone"}
+    assert (found["most"], found["steps"][1]["only"]) == ("options.most", "options.explain")
+    assert (found["options"][0]["low"], found["options"][0]["high"]) == (1, 50)

@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -406,3 +407,387 @@ def test_a_step_that_an_earlier_reply_leaves_without_a_question_rejects_its_row_
     outcome = generate(read_recipe(OPTIONAL, "optional.yaml"), documents(3), Scripted(answer))
     assert outcome.kept["source_id"].to_pylist() == ["0", "2"]
     assert outcome.rejected["reason"].to_pylist() == ["second: prompt: not filled"]
+
+
+TASKS = b"""
+name: tasks
+summary: Questions on a document, and an answer to each of them.
+reads: documents
+draws:
+  tone: {meaning: how it sounds, per: part, choices: {gruff: a gruff tone, mild: a mild tone, dry: a dry tone}}
+expand: {step: questions, each: reply.questions}
+steps:
+  questions:
+    prompt: "JSON with questions on: {{ row.text }}"
+    schema: {properties: {questions: {type: array, items: {type: object, properties: {ask: {type: string}}}}}}
+    checks:
+      questions: {words: [1, 12]}
+  answer:
+    prompt: "Answer in {{ draws.tone }}: {{ part.ask }}"
+    checks:
+      text: {words: [2, 60], differs_from: part.ask}
+  wrong:
+    prompt: "Say the opposite of: {{ replies.answer.text }}"
+emits:
+  positive:
+    step: answer
+    query: "{{ part.ask }}"
+    document: "{{ reply.text }}"
+    label: 1
+    columns: {about: "{{ row.source }}"}
+  negative: {step: wrong, query: "{{ part.ask }}", document: "{{ reply.text }}", label: 0}
+inputs:
+  source: {meaning: where it stood}
+"""
+
+
+def asks(*questions: str) -> str:
+    return json.dumps({"questions": [{"ask": question} for question in questions]})
+
+
+def examiner(call: Call) -> str:
+    """Two questions on a document with its number in them, one more on those that are odd, and answers."""
+    if call.schema is None:
+        return words_of(call)
+    number = last(call).split("number ")[1].split()[0]
+    return asks(f"who sold {number}?", f"where is {number} now?", *[f"why {number}?"] * (int(number) % 2))
+
+
+def test_each_part_of_a_reply_gets_its_own_answers_and_rows() -> None:
+    model = Scripted(examiner)
+    outcome = generate(read_recipe(TASKS, "tasks.yaml"), documents(2), model)
+    rows = outcome.kept.to_pylist()
+    assert [(row["source_id"], row["query"], row["label"]) for row in rows] == [
+        (source, question, label)
+        for source, question in [
+            ("0", "who sold 0?"),
+            ("0", "where is 0 now?"),
+            ("1", "who sold 1?"),
+            ("1", "where is 1 now?"),
+            ("1", "why 1?"),
+        ]
+        for label in (1, 0)
+    ]
+    assert [row["about"] for row in rows] == ["page 0", None] * 2 + ["page 1", None] * 3
+    assert {row["tone"] for row in rows} <= {"gruff", "mild", "dry"}
+    assert (outcome.rows_in, outcome.added, outcome.rejected.num_rows) == (10, 0, 0)
+    assert len(model.calls) == 2 + 2 * 5
+    told = {last(call) for call in model.calls if last(call).startswith("Answer")}
+    texts = {"gruff": "a gruff tone", "mild": "a mild tone", "dry": "a dry tone"}
+    assert told == {f"Answer in {texts[row['tone']]}: {row['query']}" for row in rows}
+
+
+def test_rows_of_parts_do_not_depend_on_the_order_of_replies_nor_on_how_rows_are_cut() -> None:
+    recipe, rows = read_recipe(TASKS, "tasks.yaml"), documents(150)
+    one = generate(recipe, rows, Scripted(examiner, seed=1), samples=2)
+    other = generate(recipe, rows, Scripted(examiner, seed=2, at_once=3), samples=2)
+    assert one.kept.equals(other.kept)
+    parts = [generate(recipe, rows.slice(start, 40), Scripted(examiner, seed=start), samples=2) for start in (0, 40)]
+    cut = pa.concat_tables([part.kept for part in parts])
+    assert cut.to_pylist() == one.kept.slice(0, cut.num_rows).to_pylist()
+
+
+def test_parts_that_say_the_same_or_nothing_are_asked_about_once_or_not_at_all() -> None:
+    def answer(call: Call) -> str:
+        return asks("who?", "Who? ", "", "when?", "who?") if call.schema else words_of(call)
+
+    model = Scripted(answer)
+    recipe = read_recipe(TASKS.replace(b"questions: {words: [1, 12]}", b"questions: {not_empty: false}"), "tasks.yaml")
+    outcome = generate(recipe, documents(1), model)
+    assert outcome.kept["query"].to_pylist() == ["who?", "who?", "when?", "when?"]
+    assert outcome.rejected.select(["part", "role", "step", "reason"]).to_pylist() == [
+        {"part": json.dumps({"ask": ask}), "role": role, "step": step, "reason": reason}
+        for ask, reason in (("Who? ", "repeated part"), ("", "blank part"), ("who?", "repeated part"))
+        for role, step in (("positive", "answer"), ("negative", "wrong"))
+    ]
+    assert len(model.calls) == 1 + 2 * 2
+    assert outcome.rows_in == 2 * 5
+
+
+def test_a_part_that_its_checks_are_against_takes_no_other_with_it() -> None:
+    long = "who sold " + "apples and " * 12 + "pears?"
+
+    def answer(call: Call) -> str:
+        if call.schema is None:
+            return words_of(call)
+        if "number 0 " in last(call):
+            return asks("who?", long, "when?")
+        return asks(long) if call.attempt == 0 else asks("why?")
+
+    outcome = generate(read_recipe(TASKS, "tasks.yaml"), documents(2), Scripted(answer))
+    assert outcome.kept["query"].to_pylist()[::2] == ["who?", "when?", "why?"]
+    assert (
+        outcome.rejected.select(["part", "step", "reason"]).to_pylist()
+        == [{"part": json.dumps({"ask": long}), "step": "questions", "reason": "questions: questions: too long"}] * 2
+    )
+    assert outcome.notes["replies asked for again"] == 1
+
+
+def test_a_reply_without_parts_costs_one_reject_for_each_row_planned() -> None:
+    def answer(call: Call) -> str | Failure:
+        if "number 1 " in last(call):
+            return "I am sorry, but I cannot help with that."
+        if "number 2 " in last(call):
+            return Failure("timed out")
+        if "number 3 " in last(call):
+            return asks()
+        return examiner(call)
+
+    outcome = generate(read_recipe(TASKS, "tasks.yaml"), documents(5), Scripted(answer))
+    reasons = [(row["id"], row["role"], row["reason"]) for row in outcome.rejected.to_pylist()]
+    assert reasons == [
+        (number, role, reason)
+        for number, reason in [
+            ("1", "questions: refusal"),
+            ("2", "failed: timed out"),
+            ("3", "questions: an empty list"),
+        ]
+        for role in ("positive", "negative")
+    ]
+    assert outcome.rows_in == 2 * (2 + 1 + 1 + 1 + 2)
+    assert set(outcome.kept["source_id"].to_pylist()) == {"0", "4"}
+
+
+def test_one_part_may_fail_and_the_others_stand() -> None:
+    def answer(call: Call) -> str | Failure:
+        if last(call).endswith(": who sold 0?"):
+            return Failure("timed out")
+        return "Yes" if last(call).endswith(": where is 1 now?") else examiner(call)
+
+    outcome = generate(read_recipe(TASKS, "tasks.yaml"), documents(2), Scripted(answer))
+    assert outcome.kept["query"].to_pylist() == [
+        question for question in ("where is 0 now?", "who sold 1?", "why 1?") for _ in range(2)
+    ]
+    rejected = outcome.rejected.select(["id", "step", "part", "reply", "reason"]).to_pylist()
+    failed = {"id": "0", "step": None, "part": '{"ask": "who sold 0?"}', "reply": None, "reason": "failed: timed out"}
+    short = {"id": "1", "step": "answer", "part": '{"ask": "where is 1 now?"}', "reply": "Yes"}
+    assert rejected == [failed, failed, *[{**short, "reason": "answer: text: too short"}] * 2]
+    assert outcome.notes["replies asked for again"] == 1
+
+
+def test_a_part_that_a_prompt_cannot_show_rejects_its_rows_alone() -> None:
+    recipe = TASKS.replace(
+        b"items: {type: object, properties: {ask: {type: string}}}", b"items: {type: [string, object]}"
+    )
+
+    def answer(call: Call) -> str:
+        return json.dumps({"questions": [{"ask": "who?"}, "when?"]}) if call.schema else words_of(call)
+
+    outcome = generate(read_recipe(recipe, "tasks.yaml"), documents(1), Scripted(answer))
+    assert outcome.kept["query"].to_pylist() == ["who?"] * 2
+    assert (
+        outcome.rejected.select(["part", "reason"]).to_pylist()
+        == [{"part": "when?", "reason": "answer: prompt: not filled"}] * 2
+    )
+
+
+def test_a_blank_row_has_no_parts_and_costs_no_call() -> None:
+    rows = pa.table({"id": ["a", "b"], "text": ["", "Text number 0 about apples."], "source": ["x", "y"]})
+    model = Scripted(examiner)
+    outcome = generate(read_recipe(TASKS, "tasks.yaml"), rows, model)
+    assert outcome.rejected.select(["id", "reason"]).to_pylist() == [{"id": "a", "reason": "no text"}] * 2
+    assert outcome.kept.num_rows == 4
+
+
+def test_the_parts_under_way_stay_within_the_window() -> None:
+    recipe = read_recipe(TASKS, "tasks.yaml")
+    model = Scripted(examiner, at_once=512)
+    plan = Plan(recipe, Renderer(recipe), model=model.model)
+    asker: Asker[Any] = Asker(model, recipe="tasks")
+    begun = 0
+
+    def tasks() -> Any:
+        nonlocal begun
+        for task in tasks_of(plan, [documents(100)], 1):
+            begun += 1
+            yield task
+
+    finished = 0
+    for task in in_order(tasks(), asker, window=20):
+        # Before a reply is there, ten parts are expected of each task; afterwards two or three.
+        assert begun - finished <= 12
+        assert task.row.at == finished
+        finished += 1
+    assert finished == 100
+
+
+def test_parts_are_paid_for_once_when_a_run_goes_on() -> None:
+    kept, recipe, rows = Kept(), read_recipe(TASKS, "tasks.yaml"), documents(20)
+    whole = generate(recipe, rows, Scripted(examiner))
+    stop = iter(range(60))
+
+    def breaking(call: Call) -> str:
+        if next(stop, None) is None:
+            raise KeyboardInterrupt
+        return examiner(call)
+
+    first = Scripted(breaking, at_once=7)
+    with pytest.raises(KeyboardInterrupt):
+        generate(recipe, rows, first, keeper=kept)
+    paid = len(kept)
+    assert 30 < paid <= 60
+    second = Scripted(examiner, at_once=5, seed=9)
+    assert generate(recipe, rows, second, keeper=kept).kept.equals(whole.kept)
+    assert len(second.calls) == 20 + 2 * 50 - paid
+
+
+LADDER = b"""
+name: ladder
+summary: A sentence that drifts away, a little every time.
+reads: documents
+options:
+  rounds: {default: 4, meaning: how often it is rewritten}
+steps:
+  drift:
+    rounds: options.rounds
+    prompt: |
+      Change it a little: {{ previous[-1].text if previous else row.text }}
+    checks:
+      text: {differs_from: previous.text, overlap_below: {field: previous.text, threshold: 1}, words: [1, 20]}
+emits:
+  step:
+    each: reply.rounds
+    query: "{{ row.text }}"
+    document: "{{ each.text }}"
+    grade: "{{ 1 - (index + 1) / (reply.rounds | length + 1) }}"
+    numbers: {rank: "{{ index + 1 }}"}
+duplicates: {fields: [drift.text]}
+"""
+
+
+DRIFT = ["further", "along", "the", "quiet", "shore", "where", "nobody", "goes", "any", "more"]
+
+
+def drifting(call: Call) -> str:
+    """One more word than what it was given."""
+    text = last(call).removeprefix("Change it a little: ")
+    return f"{text} {DRIFT[len(text.split()) - 6]}"
+
+
+def ladder(model: Scripted, rows: pa.Table, **more: Any) -> Any:
+    return generate(read_recipe(LADDER, "ladder.yaml"), rows, model, **more)
+
+
+def test_rounds_are_asked_one_after_the_other_and_each_gives_its_row() -> None:
+    model = Scripted(drifting)
+    rows = ladder(model, documents(2)).kept.to_pylist()
+    text = "Text number 1 about 7 apples."
+    found = [(row["document"], row["rank"], round(row["grade"], 2)) for row in rows[4:]]
+    assert found == [(" ".join([text, *DRIFT[:turn]]), turn, round(1 - turn / 5, 2)) for turn in (1, 2, 3, 4)]
+    assert len(model.calls) == 8
+    assert ladder(Scripted(drifting), documents(1), options={"rounds": 7}).kept.num_rows == 7
+
+
+def test_a_chain_ends_with_its_last_good_round_and_that_is_counted() -> None:
+    def answer(call: Call) -> str:
+        if last(call).endswith("along") and "number 1 " in last(call):
+            return last(call).removeprefix("Change it a little: ")
+        return "I'm sorry, but I cannot help with that." if "number 2 " in last(call) else drifting(call)
+
+    model = Scripted(answer)
+    outcome = ladder(model, documents(3))
+    assert Counter(outcome.kept["source_id"].to_pylist()) == {"0": 4, "1": 2}
+    assert outcome.notes["chains of rounds that ended early"] == 1
+    assert outcome.notes["replies asked for again"] == 2
+    assert outcome.rejected.select(["id", "reason"]).to_pylist() == [{"id": "2", "reason": "refusal"}]
+    assert (outcome.rows_in, outcome.added) == (3, 4)
+
+
+def test_a_chain_that_a_failed_call_cuts_is_no_result_and_goes_on_next_time() -> None:
+    def answer(call: Call) -> str | Failure:
+        return Failure("timed out") if last(call).endswith("along") else drifting(call)
+
+    kept = Kept()
+    outcome = ladder(Scripted(answer), documents(1), keeper=kept)
+    assert outcome.kept.num_rows == 0
+    assert outcome.rejected["reason"].to_pylist() == ["failed: timed out"]
+    model = Scripted(drifting)
+    assert ladder(model, documents(1), keeper=kept).kept.num_rows == 4
+    assert len(model.calls) == 2
+
+
+def test_an_invalid_round_is_asked_for_again_before_the_chain_goes_on() -> None:
+    def answer(call: Call) -> str:
+        again = last(call).endswith("further") and not call.attempt
+        return last(call).removeprefix("Change it a little: ") if again else drifting(call)
+
+    outcome = ladder(Scripted(answer), documents(1))
+    assert outcome.kept["rank"].to_pylist() == [1, 2, 3, 4]
+    assert outcome.notes == {"replies asked for again": 1}
+
+
+def test_what_a_round_shares_with_those_before_it_is_no_leak() -> None:
+    long = "the old tower of the town was mended by a mason from the north with stones from the sea"
+
+    def answer(call: Call) -> str:
+        return f"{long} {last(call).count(long)}" if "mended" not in last(call) else f"{last(call)[20:]} again"
+
+    recipe = LADDER.replace(b"words: [1, 20]", b"words: [1, 60]")
+    outcome = generate(read_recipe(recipe, "ladder.yaml"), documents(1), Scripted(answer))
+    assert outcome.kept.num_rows == 4
+
+
+def test_rows_that_the_recipe_does_not_want_are_rejected_with_its_reason() -> None:
+    recipe = LADDER.replace(b"    each:", b"    when: {test: index != 1, reason: the second one}\n    each:")
+    outcome = generate(read_recipe(recipe, "ladder.yaml"), documents(2), Scripted(drifting))
+    assert outcome.kept["rank"].to_pylist() == [1, 3, 4] * 2
+    assert outcome.rejected["reason"].to_pylist() == ["step: the second one"] * 2
+    assert (outcome.rows_in, outcome.added) == (2, 6)
+
+
+def test_a_score_column_says_what_its_numbers_are() -> None:
+    recipe = LADDER.replace(b"numbers: {", b'numbers: {score_near: "{{ 1 - index / 4 }}", ')
+    kept = generate(read_recipe(recipe, "ladder.yaml"), documents(1), Scripted(drifting)).kept
+    assert kept.schema.field("score_near").metadata == {b"scale": b"probability"}
+    assert kept["score_near"].to_pylist() == [1.0, 0.75, 0.5, 0.25]
+    assert kept.schema.field("rank").type == pa.int32()
+
+
+def test_rows_of_one_query_stand_together_though_samples_wrote_it_apart() -> None:
+    def answer(call: Call) -> str:
+        if call.schema is None:
+            return words_of(call) + str(call.sample)
+        return asks("who?", "when?") if call.sample == 0 else asks("when?", "why?", "who?")
+
+    rows = generate(read_recipe(TASKS, "tasks.yaml"), documents(1), Scripted(answer), samples=2).kept.to_pylist()
+    assert [row["query"] for row in rows] == ["who?"] * 4 + ["when?"] * 4 + ["why?"] * 2
+    assert [row["sample"] for row in rows] == [0, 0, 1, 1] * 2 + [1, 1]
+
+
+def test_bad_examples_of_an_earlier_run_are_shown_in_the_next_one() -> None:
+    recipe = read_recipe(PLAIN, "echo.yaml")
+    first = generate(
+        recipe, documents(3), Scripted(lambda call: "Short" if "number 1 " in last(call) else words_of(call))
+    )
+    model = Scripted(words_of)
+    outcome = generate(recipe, documents(3), model, bad_examples=first.rejected)
+    assert outcome.kept.num_rows == 3
+    shown = "Input: Text number 1 about 7 apples.\nBad reply: Short\nWhat is wrong with it: text: too short"
+    assert all(shown in last(call) for call in model.calls)
+
+
+def test_lists_in_the_input_are_lists_in_templates() -> None:
+    recipe = b"""
+name: passages
+summary: Which of several passages answers the query.
+reads: rows
+inputs:
+  query: {meaning: the query}
+  passages: {meaning: texts}
+steps:
+  judge:
+    prompt: |
+      JSON: {{ row.query }}
+      {% for each in row.passages %}
+      {{ loop.index }}. {{ each }}
+      {% endfor %}
+    schema: {properties: {best: {type: integer, minimum: 1}}}
+emits:
+  positive: {query: "{{ row.query }}", document: "{{ row.passages[reply.best - 1] }}", label: 1}
+"""
+    rows = pa.table({"query": ["who?", "when?"], "passages": [["Ann sang.", "Bob wept."], []]})
+    model = Scripted(lambda call: '{"best": 2}')
+    outcome = generate(read_recipe(recipe, "passages.yaml"), rows, model)
+    assert last(model.calls[0]) == "JSON: who?\n1. Ann sang.\n2. Bob wept."
+    assert outcome.kept["document"].to_pylist() == ["Bob wept."]
+    assert outcome.rejected["reason"].to_pylist() == ["no passages"]

@@ -156,3 +156,94 @@ def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(tmp_path: Path) -> No
         said = run.communicate()[1]
     assert run.returncode == 130
     assert "interrupted; nothing was half-written" in said
+
+
+FANNED = """
+name: fanned
+summary: Searches about a text, and for each of them a passage that is rewritten twice.
+reads: documents
+expand: {step: searches, each: reply.searches}
+steps:
+  searches:
+    prompt: "JSON with searches about: {{ row.text }}"
+    schema: {properties: {searches: {type: array, items: {type: string}}}}
+  passage:
+    rounds: 3
+    prompt: |
+      Answer {{ part }}{% for each in previous %} -- {{ each.text }}{% endfor %}
+    checks:
+      text: {words: [3, 60], differs_from: previous.text}
+emits:
+  pair:
+    step: passage
+    each: reply.rounds
+    query: "{{ part }}"
+    document: "{{ each.text }}"
+    label: "{{ 1 if index == 0 else 0 }}"
+    numbers: {rank: "{{ index + 1 }}"}
+"""
+PER_DOCUMENT = 1 + 3 * 3
+
+
+def fan(body: dict[str, Any]) -> str:
+    """Three searches about a text, or a passage of the prompt's own."""
+    prompt = body["messages"][-1]["content"]
+    draw = random.Random(prompt)
+    if prompt.startswith("JSON"):
+        return json.dumps({"searches": [" ".join(draw.choices(LEXICON, k=5)) for _ in range(3)]})
+    return " ".join(draw.choices(LEXICON, k=12))
+
+
+def fanned(server: LLMServer, *more: str) -> list[str]:
+    options = ["--llm", "openai:test-model", "--base-url", server.base_url, "-o", "out.parquet", *more]
+    return [*COMMAND, "generate", "--recipe", "fanned.yaml", "corpus.jsonl", *options]
+
+
+def test_runs_with_parts_and_rounds_that_are_killed_go_on_and_pay_for_nothing_twice(tmp_path: Path) -> None:
+    count, kills, concurrency = 40, 2, 16
+    corpus(tmp_path, count)
+    (tmp_path / "fanned.yaml").write_text(FANNED)
+    with LLMServer(fan) as server:
+        whole = fanned(server, "--ledger", "other.sqlite", "--rejects", "rejects.jsonl")
+        subprocess.run(whole, cwd=tmp_path, check=True, capture_output=True)
+    expected = (tmp_path / "out.parquet").read_bytes()
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table["rank"].to_pylist() == [1, 2, 3] * (3 * count)
+    assert (tmp_path / "rejects.jsonl").read_text() == ""
+    (tmp_path / "out.parquet").unlink()
+    draw = random.Random(11)
+    with LLMServer(fan, delay_s=0.05) as server:
+        line = fanned(server, "--concurrency", str(concurrency), "-q")
+        for _ in range(kills):
+            before = server.requests
+            with subprocess.Popen(line, cwd=tmp_path) as run:
+                wait_for(lambda before=before: server.requests > before or run.poll() is not None)
+                time.sleep(draw.uniform(0.1, 0.4))
+                run.kill()
+            assert run.returncode == -9, "the corpus is too small for so many kills"
+            assert not (tmp_path / "out.parquet").exists()
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert len(server.paid) == PER_DOCUMENT * count
+        assert sum(server.paid.values()) - PER_DOCUMENT * count <= kills * concurrency
+        asked = server.requests
+        subprocess.run(line, cwd=tmp_path, check=True)
+        assert server.requests == asked
+    assert (tmp_path / "out.parquet").read_bytes() == expected
+
+
+def test_faults_of_the_server_change_no_part_and_no_round(tmp_path: Path) -> None:
+    corpus(tmp_path, 40)
+    (tmp_path / "fanned.yaml").write_text(FANNED)
+    with LLMServer(fan) as server:
+        subprocess.run(fanned(server, "--ledger", "other.sqlite"), cwd=tmp_path, check=True, capture_output=True)
+    expected = (tmp_path / "out.parquet").read_bytes()
+    plan = Faults(seed=5, busy=0.1, error_500=0.04, reset=0.05, truncated=0.03, garbage=0.03)
+    with LLMServer(fan, plan=plan, delay_s=0.01) as server:
+        done = subprocess.run(
+            fanned(server, "--concurrency", "32"), cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(server.paid) == PER_DOCUMENT * 40
+        assert set(server.paid.values()) == {1}
+    assert (tmp_path / "out.parquet").read_bytes() == expected

@@ -12,6 +12,7 @@ import pytest
 from pairmine.errors import PairmineError
 from pairmine.llm.calls import Sampling
 from pairmine.llm.recipes.file import load_recipe, read_recipe
+from pairmine.llm.recipes.recipe import Count, When
 from pairmine.llm.recipes.rendering import Renderer
 
 GOOD = """\
@@ -189,7 +190,7 @@ MISTAKES = [
     ("reads: documents", "reads: [documents]", "reads: [", "reads: is a list; a text that begins with { or [ needs q"),
     # values
     ("weight: 3", "weight: 0", "weight: 0", "weight: is 0; give a weight above 0, or take the entry out"),
-    ("weight: 3", "weight: -1", "weight: -1", "weight: is -1; give a number from 0 to 1e+06"),
+    ("weight: 3", "weight: -1", "weight: -1", "weight: is -1; give a number from 0 to 1,000,000"),
     ("weight: 3", "weight: .inf", "weight: .inf", "weight: is the number .inf; write a number"),
     ("weight: 3", "weight: heavy", "weight: heavy", "weight: is the text 'heavy'; write a number"),
     ("temperature: 0.5", "temperature: 3", "temperature: 3", "sampling: temperature: is 3; give a number from 0 to 2"),
@@ -574,7 +575,7 @@ def test_a_recipe_is_found_by_name_or_by_file(tmp_path: Path) -> None:
     path.write_text(GOOD, "utf-8")
     assert load_recipe(str(path)).name == "tiny"
     with pytest.raises(
-        PairmineError, match=r"^no recipe 'querys'; did you mean queries\? 'pairmine recipes' lists all"
+        PairmineError, match=r"^no recipe 'querys'; did you mean queries.*\? 'pairmine recipes' lists all"
     ):
         load_recipe("querys")
     with pytest.raises(
@@ -631,3 +632,414 @@ def test_whatever_a_slip_of_the_hand_leaves_of_a_recipe_is_a_recipe_or_one_line(
         else:
             Renderer(recipe).item({"text": "T"})
     assert 100 < broken < 400
+
+
+PARTS = """\
+name: parts
+summary: s
+reads: nothing
+options:
+  per_call: {default: 20, meaning: m}
+  themes: {default: 3, meaning: m}
+  turns: {default: 4, meaning: m}
+  share: {default: 0.5, meaning: m}
+draws:
+  theme: {meaning: m, several: options.themes, choices: {a: apples, b: boats, c: clocks}}
+  tone: {meaning: m, per: part, choices: {gruff: a gruff tone, mild: a mild tone}}
+expand:
+  step: brainstorm
+  each: reply.tasks
+steps:
+  brainstorm:
+    prompt: JSON with {{ options.per_call }} tasks on {{ draws.theme }} and {{ options.share }}.
+    schema: {properties: {tasks: {type: array, items: {type: string}}}}
+  write:
+    rounds: options.turns
+    prompt: JSON on {{ part }} in {{ draws.tone }}, round {{ round }}, after {{ previous | length }}.
+    schema: {properties: {query: {type: string}, score: {type: integer, minimum: 0, maximum: 5}}}
+    checks:
+      query: {differs_from: previous.query, language_of: part}
+  improve:
+    prompt: Improve {{ replies.write.query }}.
+    checks:
+      text: {differs_from: write.query}
+emits:
+  pair:
+    step: write
+    each: reply.rounds
+    query: "{{ part }}"
+    document: "{{ each.query }}"
+    label: "{{ 1 if each.score > 2 else 0 }}"
+    when: {test: each.score != 2, reason: "neither one   nor the other"}
+    columns: {kind: "{{ draws.tone }}"}
+    numbers:
+      score_llm: "{{ each.score / 5 }}"
+      place: "{{ index }}"
+  last: {step: improve, query: "{{ part }}", document: "{{ reply.text }}", numbers: {place: "{{ 9 }}"}}
+duplicates: {fields: [improve.text]}
+"""
+
+
+def test_a_recipe_with_parts_rounds_and_columns_of_its_own_is_read_as_it_is_written() -> None:
+    recipe = read_recipe(PARTS.encode(), "parts.yaml")
+    assert recipe.expand is not None
+    assert (recipe.expand.step, recipe.expand.each) == ("brainstorm", "reply.tasks")
+    assert (recipe.expand.expected, recipe.expand.basis) == (Count(20, "per_call"), "options.per_call")
+    theme, tone = recipe.draws
+    assert (theme.several, theme.is_per_part) == (Count(3, "themes"), False)
+    assert (tone.several, tone.is_per_part) == (None, True)
+    assert [step.rounds for step in recipe.steps] == [None, Count(4, "turns"), None]
+    pair, last = recipe.emits
+    assert pair.label == "{{ 1 if each.score > 2 else 0 }}"
+    assert pair.when == When("each.score != 2", "neither one nor the other")
+    assert (dict(pair.columns), list(pair.numbers)) == ({"kind": "{{ draws.tone }}"}, ["score_llm", "place"])
+    assert (last.label, last.when, dict(last.columns)) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected", "basis"),
+    [
+        ("each: reply.tasks", "each: reply.tasks\n  expect: 7", Count(7), "the recipe"),
+        ("each: reply.tasks", "each: reply.tasks\n  expect: options.themes", Count(3, "themes"), "options.themes"),
+        (
+            "tasks: {type: array,",
+            "tasks: {type: array, minItems: 2, maxItems: 9,",
+            Count(9),
+            "maxItems of brainstorm.tasks",
+        ),
+        ("on {{ draws.theme }}", "on {{ draws.theme }} {{ options.themes }}", Count(10), "a guess"),
+    ],
+)
+def test_an_estimate_reckons_with_as_many_parts_as_the_recipe_lets_expect(
+    old: str, new: str, expected: Count, basis: str
+) -> None:
+    recipe = read_recipe(PARTS.replace(old, new).encode(), "parts.yaml")
+    assert recipe.expand is not None
+    assert (recipe.expand.expected, recipe.expand.basis) == (expected, basis)
+
+
+PARTS_MISTAKES = [
+    ("step: brainstorm", "step: brainstrom", "step: brainstrom", "expand: step: is 'brainstrom'; did you mean"),
+    ("step: brainstorm", "step: write", "step: write", "expand: step: write must be the first step, since all others"),
+    ("  each: reply.tasks", "  list: reply.tasks", "  list:", "expand: unknown key 'list'; choose step, each, expect"),
+    ("  each: reply.tasks\n", "", "  step: brain", "expand: has no each; add it"),
+    (
+        "each: reply.tasks",
+        "each: reply.task",
+        "each: reply.task",
+        "expand: each: reply has no task; did you mean tasks?",
+    ),
+    (
+        "each: reply.tasks",
+        "each: reply.tasks[0]",
+        "each: reply.tasks[0]",
+        "expand: each: no reply can fill it: it is no",
+    ),
+    ("each: reply.tasks", "each: part", "each: part", "expand: each: unknown variable part; choose"),
+    (
+        "each: reply.tasks",
+        "each: reply.tasks\n  expect: 0",
+        "  expect: 0",
+        "expand: expect: is 0; give a number from 1",
+    ),
+    ("JSON on {{ part }} in", "JSON in", "  write:", "step write: its prompt reads no part, nor the reply of a step"),
+    (
+        "on {{ draws.theme }}",
+        "on {{ draws.theme }} {{ draws.tone }}",
+        "expand:",
+        "step brainstorm reads draws.tone, which",
+    ),
+    (
+        "{{ draws.theme }} and",
+        "{{ draws.theme }} {{ part }} and",
+        "{{ part }} and",
+        "prompt: unknown variable part; choo",
+    ),
+    (
+        "fields: [improve.text]",
+        "fields: [brainstorm.tasks]",
+        "brainstorm.tasks]",
+        "fields[1]: is 'brainstorm.tasks'; cho",
+    ),
+    (
+        "several: options.themes",
+        "several: options.theme",
+        "options.theme,",
+        "several: options has no theme; did you mean",
+    ),
+    (
+        "several: options.themes",
+        "several: options.share",
+        "options.share,",
+        "options.share is 0.5 by default; it must be a",
+    ),
+    (
+        "several: options.themes",
+        "several: themes",
+        "several: themes",
+        "several: is 'themes'; give a whole number from 1 to",
+    ),
+    (
+        "several: options.themes",
+        "several: 4",
+        "several: 4",
+        "several: is 4, but the pool has 3; draw fewer or write more",
+    ),
+    ("per: part", "per: piece", "per: piece", "per: is 'piece'; choose row, part"),
+    ("rounds: options.turns", "rounds: 0", "rounds: 0", "rounds: is 0; give a number from 1 to 200"),
+    ("rounds: options.turns", "rounds: 2.5", "rounds: 2.5", "rounds: is 2.5; give a whole number"),
+    ("rounds: options.turns", "rounds: 201", "rounds: 201", "rounds: is 201; give a number from 1 to 200"),
+    (
+        ", round {{ round }}, after {{ previous | length }}",
+        "",
+        "rounds: options",
+        "rounds: the prompt reads neither round nor previous, so that all ask the same",
+    ),
+    ("Improve {{", "Improve in round {{ round }} {{", "Improve in", "prompt: unknown variable round; choose"),
+    (
+        "query: {type: string}",
+        "rounds: {type: string}",
+        "schema: {properties: {rounds",
+        "are called rounds; rename that",
+    ),
+    ("from: previous.query", "from: previous.text", "from: previous.text", "compares with previous.text, which is not"),
+    (
+        "from: write.query",
+        "from: brainstorm.tasks",
+        "from: brainstorm",
+        "compares with brainstorm.tasks, which is not th",
+    ),
+    (
+        "from: write.query",
+        "from: previous.text",
+        "from: previous.text",
+        "compares with previous.text, which is not there",
+    ),
+    (
+        "each: reply.rounds",
+        "each: replies.improve.rounds",
+        "replies.improve.rounds",
+        "replies.improve has no rounds; choose",
+    ),
+    ("test: each.score != 2", "tests: each.score != 2", "tests: each", "when: unknown key 'tests'; did you mean test?"),
+    (
+        "test: each.score != 2",
+        "test: entry.score",
+        "test: entry",
+        "emits: pair: when: test: unknown variable entry; choo",
+    ),
+    (
+        "test: each.score != 2",
+        "test: each.points > 2",
+        "test: each.points",
+        "when: test: no reply can fill it: no field 'p",
+    ),
+    (
+        "test: each.score != 2",
+        "test: each.score > 'a'",
+        "test: each.score",
+        "when: test: no reply can fill it: '>' not",
+    ),
+    (', reason: "neither one   nor the other"', "", "when: {", "emits: pair: when: has no reason; add it"),
+    (
+        "{{ 1 if each.score > 2 else 0 }}",
+        "{{ reply.score + 2 }}",
+        "label: ",
+        "label: no reply can fill it: '4' is neither",
+    ),
+    ("{{ 1 if each.score > 2 else 0 }}", "good", "label: ", "label: no reply can fill it: 'good' is neither 1 nor 0"),
+    ("columns: {kind:", "columns: {label:", "columns: {label", "the rows have a column label anyway; give it another"),
+    ("columns: {kind:", "columns: {tone:", "columns: {tone", "columns: tone: the rows have a column tone anyway; give"),
+    ("columns: {kind:", "columns: {score_kind:", "columns: {score_kind", "a score is a number; move it to numbers"),
+    (
+        "columns: {kind:",
+        "columns: {my-kind:",
+        "columns: {my-kind",
+        "'my-kind' cannot name a column; use letters, digits",
+    ),
+    ("columns: {kind:", "columns: {place:", "      place:", "numbers: place: another row has place among its columns"),
+    ('{{ draws.tone }}"}', '{{ draws.tune }}"}', "draws.tune", "columns: kind: draws has no tune; did you mean tone?"),
+    ("      place:", "      batch:", "      batch:", "numbers: batch: the rows have a column batch anyway; give it"),
+    (
+        "each.score / 5",
+        "reply.score + 5",
+        "score_llm:",
+        "numbers: score_llm: no reply can fill it: '7' is no number fro",
+    ),
+    (
+        "{{ index }}",
+        "{{ draws.tone }}",
+        "      place:",
+        "numbers: place: no reply can fill it: 'a gruff tone' is no num",
+    ),
+    (
+        'numbers: {place: "{{ 9 }}"}',
+        'numbers: {place: "{{ index }}"}',
+        "  last:",
+        "place: unknown variable index; choose",
+    ),
+    ("  themes: {default: 3, meaning: m}", "  themes: {default: 0, meaning: m}", "several:", "options.themes is 0 by"),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "message"), PARTS_MISTAKES, ids=[f"{n}-{m[3]}"[:60] for n, m in enumerate(PARTS_MISTAKES)]
+)
+def test_a_mistake_about_parts_rounds_or_columns_is_told_with_its_line(
+    old: str, new: str, at: str, message: str
+) -> None:
+    assert PARTS.count(old) >= 1
+    text = PARTS.replace(old, new, 1)
+    said = error_of(text)
+    assert message in said
+    assert said.startswith(f"tiny.yaml:{line_of(text, at)}: "), said
+
+
+def test_draws_for_parts_are_for_recipes_that_have_some() -> None:
+    text = changed(
+        "  language:\n    meaning: the language\n", "  language:\n    per: part\n    meaning: the language\n"
+    )
+    assert "draws: language: per: is part, but the recipe makes none; add expand, or write per: row" in error_of(text)
+
+
+def test_a_score_is_one_for_a_pair_and_not_for_its_parts() -> None:
+    text = textwrap.dedent("""\
+        name: s
+        summary: s
+        reads: pairs
+        expand: {step: split, each: reply.parts}
+        steps:
+          split:
+            prompt: "JSON: {{ row.query }}"
+            schema: {properties: {parts: {type: array, items: {type: string}}}}
+          judge: {prompt: "{{ part }} {{ row.document }}"}
+        score: "{{ reply.text }}"
+        """)
+    assert str(_raised(text, "s.yaml")).startswith(
+        "s.yaml:4: expand: a pair has one score, not one for each part; take"
+    )
+
+
+# Groups, rests, limits, and what is only asked of some rows ---------------------------------------
+
+GROUPED = """\
+name: grouped
+summary: s
+paper: p
+reads: groups
+options:
+  most: {default: 5, meaning: how many, low: 1, high: 9}
+groups: {most: options.most}
+only:
+  test: row.candidates | length > 1
+  reason: one document alone
+steps:
+  pick:
+    prompt: "{{ row.query }}{% for each in row.candidates %} {{ each.text }}{% endfor %}"
+  check:
+    only: options.most > 1
+    prompt: "Is it so? {{ replies.pick.text }}"
+emits:
+  best:
+    step: pick
+    query: "{{ row.query }}"
+    candidate: row.candidates[reply.text | number]
+    label: 1
+  checked:
+    only: options.most > 2
+    step: check
+    query: "{{ row.query }}"
+    document: "{{ reply.text }}"
+"""
+
+
+def _error(text: str, path: str) -> str:
+    return str(_raised(text, path))
+
+
+def test_groups_and_conditions_are_read_as_they_stand() -> None:
+    recipe = read_recipe(GROUPED.encode(), "g.yaml")
+    assert [column.name for column in recipe.inputs] == ["query_id", "query", "candidates"]
+    assert recipe.most == Count(5, "most")
+    assert recipe.only == When("row.candidates | length > 1", "one document alone")
+    assert (recipe.step("check").only, recipe.step("pick").only) == ("options.most > 1", None)
+    assert [emit.only for emit in recipe.emits] == [None, "options.most > 2"]
+    assert (recipe.options[0].low, recipe.options[0].high) == (1, 9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "reads: groups",
+            "reads: pairs",
+            "g.yaml:7: groups: is for recipes that read groups, and this one reads pairs",
+        ),
+        ("most: options.most}", "most: 0}", "g.yaml:7: groups: most: is 0; give a number from 1 to 100,000"),
+        ("most: options.most}", "first: 3}", "g.yaml:7: groups: unknown key 'first'"),
+        ("default: 5", "default: 12", "g.yaml:6: options: most: default: is 12; give a number from 1 to 9"),
+        ("low: 1, high: 9", "low: 9, high: 1", "g.yaml:6: options: most: low: is above high, which is 1"),
+        ("low: 1", "low: 1.5", "g.yaml:6: options: most: low: is 1.5; give a whole number"),
+        ("default: 5", "default: few", "g.yaml:6: options: most: low: is for numbers, and the default is none"),
+        ("row.candidates | length > 1", "row.passages | length > 1", "g.yaml:9: only: test: row has no passages"),
+        ("row.candidates | length > 1", "replies.pick.text", "g.yaml:9: only: test: unknown variable replies"),
+        ("  reason: one document alone\n", "", "g.yaml:9: only: has no reason; add it"),
+        ("only: options.most > 1", "only: options.few > 1", "g.yaml:15: steps: check: only: options has no few"),
+        ("only: options.most > 2", "only: options.few", "g.yaml:24: emits: checked: only: options has no few"),
+        ("only: options.most > 2", "only: 1 / 0", "g.yaml:24: emits: checked: only: no reply can fill it: division by"),
+        (
+            "candidate: row.candidates[reply.text | number]",
+            "document: a\n    candidate: row.candidates[0]",
+            "g.yaml:21: emits: best: document: the candidate tells text and id of the document; keep one of them",
+        ),
+        ("    candidate: row.candidates[reply.text | number]\n", "", "emits: best: has no document; add it"),
+        (
+            "candidate: row.candidates[",
+            "candidate: row.passages[",
+            "g.yaml:21: emits: best: candidate: row has no passages",
+        ),
+    ],
+)
+def test_a_mistake_about_groups_and_conditions_is_told_with_its_line(old: str, new: str, message: str) -> None:
+    assert GROUPED.count(old) == 1
+    assert message in _error(GROUPED.replace(old, new), "g.yaml")
+
+
+def test_only_groups_have_candidates_and_only_rows_have_a_rest() -> None:
+    assert "only groups have candidates; write reads: groups" in _error(
+        lists(document="x").replace("    document: x", "    candidate: reply.texts[0]"), "l.yaml"
+    )
+    rest = "inputs: {record: {meaning: all of it, rest: true}}\n"
+    two = "inputs: {record: {meaning: all of it, rest: true}, b: {meaning: b, rest: true}}\n"
+    old = "inputs: {count: {meaning: a number}}\n"
+    of_rows = LISTS.replace("row.count", "row.record")
+    assert read_recipe(of_rows.replace(old, rest).encode(), "l.yaml").rest == "record"
+    assert "inputs: b: rest: record has the rest already" in _error(of_rows.replace(old, two), "l.yaml")
+    documents = of_rows.replace(old, rest).replace("reads: rows", "reads: documents")
+    assert "rest: is for recipes that read rows, and this one reads documents" in _error(documents, "l.yaml")
+
+
+def test_a_score_and_the_step_that_is_expanded_cannot_go_without_a_reply() -> None:
+    score = GROUPED.replace("reads: groups", "reads: pairs").replace("groups: {most: options.most}\n", "")
+    score = score[: score.index("emits:")].replace("row.candidates | length > 1", "row.document != 'x'")
+    score = (
+        score.replace("{% for each in row.candidates %} {{ each.text }}{% endfor %}", "")
+        + 'score: "{{ reply.text }}"\n'
+    )
+    assert "steps: check: only: a score needs all steps" in _error(score, "g.yaml")
+    first = "steps:\n  write:\n    only: row.count > 1\n"
+    expanded = LISTS.replace("steps:\n  write:\n", first).replace(
+        "emits:", "expand: {step: write, each: reply.texts}\nemits:"
+    )
+    assert "steps: write: only: all other steps are asked about its parts" in _error(expanded, "l.yaml")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(0, "--set most=0: give a whole number from 1 to 9"), ("10", "--set most=10: give a whole number from 1 to 9")],
+)
+def test_a_number_beyond_the_limits_of_an_option_is_refused(value: object, message: str) -> None:
+    recipe = read_recipe(GROUPED.encode(), "g.yaml")
+    with pytest.raises(PairmineError, match=re.escape(message)):
+        Renderer(recipe, options={"most": value})
+    assert Renderer(recipe, options={"most": "9"}).options == {"most": 9}

@@ -15,9 +15,11 @@ import pytest
 
 from pairmine.errors import PairmineError
 from pairmine.identity import content_id
+from pairmine.llm.recipes.bad_examples import bad_examples
 from pairmine.llm.recipes.file import load_recipe, read_recipe
 from pairmine.llm.recipes.recipe import Choice, Exemplar, PromptRecipe
-from pairmine.llm.recipes.rendering import Prompt, Renderer, RowProblem
+from pairmine.llm.recipes.rendering import Prompt, Refused, Renderer, RowProblem
+from pairmine.llm.recipes.templates import number as first_number
 
 RECIPE = """\
 name: tiny
@@ -313,7 +315,14 @@ def test_a_list_in_a_reply_gives_a_row_for_each_entry() -> None:
     for no_list in ("text", None, {"a": "x"}):
         assert problem_of(EACH, {"write": {"pairs": no_list}}) == "each: no list"
     assert problem_of(EACH, {"write": {}}) == "each: no list"
-    assert problem_of(EACH, {"write": {"pairs": [{"a": "x"}]}}) == "document: not filled"
+
+
+def test_an_entry_of_a_list_that_gives_no_row_takes_no_other_with_it() -> None:
+    renderer = Renderer(recipe(EACH))
+    replies = {"write": {"pairs": [{"a": "x"}, {"a": "z", "b": "w"}]}}
+    refused, row = renderer.emit(renderer.item({}), replies)
+    assert refused == Refused("pair", "document: not filled")
+    assert row.document == "w"
 
 
 def test_samples_of_a_recipe_that_reads_nothing_differ() -> None:
@@ -579,7 +588,8 @@ def test_first_words_cut_a_long_text_and_leave_a_short_one_alone() -> None:
 
     assert seen("One, two,\n three. Four") == "One, two,\n three."
     assert seen("One  two") == "One  two"
-    assert seen("東京タワーは高い") == "東京タ"
+    assert seen("東京タワーは高い") == "東京タワーは高い"
+    assert seen("東京タワーは高いです。") == "東京タワーは高い"
     whole = Renderer(recipe(text), options={"most": 0})
     row = whole.prompt(whole.item({"text": "w " * 5000}), "ask").messages[-1]["content"]
     assert row.count("w ") == 5000
@@ -606,3 +616,266 @@ def test_names_alone_decide_so_equal_texts_may_stand_in_a_pool_twice() -> None:
     renderer = Renderer(replace(recipe(), steps=(step, recipe().steps[1])))
     drawn = {renderer.prompt(renderer.item(row), "ask")[1:] for row in ROWS[:50]}
     assert drawn == {("ask/x", "only"), ("ask/y", "only")}
+
+
+PARTS = """\
+name: parts
+summary: s
+reads: rows
+inputs:
+  topic: {meaning: m}
+  notes: {meaning: m, required: false}
+options:
+  most: {default: 2, meaning: m}
+draws:
+  themes: {meaning: m, several: options.most, choices: {a: apples, b: boats, c: clocks, d: dogs}}
+  tone: {meaning: m, per: part, choices: {gruff: a gruff tone, mild: a mild tone, dry: a dry tone, warm: a warm tone}}
+  length: {meaning: m, choices: {short: short, long: long}}
+expand: {step: brainstorm, each: reply.tasks}
+steps:
+  brainstorm:
+    prompt: JSON on {{ row.topic }} and {{ draws.themes }}, {{ draws.length }}.
+    schema:
+      properties: {tasks: {type: array, items: {type: object, properties: {query: {type: string}}}}}
+  write:
+    instructions: {one: Do one., two: Do two., three: Do three., four: Do four.}
+    rounds: 3
+    prompt: |
+      {{ instruction }} {{ part.query }} in {{ draws.tone }}, {{ draws.length }}, round {{ round }}.
+      {% for each in previous %}
+      {{ loop.index }}: {{ each.text }}
+      {% endfor %}
+emits:
+  near:
+    step: write
+    each: reply.rounds
+    query: "{{ part.query }}"
+    document: "{{ each.text }}"
+    label: "{{ 1 if index == 0 else '' if index == 1 else 0 }}"
+    when: {test: 'each.text | length > 2', reason: it says too little}
+    columns: {origin_of: "{{ row.notes }}", place: "{{ index }}"}
+    numbers:
+      score_near: "{{ 1 - index / 2 }}"
+      rank: "{{ index + 1 }}"
+      words: "{{ each.text | number if each.text[0] in '0123456789' }}"
+"""
+
+
+def test_an_expanded_step_is_asked_once_and_the_others_about_its_parts() -> None:
+    renderer = Renderer(recipe(PARTS))
+    item = renderer.item({"topic": "ports"})
+    assert len(item.words["themes"].split("; ")) == 2
+    themes = item.words["themes"]
+    asked = renderer.prompt(item, "brainstorm").messages[-1]["content"]
+    assert asked == f"JSON on ports and {themes}, {item.words['length']}."
+    parts = renderer.parts(item, {"tasks": [{"query": "find a pier"}, {"query": "find a lock"}]})
+    pier, lock = (renderer.part_of(item, part) for part in parts)
+    assert pier is not None
+    assert lock is not None
+    assert (pier.part, pier.row, pier.sample) == ({"query": "find a pier"}, item.row, 0)
+    prompt = renderer.prompt(pier, "write")
+    name = prompt.template.removeprefix("write/")
+    expected = f"Do {name}. find a pier in {pier.words['tone']}, {pier.words['length']}, round 1."
+    assert prompt.messages[-1]["content"] == expected
+    assert pier.draws["length"] == lock.draws["length"] == item.draws["length"]
+    with pytest.raises(RowProblem, match=r"^expand: no list$"):
+        renderer.parts(item, {"tasks": "find a pier"})
+
+
+def test_draws_of_a_part_belong_to_what_it_says_and_to_the_row() -> None:
+    renderer = Renderer(recipe(PARTS))
+    item = renderer.item({"topic": "ports"})
+    parts = [{"query": f"task {number}"} for number in range(300)]
+    found = [renderer.part_of(item, part) for part in parts]
+    again = [Renderer(recipe(PARTS)).part_of(item, part) for part in reversed(parts)]
+    assert found == again[::-1]
+    drawn = Counter(part.draws["tone"].name for part in found if part)
+    assert set(drawn) == {"gruff", "mild", "dry", "warm"}
+    assert min(drawn.values()) > 45
+    same = renderer.part_of(item, {"query": " Task  7"})
+    assert same is not None
+    assert found[7] is not None
+    assert (same.content, same.seed) == (found[7].content, found[7].seed)
+    other = renderer.part_of(renderer.item({"topic": "ships"}), parts[7])
+    assert other is not None
+    assert other.seed != found[7].seed
+    seeds = [renderer.part_of(renderer.item({"topic": "ports"}, sample), parts[7]) for sample in range(50)]
+    assert len({each.seed for each in seeds if each}) == 50
+
+
+@pytest.mark.parametrize("part", ["", "  ", None, {}, [], "\u3000"])
+def test_a_part_that_says_nothing_is_none(part: Any) -> None:
+    renderer = Renderer(recipe(PARTS))
+    assert renderer.part_of(renderer.item({"topic": "ports"}), part) is None
+
+
+def test_several_choices_come_in_the_order_of_the_draw_each_once() -> None:
+    renderer = Renderer(recipe(PARTS), options={"most": 3})
+    items = [renderer.item({"topic": f"topic {number}"}) for number in range(400)]
+    names = [item.draws["themes"].name.split(",") for item in items]
+    assert all(len(set(each)) == 3 for each in names)
+    texts = {"a": "apples", "b": "boats", "c": "clocks", "d": "dogs"}
+    assert all(
+        item.words["themes"] == "; ".join(texts[name] for name in item.draws["themes"].name.split(","))
+        for item in items
+    )
+    assert min(Counter(each[0] for each in names).values()) > 60
+    assert len({tuple(each) for each in names}) == 24
+    narrowed = Renderer(recipe(PARTS), draws={"themes": ["d"]}, options={"most": 1}).item({"topic": "t"})
+    assert narrowed.words["themes"] == "dogs"
+
+
+@pytest.mark.parametrize("most", [0, 5, -1])
+def test_more_choices_than_there_are_cannot_be_set(most: int) -> None:
+    said = f"--set most={most}: the choices that draw themes takes are from 1 to 4"
+    with pytest.raises(PairmineError, match=re.escape(said)):
+        Renderer(recipe(PARTS), options={"most": most})
+
+
+@pytest.mark.parametrize("rounds", [0, 201])
+def test_rounds_stay_within_bounds(rounds: int) -> None:
+    text = PARTS.replace("rounds: 3", "rounds: options.turns").replace(
+        "options:\n", "options:\n  turns: {default: 3, meaning: m}\n"
+    )
+    with pytest.raises(PairmineError, match=f"--set turns={rounds}: the rounds of step write are from 1 to 200"):
+        Renderer(recipe(text), options={"turns": rounds})
+
+
+def test_a_round_sees_what_was_said_before_it() -> None:
+    renderer = Renderer(recipe(PARTS))
+    part = renderer.part_of(renderer.item({"topic": "ports"}), {"query": "find a pier"})
+    assert part is not None
+    first, third = (
+        renderer.prompt(part, "write", {}, earlier) for earlier in ([], [{"text": "One."}, {"text": "Two."}])
+    )
+    assert first.template == third.template
+    assert third.messages[-1]["content"].endswith("round 3.\n1: One.\n2: Two.")
+
+
+def test_rows_of_rounds_have_labels_columns_and_numbers_of_their_own() -> None:
+    renderer = Renderer(recipe(PARTS))
+    part = renderer.part_of(renderer.item({"topic": "ports", "notes": "by hand"}), {"query": "find a pier"})
+    assert part is not None
+    rounds = [{"text": "3 piers"}, {"text": "a lock"}, {"text": "no"}]
+    first, second, third = renderer.emit(part, {"write": {**rounds[-1], "rounds": rounds}})
+    assert (first.query, first.document, first.label) == ("find a pier", "3 piers", 1)
+    assert first.more == {"origin_of": "by hand", "place": "0", "score_near": 1.0, "rank": 1, "words": 3}
+    assert second.label is None
+    assert second.more == {"origin_of": "by hand", "place": "1", "score_near": 0.5, "rank": 2, "words": None}
+    assert third == Refused("near", "near: it says too little")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("{{ 1 - index / 2 }}", "{{ 2 - index }}", "score_near: not from 0 to 1"),
+        ("{{ 1 - index / 2 }}", "{{ each.text }}", "score_near: not a number"),
+        ("{{ 1 - index / 2 }}", "{{ each.text | number }}", "score_near: not filled"),
+        ("{{ 1 - index / 2 }}", "{{ each.nothing }}", None),
+        ("{{ index + 1 }}", "{{ index }}", "rank: no rank from 1"),
+        ("{{ row.notes }}", "{{ row.notes.author }}", "origin_of: not filled"),
+        ("{{ 1 if index == 0 else '' if index == 1 else 0 }}", "{{ each.text }}", "label: neither 1 nor 0"),
+        ("each.text | length > 2", "each.text[40] > 2", "when: cannot be told"),
+    ],
+)
+def test_a_row_whose_own_columns_cannot_be_filled_is_refused_with_the_reason(
+    old: str, new: str, reason: str | None
+) -> None:
+    text = PARTS.replace(old, new)
+    assert text != PARTS
+    if reason is None:
+        with pytest.raises(PairmineError, match="no reply can fill it: no field 'nothing'"):
+            recipe(text)
+        return
+    renderer = Renderer(recipe(text))
+    part = renderer.part_of(renderer.item({"topic": "ports", "notes": "by hand"}), {"query": "find a pier"})
+    assert part is not None
+    [row] = renderer.emit(part, {"write": {"text": "a lock", "rounds": [{"text": "a lock"}]}})
+    assert row == Refused("near", reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4),
+        ("Score: 4.5/5", 4.5),
+        ("I'd say 4,5.", 4.5),
+        ("GPT-4 says so", 4),
+        ("about 1,200 and 3", 1200),
+        ("1,234,567.5", 1234567.5),
+        ("0,125", 0.125),
+        ("-3 degrees", -3),
+        ("\u22122", -2),
+        ("3-4", 3),
+        ("10,20", 10.2),
+        ("評価は４点です", 4),
+        (7.25, 7.25),
+    ],
+)
+def test_the_filter_number_finds_the_first_number(text: Any, value: float) -> None:
+    assert first_number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "none", None, True, "½"])
+def test_the_filter_number_gives_nothing_where_there_is_none(text: Any) -> None:
+    with pytest.raises(ValueError, match="there is no number"):
+        first_number(text)
+
+
+REJECTS = [
+    {"text": "The pier is long.", "reply": "Pier long", "reason": "text: too short"},
+    {"text": "The pier is long.", "reply": "Pier long", "reason": "text: too short"},
+    {"query": "old locks", "reply": "x" * 3000, "reason": "text: too long", "step": "check"},
+    {"text": "T", "reply": None, "reason": "failed: timed out"},
+    {"text": "T", "reply": "same again", "reason": "near copy of an earlier generation"},
+    {"text": "T", "reply": "  ", "reason": "empty"},
+]
+
+
+def test_bad_examples_stand_before_the_prompt_with_what_is_wrong_about_them() -> None:
+    bad = bad_examples(REJECTS, "rejects.jsonl")
+    assert sorted(each.reason for each in bad) == ["text: too long", "text: too short"]
+    renderer = Renderer(recipe(), bad_examples=bad)
+    item = renderer.item({"id": "x", "text": "A text."})
+    plain = Renderer(recipe()).prompt(item, "ask")
+    shown = renderer.prompt(item, "ask")
+    assert shown.messages[:-1] == plain.messages[:-1]
+    assert shown.messages[-1]["content"] == (
+        "Earlier replies that were turned down, each with the reason. Do not make these mistakes.\n\n"
+        "Input: The pier is long.\nBad reply: Pier long\nWhat is wrong with it: text: too short\n\n"
+        f"What you are to answer now:\n\n{plain.messages[-1]['content']}"
+    )
+    check = renderer.prompt(item, "check", {"ask": {"text": "q"}}).messages[-1]["content"]
+    assert f"Input: old locks\nBad reply: {'x' * 1200} ...\nWhat is wrong with it: text: too long" in check
+    assert "Pier long" in check
+
+
+def test_as_many_bad_examples_as_asked_for_are_drawn_for_each_row() -> None:
+    bad = bad_examples([{"reply": f"reply {n}", "reason": f"reason {n}"} for n in range(3000)], "rejects.jsonl")
+    assert len(bad) == 1000
+    renderer = Renderer(recipe(), bad_examples=bad, bad_shots=3)
+    shown = [renderer.prompt(renderer.item(row), "ask").messages[-1]["content"] for row in ROWS[:200]]
+    assert all(text.count("Bad reply: ") == 3 for text in shown)
+    assert len({re.findall(r"Bad reply: (.*)", text)[0] for text in shown}) > 100
+    assert shown[0] == renderer.prompt(renderer.item(ROWS[0]), "ask").messages[-1]["content"]
+
+
+def test_rejects_without_a_reply_to_learn_from_are_told() -> None:
+    with pytest.raises(PairmineError, match=r"r\.jsonl: no row has both a reply and a reason to learn from; give the"):
+        bad_examples([{"reply": None, "reason": "no text"}], "r.jsonl")
+
+
+def test_bad_examples_of_another_recipe_are_told() -> None:
+    bad = bad_examples([{"reply": "r", "reason": "too short", "step": "rewrite"}], "r.jsonl")
+    with pytest.raises(
+        PairmineError, match=r"of other steps than recipe tiny has \(found: rewrite\); give the rejects"
+    ):
+        Renderer(recipe(), bad_examples=bad)
+
+
+def test_a_part_nested_beyond_reason_is_none() -> None:
+    deep: Any = "x"
+    for _ in range(5000):
+        deep = [deep]
+    renderer = Renderer(recipe(PARTS))
+    assert renderer.part_of(renderer.item({"topic": "ports"}), deep) is None

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from pairmine.cli.llm_session import Session
     from pairmine.llm.asking import Keeper
     from pairmine.llm.calls import Call
-    from pairmine.llm.money import Estimate
+    from pairmine.llm.money import Estimate, Interval
     from pairmine.llm.recipes.rendering import Renderer
     from pairmine.llm.rehearsal import Rehearsal
-    from pairmine.llm.tasks import Task
+    from pairmine.llm.tasks import Asked, Plan, Task
+
+_ENOUGH = 2
+"""Real replies from which on their number of parts is better than what the recipe lets expect."""
 
 Tasks = Callable[[Any], "Iterator[Task]"]
 """A run's tasks under a plan, from the first one on as often as asked."""
@@ -39,14 +42,16 @@ def show_estimate(
     tried = _probe(session, renderer, tasks, probe) if probe else None
     counter = session.counter()
     rehearsal = Rehearsal(session.model, counter)
-    asker: Asker[tuple[Task, str]] = Asker(
-        rehearsal, _what_is_kept(session), recipe=session.recipe.name, watch=rehearsal.learn
-    )
-    count = sum(1 for _ in in_order(tasks(session.plan(renderer, checks=False, retries_invalid=0)), asker))
-    estimate = rehearsal.estimate(session.list_price)
+    asker: Asker[Asked] = Asker(rehearsal, _what_is_kept(session), recipe=session.recipe.name, watch=rehearsal.learn)
+    plan = session.plan(renderer, rehearses=True, retries_invalid=0)
+    parts = _Parts(plan)
+    count = sum(parts.note(task) for task in in_order(tasks(plan), asker))
+    estimate = rehearsal.estimate(session.list_price, parts.mean)
     if tried:
         estimate = tried.with_retries(estimate, session.options.retries_invalid)
     rows = [("samples", f"{count:,}")]
+    if session.recipe.expand:
+        rows.append(("parts", parts.line))
     if asker.replays.calls:
         rows.append(("in the ledger", f"{asker.replays.calls:,} replies, which cost nothing again"))
     if tried:
@@ -60,21 +65,61 @@ def show_estimate(
     sys.stdout.write(f"pairmine {command}: dry run\n{table}\n{_shown(rehearsal)}")
     if summary:
         body = {"command": command, "rows": count, "replayed": asker.replays.calls, **estimate.to_dict()}
+        if session.recipe.expand:
+            body["parts"] = [round(end, 3) for end in parts.mean]
         write_atomically(summary, json.dumps(body, indent=2) + "\n")
+
+
+class _Parts:
+    """How many parts replies have: learnt from real ones where some are there, else what the recipe lets expect."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._real: list[int] = []
+        self._unknown = 0
+
+    def note(self, task: Task) -> int:
+        """Look at a task of the rehearsal, and count it."""
+        if task.is_typical:
+            self._unknown += 1
+        elif task.parts:
+            self._real.append(sum(not part.problems for part in task.parts))
+        return 1
+
+    @property
+    def mean(self) -> Interval:
+        """The mean of those replies that are not known yet."""
+        from pairmine.llm.money import Interval, mean_of
+
+        if len(self._real) < _ENOUGH:
+            return Interval(self._plan.parts_expected, self._plan.parts_expected)
+        found = mean_of(self._real, self._unknown)
+        return Interval(max(found.low, 0.0), max(found.high, 0.0))
+
+    @property
+    def line(self) -> str:
+        """The same for people."""
+        step, mean = self._plan.expanded, self.mean
+        if len(self._real) >= _ENOUGH:
+            return f"{mean.low:.3g} to {mean.high:.3g} a reply of {step}, from {len(self._real):,} real ones"
+        expand = self._plan.recipe.expand
+        basis = expand.basis if expand else ""
+        return f"{mean.low:g} a reply of {step}, by {basis}; --probe tells better"
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """What became of the tasks of a probe, and what it cost."""
+    """What became of the tasks of a probe, and what it cost; `units` are the tasks, or their parts."""
 
     count: int
+    units: int
     invalid: int
     failed: int
     usd: float | None
 
     def with_retries(self, estimate: Estimate, retries: int) -> Estimate:
         """`estimate` with the replies that will be invalid, as the probe has it, and asked for again."""
-        share = self.invalid / max(self.count - self.failed, 1)
+        share = self.invalid / max(self.units - self.failed, 1)
         still_to_ask = estimate.calls * sum(share**attempt for attempt in range(retries + 1))
         again = self.invalid * sum(share**attempt for attempt in range(retries))
         factor = (still_to_ask + again) / max(estimate.calls, 1)
@@ -111,16 +156,17 @@ def _probe(session: Session, renderer: Renderer, tasks: Tasks, size: int) -> _Tr
     asker = session.start()
     done = list(in_order(iter(chosen), asker))
     session.finish()
-    problems = [next(iter(task.problems.values())) for task in done if task.problems]
+    asked = [unit for task in done for unit in task.units]
+    problems = [next(iter(unit.problems.values())) for unit in asked if unit.problems]
     failed = [problem.reason for problem in problems if problem.failed]
-    if done and len(failed) == len(done):
+    if asked and len(failed) == len(asked):
         raise PairmineError(
-            f"none of the {len(done):,} samples of the probe got a reply ({failed[0].removeprefix(FAILED)}); "
+            f"none of the {len(asked):,} samples of the probe got a reply ({failed[0].removeprefix(FAILED)}); "
             "mend that first, or estimate without --probe",
             exit_code=GAVE_UP,
         )
     invalid = sum(not problem.failed and bool(problem.step) for problem in problems)
-    return _Tried(len(done), invalid, len(failed), asker.spent.usd(session.price))
+    return _Tried(len(done), len(asked), invalid, len(failed), asker.spent.usd(session.price))
 
 
 def _what_is_kept(session: Session) -> Keeper:

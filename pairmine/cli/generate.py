@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from pairmine.backends.specs import Spec
     from pairmine.cli.llm_session import Session
     from pairmine.files.source import Source
+    from pairmine.llm.recipes.bad_examples import BadExample
     from pairmine.llm.recipes.recipe import PromptRecipe
     from pairmine.llm.recipes.rendering import Renderer
 
 _RECIPE = "Recipe"
 _MONEY = "Money"
+BAD_SHOTS = 2
 _UNITS = ("pairs planned", "pairs")
 
 
@@ -62,7 +64,8 @@ def generate(
         int, typer.Option("--samples", min=1, help="How often each row is asked about.", rich_help_panel=_RECIPE)
     ] = 1,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Read only so many rows.", rich_help_panel=_RECIPE)
+        int | None,
+        typer.Option("--limit", min=1, help="Read only so many rows, or queries.", rich_help_panel=_RECIPE),
     ] = None,
     draw: Annotated[
         list[str] | None,
@@ -88,6 +91,19 @@ def generate(
             "--keep-duplicates", help="Reject none, but a query that was written before.", rich_help_panel=_RECIPE
         ),
     ] = False,
+    bad_examples: Annotated[
+        str | None,
+        typer.Option(
+            "--bad-examples",
+            metavar="FILE",
+            help="The --rejects of an earlier run, shown as what to avoid; or any table with reply and reason.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    bad_shots: Annotated[
+        int,
+        typer.Option("--bad-shots", min=1, help="Bad examples per prompt.", rich_help_panel=_RECIPE),
+    ] = BAD_SHOTS,
     dry_run: DryRun = False,
     probe: Probe = 0,
     seed: shared.Seed = 0,
@@ -125,7 +141,16 @@ def generate(
     context.params |= {"recipe": None if recipe_file else recipe, "source": path}
     spec = parse_spec(llm, KINDS, "--llm")
     target = _check(context, found, path, output, spec)
-    renderer = Renderer(found, seed, draws=_draws(draw or []), options=assignments("--set", set_ or []), shots=shots)
+    bad = _open_bad_examples(bad_examples, say)
+    renderer = Renderer(
+        found,
+        seed,
+        draws=_draws(draw or []),
+        options=assignments("--set", set_ or []),
+        shots=shots,
+        bad_examples=_read_bad_examples(bad, bad_examples),
+        bad_shots=bad_shots,
+    )
     columns = {
         "id": id_column,
         "text": text_column,
@@ -140,7 +165,7 @@ def generate(
         from pairmine.stages.generate import tasks_of
 
         with Session(options, spec, found, say, only_looks=not probe) as session:
-            tables = _upto(_open(found, path, columns, say), limit)
+            tables = _upto(_open(found, path, columns, say), limit, found)
             show_estimate(
                 session,
                 renderer,
@@ -158,8 +183,10 @@ def generate(
         opened = _open(found, path, columns, run.say)
         if opened is not None:
             run.reads(opened, "source")
-        _write(run, session, renderer, _upto(opened, limit), samples, threshold)
-    _judge(run, options)
+        if bad is not None:
+            run.reads(bad, "bad_examples")
+        asked = _write(run, session, renderer, _upto(opened, limit, found), samples, threshold)
+    _judge(run, options, asked)
 
 
 def _write(
@@ -169,11 +196,13 @@ def _write(
     tables: Callable[[], Iterator[pa.Table]],
     samples: int,
     duplicates: float | None,
-) -> None:
+) -> int:
+    """Write all pairs; how many samples there were."""
     from pairmine.stages.generate import tasks_of, write_pairs
 
     # A first look at all rows tells a bad line before the first call is paid for, and how much there is to do.
-    rows = 1 if session.recipe.reads == "nothing" else sum(table.num_rows for table in tables())
+    reads = session.recipe.reads
+    rows = 1 if reads == "nothing" else sum(_size(table, reads) for table in tables())
     run.detail(**session.facts)
     asker = session.start()
     plan = session.plan(renderer)
@@ -192,11 +221,15 @@ def _write(
     session.finish()
     run.sum_up(**session.spent())
     run.add_to_report(session.report())
+    return rows * samples
 
 
-def _judge(run: Run, options: LlmOptions) -> None:
+def _judge(run: Run, options: LlmOptions, samples: int) -> None:
     """Exit 1 after the output was written, where too much of it is missing."""
+    from pairmine.stages.generate.rows import LOST
+
     counts = run.counts()
+    lost = counts.get("notes", {}).get(LOST, 0)
     planned, rejected = counts["rows_in"], counts["rejected"]
     failed = sum(count for reason, count in rejected.items() if reason.startswith(FAILED))
     if failed > options.max_failed * planned:
@@ -207,11 +240,19 @@ def _judge(run: Run, options: LlmOptions) -> None:
             f"the output is written without them, {ask_again(options)}",
             exit_code=CHECK_FAILED,
         )
-    if not counts["rows_out"]:
-        reason, count = max(rejected.items(), key=lambda item: item[1])
+    if lost > options.max_failed * samples:
         raise PairmineError(
-            f"no pairs came out; {count:,} of {planned:,} rejected: {reason}; --rejects FILE shows the replies",
+            f"{lost:,} of {samples:,} samples got no reply that tells their parts, more than --max-failed "
+            f"{options.max_failed:g}; the output is written without them, {ask_again(options)}",
             exit_code=CHECK_FAILED,
+        )
+    if not counts["rows_out"]:
+        if not rejected:
+            raise PairmineError("no pairs came out: the recipe asks about none of these rows", exit_code=CHECK_FAILED)
+        reason, count = max(rejected.items(), key=lambda item: item[1])
+        of_all = f"{count:,} of {sum(rejected.values()):,} rejected"
+        raise PairmineError(
+            f"no pairs came out; {of_all}: {reason}; --rejects FILE shows the replies", exit_code=CHECK_FAILED
         )
 
 
@@ -235,6 +276,8 @@ def _check(context: typer.Context, recipe: PromptRecipe, path: str | None, outpu
         without_effect(context, "with --dry-run", "output", "rejects", "kind", "quiet")
     else:
         without_effect(context, "without --dry-run", "probe")
+    if context.params["bad_examples"] is None:
+        without_effect(context, "without --bad-examples", "bad_shots")
     if context.params["keep_duplicates"]:
         without_effect(context, "with --keep-duplicates", "duplicates")
     if context.params["batch_files"]:
@@ -277,6 +320,7 @@ def _open(recipe: PromptRecipe, path: str | None, columns: dict[str, Any], say: 
         "documents": ("id", "text", "title"),
         "queries": ("id", "text"),
         "pairs": ("query", "document"),
+        "groups": ("query", "document"),
     }.get(recipe.reads, tuple(each.name for each in recipe.inputs))
     given = {name: value for name, value in columns.items() if value}
     for name in given:
@@ -290,27 +334,73 @@ def _open(recipe: PromptRecipe, path: str | None, columns: dict[str, Any], say: 
         return open_documents(path, say, replay=True, columns=given)
     if recipe.reads == "queries":
         return open_queries(path, say, columns=given)
-    if recipe.reads == "pairs":
+    if recipe.reads in ("pairs", "groups"):
         return open_pairs(path, say, replay=True, columns=given)
-    wanted = [Wanted(each.name, each.aliases, f"--column {each.name}=", each.required) for each in recipe.inputs]
-    return open_rows(path, wanted, say, **given)
+    wanted = [
+        Wanted(each.name, each.aliases, f"--column {each.name}=", each.required and each.name != recipe.rest)
+        for each in recipe.inputs
+    ]
+    return open_rows(path, wanted, say, rest=recipe.rest, **given)
 
 
-def _upto(source: Source | None, limit: int | None) -> Callable[[], Iterator[pa.Table]]:
-    """The source's tables, as often as asked, up to `limit` rows."""
+def _open_bad_examples(path: str | None, say: Callable[[str], None]) -> Source | None:
+    from pairmine.files.columns import Wanted
+    from pairmine.files.source import open_rows
+
+    if path is None:
+        return None
+    if path == "-":
+        raise PairmineError("--bad-examples -: a pipe is read once, and this is read beside the input; name a file")
+    names = ("reply", "reason", "text", "query", "document", "step")
+    return open_rows(path, [Wanted(name, (), "") for name in names], say)
+
+
+def _read_bad_examples(source: Source | None, path: str | None) -> list[BadExample]:
+    from pairmine.llm.recipes.bad_examples import bad_examples
+
+    if source is None:
+        return []
+    return bad_examples((row for table in source.tables() for row in table.to_pylist()), f"--bad-examples {path}")
+
+
+def _upto(source: Source | None, limit: int | None, recipe: PromptRecipe) -> Callable[[], Iterator[pa.Table]]:
+    """The source's tables, as often as asked, up to `limit` rows, or queries where a recipe reads groups."""
 
     def tables() -> Iterator[pa.Table]:
         left = limit
-        for table in source.tables() if source is not None else ():
+        for table in _tables(source, recipe.reads):
             if left is None:
                 yield table
                 continue
-            yield table.slice(0, left)
-            left -= min(left, table.num_rows)
+            size = _size(table, recipe.reads)
+            yield table if size <= left else table.slice(0, _rows_of(table, left, recipe.reads))
+            left -= min(left, size)
             if not left:
                 return
 
     return tables
+
+
+def _tables(source: Source | None, reads: str) -> Iterator[pa.Table]:
+    from pairmine.files.source import PairSource
+
+    if source is None:
+        return iter(())
+    return source.chunks() if reads == "groups" and isinstance(source, PairSource) else source.tables()
+
+
+def _size(table: pa.Table, reads: str) -> int:
+    """How many rows are asked about: those of a query together are one where a recipe reads groups."""
+    from pairmine.stages.generate import group_starts
+
+    return len(group_starts(table)) if reads == "groups" else table.num_rows
+
+
+def _rows_of(table: pa.Table, count: int, reads: str) -> int:
+    """How many rows of the table the first `count` of `_size` have."""
+    from pairmine.stages.generate import group_starts
+
+    return int(group_starts(table)[count]) if reads == "groups" else count
 
 
 def register(app: typer.Typer) -> None:

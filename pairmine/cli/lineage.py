@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-_INPUT_FLAGS = ("corpus", "queries", "fill")
+_INPUT_FLAGS = ("corpus", "queries", "fill", "bad_examples")
 
 
 def commands(entries: list[dict[str, Any]]) -> list[str]:
@@ -25,12 +25,14 @@ def commands(entries: list[dict[str, Any]]) -> list[str]:
 
 def _command(entry: dict[str, Any], output: str) -> list[str]:
     words, flagged, comments = ["pairmine", *entry["command"].split(), *_positions(entry)], [], []
+    names = iter(entry.get("sources", []))
+    flags = {name for name, each in _parameters(entry["command"]).items() if not _is_position(each)}
     for item in entry.get("inputs", []):
         name = f"step{item['stage'] + 1}.parquet" if "stage" in item else item["file"]
-        if item["role"] in _INPUT_FLAGS:
-            flagged += [f"--{item['role']}", name]
+        if item["role"] in _INPUT_FLAGS or item["role"] in flags:
+            flagged += [f"--{item['role'].replace('_', '-')}", name]
         else:
-            words.append(name)
+            words.append(f"{called}={name}" if (called := next(names, None)) else name)
         if "sha256" in item:
             comments.append(f"# {name}: {item['rows']:,} rows, sha256 {item['sha256'][:16]}...")
     words += [*flagged, *_options(entry), "-o", output]

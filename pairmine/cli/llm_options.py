@@ -48,7 +48,9 @@ DryRun = Annotated[
 ]
 Probe = Annotated[
     int,
-    _option("--probe", min=0, help="With --dry-run: really make so many calls, for a tight estimate.", panel=_MONEY),
+    _option(
+        "--probe", min=0, help="With --dry-run: really ask about so many samples, for a tight estimate.", panel=_MONEY
+    ),
 ]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pairmine.llm.money import Budget, Price
     from pairmine.llm.recipes.recipe import PromptRecipe
     from pairmine.llm.recipes.rendering import Renderer
-    from pairmine.llm.tasks import Plan, Task
+    from pairmine.llm.tasks import Asked, Plan
 
 Say = Callable[[str], None]
 
@@ -81,7 +81,7 @@ class Session:
         run.guard("the recipe", recipe_file)
         run.guard("the file with the key", self.options.api_key_file)
 
-    def plan(self, renderer: Renderer, *, checks: bool = True, retries_invalid: int | None = None) -> Plan:
+    def plan(self, renderer: Renderer, *, rehearses: bool = False, retries_invalid: int | None = None) -> Plan:
         """The recipe made ready for this model and the user's sampling."""
         from pairmine.llm.tasks import Plan
 
@@ -91,19 +91,17 @@ class Session:
             model=self.model,
             retries_invalid=self.options.retries_invalid if retries_invalid is None else retries_invalid,
             sampling=self.options.sampling(),
-            checks=checks,
+            rehearses=rehearses,
         )
 
-    def start(self) -> Asker[tuple[Task, str]]:
+    def start(self) -> Asker[Asked]:
         """Who answers calls: the ledger, and the model unless --offline."""
         from pairmine.backends.llms import open_llm
         from pairmine.llm.asking import Asker
 
         if not self.options.offline:
             self.llm = open_llm(self.spec, self.server, ledger=self.ledger, say=self._say)
-        self._asker: Asker[tuple[Task, str]] = Asker(
-            self.llm, self.ledger, recipe=self.recipe.name, allowance=self._budget()
-        )
+        self._asker: Asker[Asked] = Asker(self.llm, self.ledger, recipe=self.recipe.name, allowance=self._budget())
         self._started = time.monotonic()
         return self._asker
 
@@ -204,7 +202,7 @@ class Session:
 
     def _save(self) -> None:
         """Keep what had arrived when the run was cut short; what cut it short stays the error that is told."""
-        asker: Asker[tuple[Task, str]] | None = getattr(self, "_asker", None)
+        asker: Asker[Asked] | None = getattr(self, "_asker", None)
         if asker is None:
             return
         try:

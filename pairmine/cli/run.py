@@ -324,7 +324,7 @@ def _public(value: Any) -> Any:
         return [_public(item) for item in value]
     if isinstance(value, str) and "://" not in value:
         head, colon, path = value.partition(":")
-        return f"{head}:{shown_path(path)}" if colon and "/" not in head else shown_path(value)
+        return f"{head}:{_public(path)}" if colon and "/" not in head else shown_path(value)
     if isinstance(value, str):
         return shown_path(value)
     return value

@@ -63,6 +63,12 @@ class Call:
         return blake2b(orjson.dumps(body), digest_size=20).digest()
 
 
+class TypicalCall(Call):
+    """A call of an estimate that stands for several: what is asked about one part, in place of all of them."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a model answered, untouched, and what it cost in tokens.

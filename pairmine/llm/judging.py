@@ -10,7 +10,7 @@ import numpy as np
 
 from pairmine.llm.asking import Asker
 from pairmine.llm.recipes.rendering import RowProblem
-from pairmine.llm.tasks import WINDOW, Plan, Row, Task, in_order
+from pairmine.llm.tasks import WINDOW, Asked, Plan, Row, Task, in_order
 
 
 class Judge:
@@ -21,7 +21,7 @@ class Judge:
 
     scale = "similarity"
 
-    def __init__(self, plan: Plan, asker: Asker[tuple[Task, str]], facts: dict[str, Any], window: int = WINDOW) -> None:
+    def __init__(self, plan: Plan, asker: Asker[Asked], facts: dict[str, Any], window: int = WINDOW) -> None:
         self._plan = plan
         self._asker = asker
         self._window = window

@@ -352,6 +352,9 @@ class Interval(NamedTuple):
         return Interval(self.low * factor, self.high * factor)
 
 
+ONE = Interval(1, 1)
+
+
 class Sample(NamedTuple):
     """A call that was made: its prompt as we counted it, as the server did, and its reply."""
 
@@ -382,6 +385,25 @@ class Estimate:
             None if self.usd is None or other.usd is None else self.usd.plus(other.usd),
             None if self.batch_usd is None or other.batch_usd is None else self.batch_usd.plus(other.batch_usd),
             self.samples + other.samples,
+        )
+
+    def spread(self, factor: Interval) -> Estimate:
+        """The same with more uncertainty: how many calls there will be is known but for a factor around 1."""
+        if factor == ONE:
+            return self
+
+        def wider(given: Interval | None) -> Interval | None:
+            return None if given is None else Interval(given.low * factor.low, given.high * factor.high)
+
+        prompt, completion = wider(self.prompt_tokens), wider(self.completion_tokens)
+        assert prompt is not None
+        assert completion is not None
+        return replace(
+            self,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            usd=wider(self.usd),
+            batch_usd=wider(self.batch_usd),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -418,7 +440,7 @@ def estimate(
     replies = Interval(least, max_tokens)
     if len(samples) > 1:
         prompt_tokens = _billed_prompts(samples, counted_tokens, calls) or prompt_tokens
-        mean = _mean_of([sample.completion_tokens for sample in samples], calls)
+        mean = mean_of([sample.completion_tokens for sample in samples], calls)
         replies = Interval(max(mean.low, 0.0), min(mean.high, max(max_tokens, mean.low)))
     total = replies.times(calls)
     usd = None if price is None else _usd(price, prompt_tokens, total)
@@ -436,11 +458,11 @@ def _billed_prompts(samples: Sequence[Sample], counted_tokens: int, calls: int) 
     known = [sample for sample in samples if sample.counted_tokens and sample.prompt_tokens]
     if len(known) < 2:
         return None
-    ratio = _mean_of([sample.prompt_tokens / sample.counted_tokens for sample in known], calls)
+    ratio = mean_of([sample.prompt_tokens / sample.counted_tokens for sample in known], calls)
     return Interval(max(ratio.low, 0.0), ratio.high).times(counted_tokens)
 
 
-def _mean_of(values: Sequence[float], calls: int) -> Interval:
+def mean_of(values: Sequence[float], calls: int) -> Interval:
     """Where the mean over `calls` further values lies, from a few of them, with 95 %.
 
     Student's t, corrected for skewness as Hall (1992) does: the plain one misses the long

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pairmine.backends.fake_llm import SERVED_BY, FakeLLM
-from pairmine.llm.calls import Call, Reply
+from pairmine.llm.calls import Call, Reply, TypicalCall
 from pairmine.llm.counting import TokenCounter
-from pairmine.llm.money import Estimate, Interval, Price, Sample, estimate, least_tokens
+from pairmine.llm.money import ONE, Estimate, Interval, Price, Sample, estimate, least_tokens
 
 # Counting tokens takes longer than rendering: beyond these prompts one in sixteen is counted, the rest by length.
 _COUNTED_ALL = 4096
@@ -19,11 +19,12 @@ _SAMPLES = 1000
 
 @dataclass
 class _Kind:
-    """Calls of one step, which have a schema and a longest reply in common."""
+    """Calls of one step, which have a schema and a longest reply in common; the `typical` ones stand for several."""
 
     max_tokens: int
     least_tokens: int
     calls: int = 0
+    typical: int = 0
     characters: int = 0
     counted_characters: int = 0
     counted: int = 0
@@ -31,24 +32,37 @@ class _Kind:
     most: int = 0
     samples: list[Sample] = field(default_factory=list)
 
-    def estimate(self, price: Price | None) -> Estimate:
-        """What the calls would cost; prompts that were not counted are taken to be like those that were."""
-        scale = self.characters / self.counted_characters if self.counted_characters else 1.0
+    def estimate(self, price: Price | None, parts: Interval) -> Estimate:
+        """What the calls would cost, a typical one for so many parts.
+
+        Prompts that were not counted are taken to be like those that were.
+        """
+        counted = self.characters / self.counted_characters if self.counted_characters else 1.0
+        mean = (parts.low + parts.high) / 2
+        times = 1 + (mean - 1) * self.typical / self.calls
+        scale = counted * times
         return estimate(
-            self.calls,
+            round(self.calls * times),
             round(self.counted * scale),
             bounds=(round(self.least * scale), round(self.most * scale)),
             max_tokens=self.max_tokens,
             least_tokens=self.least_tokens,
             price=price,
             samples=self.samples,
-        )
+        ).spread(self._spread(parts))
+
+    def _spread(self, parts: Interval) -> Interval:
+        """How much fewer or more calls there may be, as a factor."""
+        share = self.typical / self.calls
+        mean = 1 + ((parts.low + parts.high) / 2 - 1) * share
+        return Interval(1 + (parts.low - 1) * share, 1 + (parts.high - 1) * share).times(1 / mean)
 
 
 class Rehearsal(FakeLLM):
     """Stands in for the model `model`: counts the calls that reach it and answers them with nonsense.
 
-    Replies that are known already (`learn`) make the estimate tight. `shown` are the first calls.
+    Replies that are known already (`learn`) make the estimate tight. `shown` are the first calls, and the first of
+    every kind.
     """
 
     def __init__(self, model: str, counter: TokenCounter) -> None:
@@ -63,6 +77,7 @@ class Rehearsal(FakeLLM):
         kind = self._kind(call)
         characters = sum(len(message["content"]) for message in call.messages)
         kind.calls += 1
+        kind.typical += isinstance(call, TypicalCall)
         kind.characters += characters
         if kind.calls <= _COUNTED_ALL or call.key[0] % _COUNTED_SHARE == 0:
             expected = self._counter.messages(call.messages)
@@ -72,7 +87,7 @@ class Rehearsal(FakeLLM):
             kind.least += least
             kind.most += most
             kind.counted_characters += characters
-        if len(self.shown) < _SHOWN:
+        if len(self.shown) < _SHOWN or kind.calls == 1:
             self.shown.append(call)
         super().submit(call)
 
@@ -82,12 +97,13 @@ class Rehearsal(FakeLLM):
         if reply.served_by != SERVED_BY and len(samples) < _SAMPLES:
             samples.append(Sample(self._counter.messages(call.messages), reply.prompt_tokens, reply.completion_tokens))
 
-    def estimate(self, price: Price | None) -> Estimate:
-        """What the calls so far would cost."""
-        parts = [kind.estimate(price) for kind in self._kinds.values()]
+    def estimate(self, price: Price | None, parts: Interval = ONE) -> Estimate:
+        """What the calls so far would cost; a typical one stands for so many `parts`, on an average that is known to
+        lie between two numbers."""
+        kinds = [kind.estimate(price, parts) for kind in self._kinds.values() if kind.calls]
         nothing = Interval(0, 0)
         free = nothing if price is not None else None
-        return sum(parts[1:], parts[0]) if parts else Estimate(0, nothing, nothing, free, free)
+        return sum(kinds[1:], kinds[0]) if kinds else Estimate(0, nothing, nothing, free, free)
 
     def _kind(self, call: Call) -> _Kind:
         # Each step has one schema object and its own longest reply.

@@ -35,6 +35,54 @@ emits:
   negative: {query: "{{ reply.query }}", document: "{{ reply.hard_negative }}", label: 0}
 """
 
+# Strings of an untrained model may say nothing, be equal, or copy the prompt: the checks of texts are switched off.
+FANNED = """
+name: fanned
+summary: Searches about a text, each with a passage.
+reads: documents
+draws:
+  tone: {meaning: how it sounds, per: part, choices: {gruff: a gruff tone, mild: a mild tone}}
+expand: {step: searches, each: reply.searches}
+steps:
+  searches:
+    prompt: "Reply with JSON, three searches about: {{ row.text }}"
+    schema:
+      type: object
+      properties:
+        searches: {type: array, minItems: 3, maxItems: 3, items: {type: string, minLength: 3, maxLength: 30}}
+    sampling: {max_tokens: 300}
+    checks: {searches: &none {not_empty: false, refusal: false, preamble: false, schema_leak: false, leak: false}}
+  passage:
+    prompt: "Reply with JSON, in {{ draws.tone }}: {{ part }}"
+    schema: {type: object, properties: {passage: {type: string, minLength: 3, maxLength: 60}}}
+    sampling: {max_tokens: 200}
+    checks: {passage: *none}
+emits:
+  pair: {step: passage, query: "{{ part }}", document: "{{ reply.passage }}", label: 1}
+"""
+
+LADDER = """
+name: ladder
+summary: A text that drifts away.
+reads: documents
+steps:
+  drift:
+    rounds: 4
+    prompt: "Reply with JSON, round {{ round }}: {{ previous[-1].text if previous else row.text }}"
+    schema:
+      type: object
+      properties: {text: {type: string, minLength: 3, maxLength: 60}, near: {type: integer, enum: [0, 1, 2, 3, 4, 5]}}
+    sampling: {max_tokens: 200}
+    checks: {text: {not_empty: false, refusal: false, preamble: false, schema_leak: false, leak: false}}
+emits:
+  step:
+    each: reply.rounds
+    query: "{{ row.text }}"
+    document: "{{ each.text }}"
+    label: "{{ 1 if index == 0 else '' }}"
+    numbers: {rank: "{{ index + 1 }}", score_near: "{{ each.near / 5 }}"}
+"""
+
 VERDICT = """
 name: verdict
 summary: A grade.
@@ -61,6 +109,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generate")
     (folder / "lenient.yaml").write_text(LENIENT)
     (folder / "verdict.yaml").write_text(VERDICT)
+    (folder / "fanned.yaml").write_text(FANNED)
+    (folder / "ladder.yaml").write_text(LADDER)
     rows = [{"id": str(number), "text": f"Document {number} is about {number * 3} boats."} for number in range(30)]
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -111,3 +161,32 @@ def test_an_engine_judges_pairs_from_0_to_1(folder: Path, tiny_model: Path, llm_
     scores = pq.read_table(folder / "scored.parquet")["score_llm"].to_pylist()
     assert {round(score, 1) for score in scores} <= {0.0, 0.2, 0.4, 0.6, 0.8, 1.0}
     assert len(scores) == 12
+
+
+@pytest.mark.parametrize("name", ["fanned", "ladder"])
+def test_an_engine_answers_about_parts_and_in_rounds_and_the_ledger_writes_them_again(
+    name: str, folder: Path, tiny_model: Path, llm_args: dict[str, Any]
+) -> None:
+    words = ["generate", "--recipe", f"{name}.yaml", "corpus.jsonl", "--limit", "10"]
+    words += ["--llm", *engine(tiny_model, llm_args)]
+    one, rejects = folder / f"{name}-one.parquet", folder / f"{name}-rejects.parquet"
+    done = run(folder, *words, "-o", one.name, "--rejects", rejects.name, "--summary", f"{name}.json")
+    assert done.returncode == 0, done.stderr
+    counts = json.loads((folder / f"{name}.json").read_text())
+    table = pq.read_table(one)
+    assert counts["rows_in"] + counts.get("added", 0) == table.num_rows + pq.read_table(rejects).num_rows
+    assert counts["asked"]["calls"] >= 40 - len(pq.read_table(rejects))
+    again = run(folder, *words, "-o", f"{name}-two.parquet")
+    assert again.returncode == 0, again.stderr
+    assert "asked for:" not in again.stderr
+    assert one.read_bytes() == (folder / f"{name}-two.parquet").read_bytes()
+    rows = table.to_pylist()
+    if name == "fanned":
+        assert counts["rows_in"] == 30
+        assert len(rows) >= 15
+        assert {row["tone"] for row in rows} == {"gruff", "mild"}
+    else:
+        assert len(rows) >= 20
+        assert {row["label"] for row in rows if row["rank"] == 1} == {1}
+        assert max(row["rank"] for row in rows) == 4
+        assert {round(row["score_near"], 1) for row in rows} <= {0.0, 0.2, 0.4, 0.6, 0.8, 1.0}

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import get_args
 
 from pairmine.errors import PairmineError
-from pairmine.llm.recipes.parts import read_draws, read_duplicates, read_inputs, read_label, read_settings, sentence
+from pairmine.llm.recipes.emits import read_emits
+from pairmine.llm.recipes.expansion import expanded_step, read_expand
+from pairmine.llm.recipes.parts import (
+    read_draws,
+    read_duplicates,
+    read_inputs,
+    read_most,
+    read_settings,
+    sentence,
+)
 from pairmine.llm.recipes.recipe import Emit, PromptRecipe, Reads, Step
-from pairmine.llm.recipes.steps import Vocabulary, read_steps, replies_of, steps_in
-from pairmine.llm.recipes.templates import Use
+from pairmine.llm.recipes.steps import Vocabulary, read_steps, read_when, replies_of, reply_of
 from pairmine.llm.recipes.trial import try_rows
 from pairmine.llm.recipes.yaml_nodes import Node, read_nodes
 from pairmine.recipes import prompt_folder, prompt_names, unknown_recipe
@@ -51,15 +59,24 @@ def read_recipe(data: bytes, path: str) -> PromptRecipe:
     """The recipe in the bytes of a YAML file; `path` is how errors call the file."""
     parts = read_nodes(data, path).fields(
         ("name", "summary", "reads", "steps"),
-        ("paper", "example", "inputs", "options", "draws", "emits", "score", "duplicates"),
+        ("paper", "example", "inputs", "options", "draws", "only", "groups", "expand", "emits", "score", "duplicates"),
     )
     reads = parts["reads"].one_of(get_args(Reads))
+    options = read_settings(parts.get("options"))
+    inputs, rest = read_inputs(parts.get("inputs"), reads)
     words = Vocabulary(
-        inputs=read_inputs(parts.get("inputs"), reads),
-        options=read_settings(parts.get("options")),
-        draws=read_draws(parts.get("draws")),
+        inputs=inputs,
+        options=options,
+        draws=read_draws(parts.get("draws"), options, has_parts="expand" in parts),
+        expanded=expanded_step(parts),
     )
-    steps = read_steps(parts["steps"], words)
+    words.read.update(("options", str(draw.several.option)) for draw in words.draws if draw.several)
+    most = read_most(parts["groups"], reads, options) if "groups" in parts else None
+    if most:
+        words.read.add(("options", str(most.option)))
+    only = read_when(parts["only"], words, words.of_row) if "only" in parts else None
+    steps = read_steps(parts["steps"], words, is_score="score" in parts)
+    expand = read_expand(parts["expand"], words, steps) if "expand" in parts else None
     emits = _emits(parts, words, steps)
     score = _score(parts, words, steps)
     _check_all_is_read(parts, words, steps, emits)
@@ -72,9 +89,13 @@ def read_recipe(data: bytes, path: str) -> PromptRecipe:
         steps=steps,
         draws=words.draws,
         options=words.options,
+        rest=rest,
+        most=most,
+        only=only,
+        expand=expand,
         emits=emits,
         score=score,
-        duplicates=read_duplicates(parts["duplicates"], steps) if "duplicates" in parts else None,
+        duplicates=read_duplicates(parts["duplicates"], steps, words.expanded) if "duplicates" in parts else None,
         example=sentence(parts["example"]) if "example" in parts else "",
         digest=blake2b(data, digest_size=8).hexdigest(),
         path=path,
@@ -91,40 +112,7 @@ def _emits(parts: Mapping[str, Node], words: Vocabulary, steps: Sequence[Step]) 
         raise PairmineError(f"{node.file}:{node.key_line}: a recipe has either emits or a score; give one of them")
     if "emits" not in parts:
         return ()
-    return tuple(_emit(role, node, words, steps) for role, node in parts["emits"].named().items())
-
-
-def _emit(role: str, node: Node, words: Vocabulary, steps: Sequence[Step]) -> Emit:
-    parts = node.fields(("query", "document"), ("step", "query_id", "doc_id", "label", "grade", "each"))
-    step = _step_of(node, parts.get("step"), steps)
-    scope = {**words.of_row, "reply": dict.fromkeys(step.fields), "replies": replies_of(steps)}
-    used: list[Use] = []
-    if "each" in parts:
-        used += words.uses(parts["each"], scope, expression=True)
-        scope["each"] = None
-    for key in ("query", "document", "query_id", "doc_id", "grade"):
-        if key in parts:
-            used += words.uses(parts[key], scope)
-    texts = {key: parts[key].text() for key in ("query_id", "doc_id", "grade", "each") if key in parts}
-    return Emit(
-        role=role,
-        step=step.name,
-        query=parts["query"].text(),
-        document=parts["document"].text(),
-        label=read_label(parts.get("label")),
-        needs=tuple(dict.fromkeys((step.name, *steps_in(used)))),
-        lines={"emit": node.key_line, **{key: part.first_line for key, part in parts.items()}},
-        **texts,
-    )
-
-
-def _step_of(emit: Node, node: Node | None, steps: Sequence[Step]) -> Step:
-    names = [step.name for step in steps]
-    if node is not None:
-        return steps[names.index(node.one_of(names))]
-    if len(steps) > 1:
-        raise emit.error(f"has no step, and there are several; add step: {' or '.join(names)}", emit.key_line)
-    return steps[0]
+    return read_emits(parts["emits"], words, steps)
 
 
 def _score(parts: Mapping[str, Node], words: Vocabulary, steps: Sequence[Step]) -> str | None:
@@ -133,8 +121,9 @@ def _score(parts: Mapping[str, Node], words: Vocabulary, steps: Sequence[Step]) 
         return None
     if parts["reads"].text() != "pairs":
         raise parts["score"].error("a score is for a pair; write reads: pairs")
-    reply = dict.fromkeys(steps[-1].fields)
-    words.uses(parts["score"], {**words.of_row, "reply": reply, "replies": replies_of(steps)})
+    if "expand" in parts:
+        raise parts["expand"].error("a pair has one score, not one for each part; take expand out")
+    words.uses(parts["score"], {**words.of_row, "reply": reply_of(steps[-1]), "replies": replies_of(steps)})
     return parts["score"].text()
 
 
@@ -143,9 +132,11 @@ def _check_all_is_read(
 ) -> None:
     """What nothing reads is a mistake: a flag without effect, a draw that only seems to matter, a call for nothing."""
     last = {steps[-1].name} if "score" in parts else set()
-    read_steps = last.union(*(emit.needs for emit in emits), *(step.after for step in steps))
+    expanded = {words.expanded} if words.expanded else set()
+    needed = (*(emit.needs for emit in emits), *(step.after for step in steps), *(step.only_after for step in steps))
+    answered = last.union(expanded, *needed)
     for step in steps:
-        if step.name not in read_steps and ("replies",) not in words.read:
+        if step.name not in answered and ("replies",) not in words.read:
             raise _unread(parts["steps"], step.name, "no row, score or later step reads its reply")
     for key, names in (("options", words.options), ("draws", words.draws)):
         for each in names:

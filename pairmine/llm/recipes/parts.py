@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from pairmine.llm.calls import Sampling
-from pairmine.llm.recipes.recipe import Choice, Draw, Duplicates, Setting, Step
-from pairmine.llm.recipes.yaml_nodes import Node
+from pairmine.llm.recipes.recipe import CANDIDATES, Choice, Count, Draw, Duplicates, Setting, Step
+from pairmine.llm.recipes.yaml_nodes import Node, nearest, span
 from pairmine.recipes import Input
 
 MOST_IN_POOL = 1000
+MOST_IN_GROUP = 100_000
 
-_NOT_FOR_DRAWS = (
+NOT_FOR_DRAWS = (
     *("query_id", "query", "doc_id", "document", "label", "grade", "origin", "rank", "weight", "batch"),
     *("template", "exemplars", "sample", "source_id"),
 )
@@ -35,28 +36,51 @@ STANDARD_INPUTS: Mapping[str, tuple[Input, ...]] = {
         Input("doc_id", "identity of the document", required=False),
         Input("document", "the document"),
     ),
+    "groups": (
+        Input("query_id", "identity of the query", required=False),
+        Input("query", "the query"),
+        Input(CANDIDATES, "the query's rows in the pair set, a list of objects with doc_id, text, label and rank"),
+    ),
     "rows": (),
     "nothing": (),
 }
 """What each kind of input has before a recipe asks for more."""
 
 
-def read_inputs(node: Node | None, reads: str) -> tuple[Input, ...]:
-    """The columns: those that every table of its kind has, then the recipe's own."""
+def read_inputs(node: Node | None, reads: str) -> tuple[tuple[Input, ...], str | None]:
+    """The columns: those that every table of its kind has, then the recipe's own, and which of them is the rest."""
     standard = STANDARD_INPUTS[reads]
+    rest = None
     if node is None:
-        return standard
+        return standard, rest
     if reads == "nothing":
         raise node.error("the recipe reads nothing; leave inputs out or write reads: rows", node.key_line)
     own = []
     for name, entry in node.named().items():
         if name in (each.name for each in standard):
             raise entry.error(f"every table of {reads} has it; take it out", entry.key_line)
-        parts = entry.fields(("meaning",), ("also", "required"))
+        parts = entry.fields(("meaning",), ("also", "required", "rest"))
+        if "rest" in parts and parts["rest"].flag():
+            _check_rest(parts["rest"], reads, rest)
+            rest = name
         also = tuple(each.text() for each in parts["also"].items()) if "also" in parts else ()
         required = parts["required"].flag() if "required" in parts else True
         own.append(Input(name, parts["meaning"].text(), also, required))
-    return (*standard, *own)
+    return (*standard, *own), rest
+
+
+def _check_rest(node: Node, reads: str, earlier: str | None) -> None:
+    if reads != "rows":
+        raise node.error(f"is for recipes that read rows, and this one reads {reads}; take it out")
+    if earlier is not None:
+        raise node.error(f"{earlier} has the rest already; take one of them out")
+
+
+def read_most(node: Node, reads: str, options: Sequence[Setting]) -> Count:
+    """How many rows of a query's group are read, from the first on."""
+    if reads != "groups":
+        raise node.error(f"is for recipes that read groups, and this one reads {reads}; take it out", node.key_line)
+    return read_count(node.fields(("most",))["most"], options, MOST_IN_GROUP)
 
 
 def read_settings(node: Node | None) -> tuple[Setting, ...]:
@@ -65,28 +89,70 @@ def read_settings(node: Node | None) -> tuple[Setting, ...]:
     for name, entry in node.named().items() if node else ():
         if not name.isidentifier():
             raise entry.error(f"{name!r} cannot name a variable; use letters, digits and _", entry.key_line)
-        parts = entry.fields(("default", "meaning"), ("choices",))
+        parts = entry.fields(("default", "meaning"), ("choices", "low", "high"))
         default = parts["default"].value()
         if not isinstance(default, str | int | float | bool):
             raise parts["default"].error("write a text, a number, true or false")
         choices = tuple(each.text() for each in parts["choices"].items()) if "choices" in parts else ()
         if choices and default not in choices:
             raise parts["default"].error(f"is {default!r}, which is none of the choices; add it to them")
-        found.append(Setting(name, default, sentence(parts["meaning"]), choices))
+        found.append(Setting(name, default, sentence(parts["meaning"]), choices, *_limits(parts, default)))
     return tuple(found)
 
 
-def read_draws(node: Node | None) -> tuple[Draw, ...]:
+def _limits(parts: Mapping[str, Node], default: object) -> tuple[float | None, float | None]:
+    """From where to where a number may be set."""
+    low, high = (_limit(parts[key], default) if key in parts else None for key in ("low", "high"))
+    if low is not None and high is not None and low > high:
+        raise parts["low"].error(f"is above high, which is {high:g}; exchange them")
+    if isinstance(default, int | float):
+        is_low = low is not None and default < low
+        if is_low or (high is not None and default > high):
+            raise parts["default"].error(f"is {default:g}; give a number {span(low, high)}")
+    return low, high
+
+
+def _limit(node: Node, default: object) -> float:
+    if isinstance(default, bool | str):
+        raise node.error("is for numbers, and the default is none; take it out", node.key_line)
+    return node.number() if isinstance(default, float) else node.whole(-(10**9), 10**9)
+
+
+def read_count(node: Node, options: Sequence[Setting], most: int) -> Count:
+    """A whole number from 1 to `most`, or `options.NAME` for a variable whose default is one."""
+    if not node.is_text:
+        return Count(node.whole(1, most))
+    prefix, _, name = node.text().strip().partition(".")
+    known = {each.name: each.default for each in options}
+    if prefix != "options" or not name:
+        raise node.error(f"is {node.text()!r}; give a whole number from 1 to {most:,}, or options.NAME")
+    if name not in known:
+        raise node.error(f"options has no {name}; {nearest(name, known) if known else 'it has nothing'}")
+    default = known[name]
+    if type(default) is not int or not 1 <= default <= most:
+        raise node.error(f"options.{name} is {default!r} by default; it must be a whole number from 1 to {most:,}")
+    return Count(default, name)
+
+
+def read_draws(node: Node | None, options: Sequence[Setting], *, has_parts: bool) -> tuple[Draw, ...]:
     """The attributes that are drawn."""
     found = []
     for name, entry in node.named().items() if node else ():
         if not name.isidentifier():
             raise entry.error(f"{name!r} cannot name a draw; use letters, digits and _", entry.key_line)
-        if name in _NOT_FOR_DRAWS:
+        if name in NOT_FOR_DRAWS:
             raise entry.error(f"the rows have a column {name} anyway; give the draw another name", entry.key_line)
-        parts = entry.fields(("meaning", "choices"), ("open",))
+        parts = entry.fields(("meaning", "choices"), ("open", "several", "per"))
         is_open = "open" in parts and parts["open"].flag()
-        found.append(Draw(name, sentence(parts["meaning"]), read_choices(parts["choices"]), is_open))
+        choices = read_choices(parts["choices"])
+        several = read_count(parts["several"], options, MOST_IN_POOL) if "several" in parts else None
+        if several and several.number > len(choices):
+            has = f"the pool has {len(choices)}; draw fewer or write more"
+            raise parts["several"].error(f"is {several.number}, but {has}")
+        is_per_part = "per" in parts and parts["per"].one_of(("row", "part")) == "part"
+        if is_per_part and not has_parts:
+            raise parts["per"].error("is part, but the recipe makes none; add expand, or write per: row")
+        found.append(Draw(name, sentence(parts["meaning"]), choices, is_open, several, is_per_part))
     return tuple(found)
 
 
@@ -169,15 +235,20 @@ def read_sampling(node: Node) -> Sampling:
     return Sampling(**given)
 
 
-def read_label(node: Node | None) -> int | None:
-    """1, 0, or None where there is none yet."""
-    return None if node is None or node.is_null else node.whole(0, 1)
+def read_label(node: Node | None) -> int | str | None:
+    """1, 0, a template that tells it from the reply, or None where there is none yet."""
+    if node is None or node.is_null:
+        return None
+    return node.text() if node.is_text else node.whole(0, 1)
 
 
-def read_duplicates(node: Node, steps: Sequence[Step]) -> Duplicates:
-    """Which fields of which steps are compared, written `step.field`: texts or lists of texts that never lack."""
+def read_duplicates(node: Node, steps: Sequence[Step], shared: str | None) -> Duplicates:
+    """Which fields of which steps are compared, written `step.field`: texts or lists of texts that never lack.
+
+    The reply of the step `shared` is that of several parts, which would all be copies of the first.
+    """
     parts = node.fields(("fields",), ("threshold",))
-    known = [f"{step.name}.{field}" for step in steps for field in step.fields]
+    known = [f"{step.name}.{field}" for step in steps for field in step.fields if step.name != shared]
     fields: list[tuple[str, str]] = []
     for each in parts["fields"].items():
         name, _, field = each.one_of(known).partition(".")

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pairmine.identity import seed_of
-from pairmine.llm.recipes.recipe import Choice, Exemplar
+from pairmine.llm.recipes.recipe import Choice
 
 _MASK = (1 << 64) - 1
 _UNIT = 2.0**-64
 _MIX = 0xBF58476D1CE4E5B9
 _MIX_AGAIN = 0x94D049BB133111EB
 
-_Entry = TypeVar("_Entry", Choice, Exemplar)
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str:
+        """What draws go by."""
+
+
+_Entry = TypeVar("_Entry", bound=_Named)
 
 
 class Pool(Generic[_Entry]):
@@ -41,6 +48,12 @@ class Pool(Generic[_Entry]):
             return self.entries[0]
         numbers = self._numbers(seed)
         return self.entries[numbers.index(max(numbers))]
+
+    def several(self, seed: int, count: int) -> list[_Entry]:
+        """The `count` entries that win, the first one first; all where there are no more."""
+        numbers = self._numbers(seed)
+        best = sorted(range(len(numbers)), key=numbers.__getitem__, reverse=True)[:count]
+        return [self.entries[at] for at in best]
 
     def top(self, seed: int, count: int) -> list[_Entry]:
         """The `count` entries that win, ordered by name, so that prompts with the same ones begin alike."""

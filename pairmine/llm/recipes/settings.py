@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from pairmine.errors import PairmineError
-from pairmine.llm.recipes.recipe import Choice, Draw, PromptRecipe, Setting
-from pairmine.llm.recipes.yaml_nodes import nearest
+from pairmine.llm.recipes.parts import MOST_IN_GROUP
+from pairmine.llm.recipes.recipe import MOST_ROUNDS, Choice, Draw, PromptRecipe, Setting
+from pairmine.llm.recipes.yaml_nodes import nearest, span
 
 
 def narrowed(recipe: PromptRecipe, wanted: Mapping[str, Sequence[str]]) -> list[Draw]:
@@ -51,19 +52,38 @@ def _read_option(option: Setting, value: Any) -> Any:
     if option.choices and value not in option.choices:
         raise PairmineError(f"--set {option.name}={value}: no such choice; {nearest(str(value), option.choices)}")
     if kind is str or (type(value) is kind):
-        return str(value) if kind is str else value
+        return str(value) if kind is str else _within(option, value)
     text = str(value).strip()
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
         if kind is int:
-            return int(text)
+            return _within(option, int(text))
         if kind is float and math.isfinite(float(text)):
-            return float(text)
+            return _within(option, float(text))
     except ValueError:
         pass
     wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
     raise PairmineError(f"--set {option.name}={value}: give {wanted}")
+
+
+def _within(option: Setting, value: Any) -> Any:
+    """The value, which lies between the option's limits."""
+    is_low = option.low is not None and value < option.low
+    if is_low or (option.high is not None and value > option.high):
+        kind = "a whole number" if type(option.default) is int else "a number"
+        raise PairmineError(f"--set {option.name}={value}: give {kind} {span(option.low, option.high)}")
+    return value
+
+
+def check_counts(recipe: PromptRecipe, options: Mapping[str, Any]) -> None:
+    """Raise PairmineError for a variable that says how often something is done and cannot be such a number."""
+    counts = [(step.rounds, MOST_ROUNDS, f"the rounds of step {step.name}") for step in recipe.steps]
+    counts += [(recipe.most, MOST_IN_GROUP, "the rows of a group")]
+    counts += [(draw.several, len(draw.choices), f"the choices that draw {draw.name} takes") for draw in recipe.draws]
+    for count, most, what in counts:
+        if count and count.option and not 1 <= count.of(options) <= most:
+            raise PairmineError(f"--set {count.option}={count.of(options)}: {what} are from 1 to {most:,}")
 
 
 def _check_characters(flag: str, value: Any) -> None:

@@ -6,12 +6,14 @@ at its thousandth row over a misspelt name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
+from pairmine.identity import content_id
 from pairmine.llm.recipes.bounds import at_hand, bounded_filters, check_call, check_operator
 from pairmine.llm.recipes.yaml_nodes import nearest
 
@@ -106,13 +108,20 @@ def as_json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+def text_of(value: Any) -> str:
+    """A column as text, null as "". Raises TypeError for a list or an object, which would be shown as Python has it."""
+    if isinstance(value, list | dict):
+        raise TypeError(f"holds {'a list' if isinstance(value, list) else 'an object'} where a text belongs")
+    return "" if value is None else str(value)
+
+
 def first_words(text: Any, count: int) -> str:
     """The text up to its `count`-th word, as it is where it has no more; 0 stands for no limit.
 
     >>> first_words("One, two three.", 2)
     'One, two'
     """
-    whole = "" if text is None else str(text)
+    whole = text_of(text)
     # A word has at least one character, so that nothing need be counted in a text this short.
     if count <= 0 or len(whole) <= count:
         return whole
@@ -122,6 +131,42 @@ def first_words(text: Any, count: int) -> str:
         return whole
     pieces, glue = word_pieces(whole)
     return whole if len(pieces) <= count else glue.join(pieces[:count]).rstrip()
+
+
+_SIGN = r"(?:(?<![\w.,])[-+\u2212])?"
+_NUMBER = re.compile(rf"{_SIGN}[1-9]\d{{0,2}}(?:,\d{{3}})+(?![\d,])(?:\.\d+)?|{_SIGN}\d+(?:[.,]\d+)?")
+_GROUPED = re.compile(r"\D?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
+
+
+def number(text: Any) -> int | float:
+    """The first number in a text. Raises ValueError where there is none.
+
+    >>> number("I would say 4.5 out of 5."), number("3"), number("about 1,200"), number("4,5")
+    (4.5, 3, 1200, 4.5)
+    """
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return text
+    found = _NUMBER.search("" if text is None else str(text))
+    if found is None:
+        raise ValueError("there is no number")
+    written = found[0].replace("\u2212", "-")
+    value = float(written.replace(",", "" if _GROUPED.fullmatch(written) else "."))
+    return int(value) if value.is_integer() else value
+
+
+def _mask() -> Callable[..., str]:
+    """The filter mask(RATE): the text with so many of its words replaced by gaps, which each row and sample draws."""
+    from jinja2 import pass_context
+
+    @pass_context
+    def mask(context: Any, text: Any, rate: float) -> str:
+        from pairmine.llm.recipes.masking import masked
+
+        if "seed" not in context:
+            raise ValueError("mask draws for each row, and so is for prompts alone")
+        return masked(text, rate, context["seed"])
+
+    return mask
 
 
 @cache
@@ -162,7 +207,8 @@ def environment() -> Any:
     )
     # A template gives the same text for the same row: no random words, no shuffling.
     env.filters.pop("random")
-    env.filters |= {**bounded_filters(env.filters), "first_words": first_words, "json": as_json}
+    own = {"content_id": content_id, "first_words": first_words, "json": as_json, "mask": _mask(), "number": number}
+    env.filters |= {**bounded_filters(env.filters), **own}
     env.globals = {"range": env.globals["range"]}
     return env
 

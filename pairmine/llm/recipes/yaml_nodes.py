@@ -50,6 +50,11 @@ class Node:
         return self._node.id == "mapping"
 
     @property
+    def is_text(self) -> bool:
+        """Whether it is read as text, and not as a number, a flag or a list."""
+        return self.is_scalar and self._tag == "str"
+
+    @property
     def is_null(self) -> bool:
         """Whether nothing stands there, or `null`."""
         return self._tag == "null"
@@ -304,6 +309,11 @@ def _check_size(root: Any, file: str) -> None:
 
 
 def _range(low: float, high: float) -> str:
-    if high == math.inf:
-        return f"of at least {low:g}"
-    return f"of at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
+    return span(None if low == -math.inf else low, None if high == math.inf else high)
+
+
+def span(low: float | None, high: float | None) -> str:
+    """The numbers from `low` to `high`, in words; None stands for no limit."""
+    if high is None:
+        return f"of at least {low:,.10g}" if low is not None else ""
+    return f"of at most {high:,.10g}" if low is None else f"from {low:,.10g} to {high:,.10g}"

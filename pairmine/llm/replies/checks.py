@@ -41,8 +41,10 @@ class Asked:
     prompt: Sequence[Message]
 
     def text(self, name: str) -> str | None:
-        """The text called `name`: a field of the reply, else a column of the row."""
+        """The text called `name`: a field of the reply, else a column of the row, or the texts of a list in it."""
         found = self.value.get(name, self.row.get(name))
+        if isinstance(found, list) and name not in self.value:
+            return "\n".join(_texts(found)) or None
         return found if isinstance(found, str) else None
 
     @cached_property
@@ -200,8 +202,10 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
+        for key, inner in value.items():
+            # A candidate of a query is its text; an id has no language, and nobody copies it.
+            if key != "doc_id":
+                yield from _texts(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner)
@@ -221,8 +225,17 @@ def _of_text(test: Callable[[str, Asked], bool]) -> Test:
 # Automatic checks -------------------------------------------------------------------------------
 
 
+_NOTHING = frozenset(("n/a", "null", "undefined"))
+"""What models write into a field that they have nothing for; "none" is left to recipes, some of which ask for it."""
+
+
 def _not_empty(name: str, _: Any) -> Faults:
-    return {"empty": lambda value, _: isinstance(value, str) and not any(map(str.isalnum, value))}
+    def fails(value: Any, asked: Asked) -> bool:
+        if not isinstance(value, str):
+            return False
+        return not any(map(str.isalnum, value)) or (len(value) < 12 and value.strip(' ."').casefold() in _NOTHING)
+
+    return {"empty": fails}
 
 
 def _refusal(name: str, _: Any) -> Faults:

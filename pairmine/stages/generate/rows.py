@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -13,14 +14,19 @@ import pyarrow as pa
 
 from pairmine.identity import text_key
 from pairmine.llm.recipes.recipe import Emit, PromptRecipe
-from pairmine.llm.recipes.rendering import Emitted, RowProblem
+from pairmine.llm.recipes.rendering import Emitted, Refused, RowProblem
 from pairmine.llm.tasks import Plan, Problem, Task
 from pairmine.outcome import Outcome, with_reason
-from pairmine.schema import as_pairs, free_name
+from pairmine.schema import SCORE_PREFIX, as_pairs, free_name, score_field
 from pairmine.stages.generate.repeats import Repeats
+
+LOST = "samples without parts, for want of a reply"
+_READ: Mapping[str, Set[str]] = {"rows": set(), "groups": {"doc_id", "document"}}
+"""Columns that do not come through beside those of the rows, which hold the same."""
 
 _REPEAT = "near copy of an earlier generation"
 _NOTHING = "an empty list"
+_UNASKED = "rows of which the recipe makes nothing"
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class _Reject:
 
 
 class Rows:
-    """Turns tasks into outcomes, in their order. Each task plans one row per entry of the recipe's `emits`."""
+    """Turns tasks into outcomes, in their order. Each task, or each part of it, plans one row per entry of `emits`."""
 
     def __init__(self, plan: Plan, *, stand_in: bool, repeats: Repeats | None) -> None:
         self._plan = plan
@@ -39,60 +45,69 @@ class Rows:
         self._tail = "/fake" if stand_in else ""
         self._repeats = repeats
         self._emits = {emit.role: emit for emit in plan.recipe.emits}
+        self._more = _more_fields(plan.recipe)
         self._queries = _Queries()
 
     def outcome(self, tasks: Sequence[Task]) -> Outcome:
         """What `tasks` yielded: every planned row is kept or rejected with its reason."""
         kept: list[tuple[Task, Emitted]] = []
         rejects: list[_Reject] = []
-        notes: Counter[str] = Counter()
-        added = 0
-        for task, is_repeat in zip(tasks, self._are_repeats(tasks), strict=True):
-            written, refused = self._rows_of(task, is_repeat)
-            kept += [(task, row) for row in written]
-            rejects += refused
-            added += len(written) + len(refused) - len(self._recipe.emits)
-            if task.again:
-                notes["replies asked for again"] += task.again
-            for repair, count in (task.repaired or {}).items():
-                notes[f"replies repaired: {repair}"] += count
+        units = [unit for task in tasks for unit in task.units]
+        planned = added = unasked = 0
+        for of_input in _by_input(zip(units, self._are_repeats(units), strict=True)):
+            own: list[tuple[Task, Emitted]] = []
+            for unit, is_repeat in of_input:
+                written, refused = self._rows_of(unit, is_repeat)
+                own += [(unit, row) for row in written]
+                rejects += refused
+                count = len(self._planned(unit))
+                planned += count
+                unasked += not count
+                added += len(written) + len(refused) - count
+            kept += _by_query(own)
         return Outcome(
             self._kept(kept, tasks[0]),
             self._rejected(rejects, tasks[0]),
-            rows_in=len(tasks) * len(self._recipe.emits),
+            rows_in=planned,
             added=added,
-            notes=notes,
+            notes=_notes(tasks) + Counter({_UNASKED: unasked}),
         )
 
-    def _are_repeats(self, tasks: Sequence[Task]) -> Sequence[bool]:
-        """Whether each task wrote what an earlier one did; one that yields nothing anyway is held against nobody."""
+    def _are_repeats(self, units: Sequence[Task]) -> Sequence[bool]:
+        """Whether each wrote what an earlier one did; one that yields nothing anyway is held against nobody."""
         fields = self._recipe.duplicates.fields if self._recipe.duplicates else ()
         if self._repeats is None or not fields:
-            return [False] * len(tasks)
-        groups = [[] if task.problems else list(_texts(task, fields)) for task in tasks]
+            return [False] * len(units)
+        groups = [[] if unit.problems else list(_texts(unit, fields)) for unit in units]
         found: list[bool] = self._repeats.among(groups).tolist()
         return found
 
     def _rows_of(self, task: Task, is_repeat: bool) -> tuple[list[Emitted], list[_Reject]]:
         """The rows of a task, and a reject for every planned one that is not among them."""
+        planned = self._planned(task)
         if is_repeat:
-            return [], [self._reject(task, emit, _REPEAT) for emit in self._recipe.emits]
-        missing = ((emit, self._missing(task, emit)) for emit in self._recipe.emits)
+            return [], [self._reject(task, emit, _REPEAT) for emit in planned]
+        missing = ((emit, self._missing(task, emit)) for emit in planned)
         rejects = [_Reject(task, emit, problem) for emit, problem in missing if problem]
         try:
             rows = self._plan.renderer.emit(task.item, task.values)
         except RowProblem as problem:
-            return [], [self._reject(task, emit, str(problem)) for emit in self._recipe.emits]
+            return [], [self._reject(task, emit, str(problem)) for emit in planned]
         settled = {row.role for row in rows} | {reject.emit.role for reject in rejects}
-        rejects += [self._reject(task, emit, _NOTHING) for emit in self._recipe.emits if emit.role not in settled]
+        rejects += [self._reject(task, emit, _NOTHING) for emit in planned if emit.role not in settled]
         written: list[Emitted] = []
         self._queries.begin(task)
         for row in rows:
-            if reason := self._queries.refuse(task, row):
+            reason = row.reason if isinstance(row, Refused) else self._queries.refuse(task, row)
+            if reason:
                 rejects.append(self._reject(task, self._emits[row.role], reason))
-            else:
+            elif isinstance(row, Emitted):
                 written.append(row)
         return written, rejects
+
+    def _planned(self, task: Task) -> Sequence[Emit]:
+        """The rows that a task is to give."""
+        return self._plan.renderer.planned(task.item, task.values, task.skipped)
 
     def _reject(self, task: Task, emit: Emit, reason: str) -> _Reject:
         return _Reject(task, emit, Problem(reason, task.replies.get(emit.step)))
@@ -118,7 +133,8 @@ class Rows:
         }
         if any(emit.grade for emit in recipe.emits):
             columns["grade"] = pa.array([row.grade for row in emitted], pa.float32())
-        source = _inputs([task for task, _ in kept], like)
+        is_grouped = recipe.reads == "groups"
+        source = _candidates(kept, like) if is_grouped else _inputs([task for task, _ in kept], like)
         if recipe.reads == "documents":
             columns["source_id"] = source["id"].cast(pa.string())
         columns["template"] = pa.array([prompt.template if prompt else None for prompt in prompts], pa.string())
@@ -126,26 +142,99 @@ class Rows:
         columns["sample"] = pa.array([task.item.sample for task, _ in kept], pa.int32())
         for draw in recipe.draws:
             columns[draw.name] = pa.array([task.item.draws[draw.name].name for task, _ in kept], pa.string())
-        read = {column.name for column in recipe.inputs} | (
-            {"id", "title", "text"} if recipe.reads != "rows" else set()
-        )
+        fields = {name: field.type for name, field in self._more.items()}
+        for name, kind in fields.items():
+            columns[name] = pa.array([row.more.get(name) for row in emitted], kind)
+        read = {column.name for column in recipe.inputs} | _READ.get(recipe.reads, {"id", "title", "text"})
+        scales = self._more
         for name in source.column_names:
-            if name not in read:
+            if is_grouped and name not in columns and (name == "rank" or name.startswith(SCORE_PREFIX)):
+                # A query and a document that stood together before: what was measured of them holds still.
+                columns[name] = source[name]
+                scales = {**scales, name: source.schema.field(name)}
+            elif name not in read:
                 columns[free_name(name, columns, source.column_names)] = source[name]
-        return as_pairs(pa.table(columns))
+        return _with_scales(as_pairs(pa.table(columns)), scales)
 
     def _rejected(self, rejects: Sequence[_Reject], like: Task) -> pa.Table:
         rows = _inputs([reject.task for reject in rejects], like)
+        if self._recipe.reads == "groups":
+            rows = rows.select([each.name for each in self._recipe.inputs if each.name in rows.column_names])
         columns = {name: rows[name] for name in rows.column_names}
         ours = {
             "sample": pa.array([reject.task.item.sample for reject in rejects], pa.int32()),
             "role": pa.array([reject.emit.role for reject in rejects], pa.string()),
+            "step": pa.array([_step_of(reject) for reject in rejects], pa.string()),
             "reply": pa.array([reject.problem.reply for reject in rejects], pa.string()),
         }
+        if self._recipe.expand:
+            ours["part"] = pa.array([_shown_part(reject.task.item.part) for reject in rejects], pa.string())
         for name, column in ours.items():
             columns[free_name(name, columns, rows.column_names)] = column
         reasons = pa.array([reject.problem.reason for reject in rejects], pa.string())
         return with_reason(pa.table(columns), reasons)
+
+
+def _more_fields(recipe: PromptRecipe) -> dict[str, pa.Field]:
+    """The further columns of all roles together, texts and numbers."""
+    found: dict[str, pa.Field] = {}
+    for emit in recipe.emits:
+        found |= {name: pa.field(name, pa.string()) for name in emit.columns}
+        for name in emit.numbers:
+            is_score = name.startswith(SCORE_PREFIX)
+            plain = pa.field(name, pa.float32())
+            found[name] = score_field(name.removeprefix(SCORE_PREFIX), "probability") if is_score else plain
+    return found
+
+
+def _with_scales(table: pa.Table, fields: Mapping[str, pa.Field]) -> pa.Table:
+    """The table, whose score columns say what their numbers are."""
+    for name, field in fields.items():
+        if field.metadata:
+            at = table.column_names.index(name)
+            table = table.set_column(at, pa.field(name, table[name].type, metadata=field.metadata), table[name])
+    return table
+
+
+def _by_input(units: Iterable[tuple[Task, bool]]) -> Iterator[list[tuple[Task, bool]]]:
+    """The units of one input row after the other: its samples, and the parts of these, stand together."""
+    for _, group in groupby(units, key=lambda unit: (id(unit[0].row.table), unit[0].row.at)):
+        yield list(group)
+
+
+def _by_query(rows: list[tuple[Task, Emitted]]) -> list[tuple[Task, Emitted]]:
+    """The rows of an input row with those of one query together, each query where it first stood."""
+    first: dict[str, int] = {}
+    for _, row in rows:
+        first.setdefault(row.query_id, len(first))
+    return rows if len(first) == 1 else sorted(rows, key=lambda each: first[each[1].query_id])
+
+
+def _notes(tasks: Iterable[Task]) -> Counter[str]:
+    """What else happened on the way to the rows."""
+    notes: Counter[str] = Counter()
+    for task in tasks:
+        if task.failed_to_expand:
+            notes[LOST] += 1
+        for each in (task, *(task.parts or ())):
+            if each.again:
+                notes["replies asked for again"] += each.again
+            if each.cut_short:
+                notes["chains of rounds that ended early"] += each.cut_short
+            for repair, count in (each.repaired or {}).items():
+                notes[f"replies repaired: {repair}"] += count
+    return notes
+
+
+def _step_of(reject: _Reject) -> str | None:
+    """The step whose reply is shown."""
+    if reject.problem.reply is None:
+        return None
+    return reject.problem.step or reject.emit.step
+
+
+def _shown_part(part: Any) -> str | None:
+    return part if part is None or isinstance(part, str) else json.dumps(part, ensure_ascii=False)
 
 
 class _Queries:
@@ -197,4 +286,19 @@ def _inputs(tasks: Sequence[Task], like: Task) -> pa.Table:
     for _, run in groupby(tasks, key=lambda task: id(task.row.table)):
         some = list(run)
         parts.append(some[0].row.table.take(pa.array(np.array([task.row.at for task in some], np.int64))))
+    return pa.concat_tables(parts)
+
+
+def _candidates(kept: Sequence[tuple[Task, Emitted]], like: Task) -> pa.Table:
+    """The row of the pair set for each row that has its query and document; nothing but nulls for the others."""
+    parts = [like.row.table.slice(0, 0)]
+    for _, run in groupby(kept, key=lambda each: id(each[0].row.table)):
+        some = list(run)
+        places = [
+            task.row.at + row.candidate
+            if row.candidate is not None and row.query_id == task.item.row.get("query_id")
+            else None
+            for task, row in some
+        ]
+        parts.append(some[0][0].row.table.take(pa.array(places, pa.int64())))
     return pa.concat_tables(parts)
