@@ -21,6 +21,7 @@ _STAGES = {
     "open_scorer": "pairmine.stages.score",
     "filter_pairs": "pairmine.stages.filter",
     "dedup": "pairmine.stages.dedup",
+    "mix": "pairmine.stages.mix",
     "export": "pairmine.stages.export",
     "PairmineError": "pairmine.errors",
     "Outcome": "pairmine.outcome",

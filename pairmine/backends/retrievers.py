@@ -31,6 +31,9 @@ class Retriever(Protocol):
     def prepare(self, queries: Sequence[str], advance: Advance = ...) -> None:
         """Take in `queries`."""
 
+    def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
+        """Take in documents as further queries, numbered on from those of `prepare`: their places and their texts."""
+
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The `k` best documents of some queries: (n, k) int64 places, (n, k) float32 scores, best first.
 
@@ -82,6 +85,26 @@ class DenseRetriever:
     def take_query_vectors(self, queries: np.ndarray) -> None:
         """Use ready-made unit vectors of the queries, (n, dim) float32."""
         self._queries = queries
+
+    @property
+    def document_vectors(self) -> np.ndarray:
+        """The vectors of all documents, (n, dim) float32, unit length."""
+        return self._documents
+
+    @property
+    def query_vectors(self) -> np.ndarray:
+        """The vectors of all queries, (n, dim) float32, unit length."""
+        return self._queries
+
+    def over(self, documents: np.ndarray) -> DenseRetriever:
+        """Another one that searches these vectors, (n, dim), with the same encoder and threads."""
+        other = DenseRetriever(Spec("st", self.name), self._encoder, score=self.score, threads=self._threads)
+        other.take_vectors(documents, len(documents))
+        return other
+
+    def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
+        """Search with the vectors of documents, as documents."""
+        self._queries = np.concatenate([self._queries, self._documents[places]])
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The `k` nearest documents by cosine."""
@@ -176,19 +199,30 @@ class Bm25Retriever:
 
     def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
         """Look up the words of `queries`; a word that comes twice counts twice."""
+        self._queries = self._counts(queries)
+        advance(len(queries))
+
+    def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
+        """Search with the words of documents; a word that comes twice counts twice."""
+        from scipy.sparse import vstack
+
+        self._queries = vstack([self._queries, self._counts(texts)]).tocsr()
+
+    def _counts(self, texts: Sequence[str]) -> Any:
+        """How often each word of the vocabulary stands in each text, as a sparse matrix."""
         from scipy.sparse import csr_matrix
 
         rows: list[int] = []
         columns: list[int] = []
-        for row, text in enumerate(queries):
+        for row, text in enumerate(texts):
             known = [self._vocabulary[word] for word in lexical_words(text) if word in self._vocabulary]
             rows += [row] * len(known)
             columns += known
-        shape = (len(queries), self._by_document.shape[1])
+        shape = (len(texts), self._by_document.shape[1])
         values = np.ones(len(rows), np.float32)
-        self._queries = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.float32)
-        self._queries.sum_duplicates()
-        advance(len(queries))
+        counts = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.float32)
+        counts.sum_duplicates()
+        return counts
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The `k` documents with the highest BM25 sums above zero."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from pairmine.cli import convert, dedup, derive, export, filter, generate, ledger, look, mine, recipes, score
+from pairmine.cli import convert, dedup, derive, export, filter, generate, ledger, look, mine, mix, recipes, score
 from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError
 
 _ORDER = (
@@ -22,6 +22,7 @@ _ORDER = (
     "score",
     "filter",
     "dedup",
+    "mix",
     "export",
     "convert",
     "info",
@@ -64,6 +65,7 @@ mine.register(app)
 score.register(app)
 filter.register(app)
 dedup.register(app)
+mix.register(app)
 export.register(app)
 convert.register(app)
 look.register(app)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairmine.cli import options as shared
-from pairmine.cli.run import Run
+from pairmine.cli.run import Run, given, without_effect
+
+_CHOICE = "Which documents"
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from pairmine.backends.retrievers import Retriever
     from pairmine.backends.specs import Spec
+    from pairmine.stages.mine import Strategy
 
 
 def mine(
@@ -36,7 +39,51 @@ def mine(
             "--retriever", help="st:MODEL or bm25, several times for several; NAME=SPEC names the score column."
         ),
     ] = ["st:all-MiniLM-L6-v2"],  # noqa: B006 (typer copies it)
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Candidates per query and retriever.")] = 100,
+    depth: Annotated[
+        int, typer.Option("--depth", min=1, help="Candidates per query and retriever; with --ranks, the last of them.")
+    ] = 100,
+    near: Annotated[
+        str,
+        typer.Option(
+            "--near",
+            help="What candidates are near to: the query, or its first positive document.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = "query",
+    ranks: Annotated[
+        str | None,
+        typer.Option(
+            "--ranks", metavar="LOW:HIGH", help="Keep these ranks of each list, as 31:100.", rich_help_panel=_CHOICE
+        ),
+    ] = None,
+    score_range: Annotated[
+        str | None,
+        typer.Option(
+            "--score-range",
+            metavar="LOW:HIGH",
+            help="Of the --depth first, keep those with such a score, as 0.3:0.8 or :0.8.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(
+            "--clusters",
+            metavar="K",
+            help="Put documents into K clusters (ClusterNS: 128), and take candidates from the one whose centroid is "
+            "second nearest to the positive; adds the column cluster.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
+    within: Annotated[
+        str,
+        typer.Option(
+            "--within",
+            help="With --clusters: candidates of the second nearest cluster, or of all: second, all.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = "second",
+    seed: shared.Seed = 0,
     query_prompt: Annotated[
         str | None,
         typer.Option("--query-prompt", help="Text before every query, or the name of one of the model's prompts."),
@@ -77,13 +124,19 @@ def mine(
     documents that they were cut from and the query's own text are never candidates. Every row
     gets every retriever's score; nothing is decided here, 'pairmine filter' does that.
 
+    Other candidates than the nearest: --clusters (ClusterNS, Deng et al. 2023, arXiv 2305.09892), --near document,
+    which adds score_near_NAME, the similarity to the positive, and bands. With the model in training
+    as the retriever, run again each time it was saved, this is ANCE (Xiong et al. 2020, arXiv 2007.00808).
+
     \b
       pairmine mine pairs.parquet --corpus docs.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o mined.parquet
+      pairmine mine pairs.parquet --corpus docs.jsonl --clusters 128 --depth 10 -o mined.parquet
+      pairmine mine pairs.parquet --corpus docs.jsonl --near document --score-range 0.4:0.8 -o mined.parquet
     """
     from pairmine.backends.models import use_threads
     from pairmine.files.beir import find_beir
     from pairmine.files.source import open_documents, open_pairs
-    from pairmine.stages.mine import Documents, Queries, named_specs, search_blocks
+    from pairmine.stages.mine import Documents, Queries, named_specs, search_blocks, wrapped
 
     corpus_only = {
         "--id-column": id_column,
@@ -92,6 +145,12 @@ def mine(
         "--title" if title else "--no-title": title is not None,
     }
     named = named_specs(retriever)
+    if clusters is None:
+        without_effect(context, "without --clusters", "within", "seed")
+    strategy = _strategy(near, ranks, score_range, clusters, within, seed)
+    if strategy.ranks and not given(context, "depth"):
+        depth = strategy.ranks[1]
+    strategy.check(depth, len(named), sum(spec.kind != "bm25" for spec, _ in named))
     searched = corpus if corpus is not None or find_beir(pairs) is None else pairs
     _check_options(
         named,
@@ -128,7 +187,7 @@ def mine(
         known = corpus_source.read() if corpus_source else None
         if title is None and known is not None:
             title = _with_titles(table, known, run)
-        retrievers = _open(
+        opened = _open(
             named,
             workers,
             query_prompt=query_prompt,
@@ -136,6 +195,7 @@ def mine(
             max_length=max_length,
             device=device,
         )
+        retrievers = wrapped(opened, strategy)
         queries, documents = Queries.of(table), Documents.of(table, known, titles=title is not False)
         if documents.copies:
             run.say(f"{documents.copies} documents are exact copies of others; each text is searched once")
@@ -149,9 +209,33 @@ def mine(
             each.prepare(queries.texts, run.begin(f"queries for {each.name}", len(queries)))
         run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
         advance = run.begin("rows", None)
-        for outcome in search_blocks(table, queries, documents, retrievers, depth=depth):
+        for outcome in search_blocks(table, queries, documents, retrievers, depth=depth, strategy=strategy):
             run.write(outcome)
             advance(outcome.kept.num_rows)
+
+
+def _strategy(
+    near: str, ranks: str | None, score_range: str | None, clusters: int | None, within: str, seed: int
+) -> Strategy:
+    from pairmine.errors import PairmineError
+    from pairmine.stages.mine import Strategy
+
+    band = None
+    if ranks is not None:
+        low, colon, high = ranks.partition(":")
+        if not (colon and low.isdecimal() and high.isdecimal()):
+            raise PairmineError(f"--ranks {ranks}: write LOW:HIGH, as in 31:100")
+        band = (int(low), int(high))
+    scores = None
+    if score_range is not None:
+        low, colon, high = score_range.partition(":")
+        try:
+            scores = (float(low or "-inf"), float(high or "inf"))
+        except ValueError:
+            colon = ""
+        if not colon or score_range == ":":
+            raise PairmineError(f"--score-range {score_range}: write LOW:HIGH, as in 0.3:0.8, or :0.8")
+    return Strategy(near, band, scores, clusters, within, seed)
 
 
 def _with_titles(pairs: pa.Table, corpus: pa.Table, run: Run) -> bool:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
-from pairmine.backends.retrievers import NOT_FOUND, Hits, Retriever
+from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, Retriever
+from pairmine.backends.specs import Spec
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects
 from pairmine.stages.mine.candidates import Candidates, last_ranks, rank_names
 from pairmine.stages.mine.masks import REASONS, Masks
 from pairmine.stages.mine.retrievers import checked, opened
+from pairmine.stages.mine.strategy import NEAREST, NearDocument, Strategy, aim, clusters_of, wrapped
 from pairmine.stages.mine.texts import Documents, Queries
 
 BLOCK_QUERIES = 4096
+CLUSTER = "cluster"
 
 
 def mine(
@@ -28,6 +32,7 @@ def mine(
     *,
     depth: int,
     titles: bool | None = None,
+    strategy: Strategy = NEAREST,
 ) -> Outcome:
     """`pairs` with up to `depth` candidates per query and retriever added behind each query's rows.
 
@@ -42,8 +47,12 @@ def mine(
     document that the query has a row for already. Ranks go on after those of an earlier run.
 
     Given rows keep their values; where one has no document text, the corpus fills it in.
+
+    `strategy` says which documents are taken: the nearest by default, of which the `depth` first are looked at
+    and those in its bands kept, with the ranks that they have there. Near the positive document, a column
+    `score_near_<name>` holds the similarity to it; with clusters, `cluster` holds every document's.
     """
-    outcomes = list(mine_blocks(pairs, corpus, retrievers, depth=depth, titles=titles))
+    outcomes = list(mine_blocks(pairs, corpus, retrievers, depth=depth, titles=titles, strategy=strategy))
     notes: Counter[str] = Counter()
     for outcome in outcomes:
         notes.update(outcome.notes)
@@ -59,21 +68,29 @@ def mine_blocks(
     *,
     depth: int,
     titles: bool | None = None,
+    strategy: Strategy = NEAREST,
     block: int = BLOCK_QUERIES,
 ) -> Iterator[Outcome]:
     """`mine`, a block of queries at a time."""
     if depth < 1:
         raise PairmineError(f"--depth {depth}: at least 1")
     wanted = checked(retrievers)
+    strategy.check(depth, len(wanted), sum(_is_dense(each) for each in wanted))
     schema.check_pairs(pairs)
     pairs = schema.as_pairs(pairs)
     queries = Queries.of(pairs)
     documents = Documents.of(pairs, corpus, titles=not cut_from_documents(pairs) if titles is None else titles)
-    ready = opened(wanted)
+    ready = wrapped(opened(wanted), strategy)
     for retriever in ready if len(queries) else ():
         retriever.index(documents.texts, documents.searchable)
         retriever.prepare(queries.texts)
-    yield from search_blocks(pairs, queries, documents, ready, depth=depth, block=block)
+    yield from search_blocks(pairs, queries, documents, ready, depth=depth, block=block, strategy=strategy)
+
+
+def _is_dense(retriever: Retriever | tuple[Spec, str]) -> bool:
+    if isinstance(retriever, tuple):
+        return retriever[0].kind != "bm25"
+    return isinstance(retriever, DenseRetriever)
 
 
 def cut_from_documents(pairs: pa.Table) -> bool:
@@ -92,17 +109,22 @@ def search_blocks(
     *,
     depth: int,
     block: int = BLOCK_QUERIES,
+    strategy: Strategy = NEAREST,
 ) -> Iterator[Outcome]:
-    """The candidates of each block of queries, once the retrievers have taken everything in.
+    """The candidates of each block of queries, once the retrievers, `wrapped` for the strategy, took everything in.
 
     Without queries the retrievers need not have taken anything in, and one block without rows comes.
     """
     own = [schema.SCORE_PREFIX + retriever.score for retriever in retrievers]
+    own += [schema.SCORE_PREFIX + _near_name(retriever) for retriever in retrievers if _is_near(retriever)]
+    own += [CLUSTER] if strategy.clusters is not None else []
     plain = pairs.drop_columns([name for name in own if name in pairs.column_names])
     plain = _with_texts(plain, documents)
     masks = Masks.of(pairs, queries, documents)
+    aim(retrievers, queries, documents, masks.positive)
+    found = _Found(plain, queries, documents, masks, retrievers, strategy)
     for start in range(0, max(len(queries), 1), block):
-        yield _mine_block(plain, queries, documents, masks, retrievers, depth, start, min(start + block, len(queries)))
+        yield found.block(depth, start, min(start + block, len(queries)))
 
 
 def _with_texts(pairs: pa.Table, documents: Documents) -> pa.Table:
@@ -122,42 +144,66 @@ def _with_texts(pairs: pa.Table, documents: Documents) -> pa.Table:
     return pairs.set_column(pairs.column_names.index("document"), "document", whole)
 
 
-def _mine_block(
-    pairs: pa.Table,
-    queries: Queries,
-    documents: Documents,
-    masks: Masks,
-    retrievers: Sequence[Retriever],
-    depth: int,
-    first: int,
-    last: int,
-) -> Outcome:
-    numbers = np.arange(first, last)
-    notes: Counter[str] = Counter()
-    hits = [_search(retriever, numbers, masks, depth, notes) for retriever in retrievers]
-    low, high = int(queries.starts[first]), int(queries.starts[last])
-    given = pairs.slice(low, high - low)
-    given_queries = queries.of_rows(first, last) + first
-    earlier = last_ranks(given, given_queries - first, len(numbers), retrievers)
-    candidates = Candidates.of(hits, numbers, masks.width, earlier)
+@dataclass(frozen=True)
+class _Found:
+    """Everything that the blocks of a search share."""
 
-    found = candidates.table(queries, documents, retrievers)
-    for number, retriever in enumerate(retrievers):
-        field = schema.score_field(retriever.score, retriever.scale)
-        scores = retriever.pair_scores(given_queries, documents.of_pair[low:high])
-        given = given.append_column(field, pa.array(scores, pa.float32()))
-        scores = candidates.scores(number, retriever, hits[number], first, earlier)
-        found = found.append_column(field, pa.array(scores, pa.float32()))
-    for name in rank_names(retrievers):
-        if name not in given.column_names:
-            given = given.append_column(name, pa.nulls(given.num_rows, pa.int32()))
-    for number, retriever in enumerate(retrievers):
-        if short := len(numbers) - int((hits[number][0][:, -1] != NOT_FOUND).sum()):
-            notes[f"queries with fewer than {depth} candidates from {retriever.name}"] = short
-    if bare := len(numbers) - len(np.unique(given_queries[masks.positive[low:high]])):
-        notes["queries without a positive"] = bare
-    kept = _behind_each_query(given, given_queries, found, candidates.query)
-    return Outcome(kept, no_rejects(kept), rows_in=given.num_rows, added=found.num_rows, notes=notes)
+    pairs: pa.Table
+    queries: Queries
+    documents: Documents
+    masks: Masks
+    retrievers: Sequence[Retriever]
+    strategy: Strategy
+
+    def block(self, depth: int, first: int, last: int) -> Outcome:
+        """The rows of the queries `first` to `last`, with up to `depth` candidates of each behind them."""
+        queries, documents, retrievers = self.queries, self.documents, self.retrievers
+        numbers = np.arange(first, last)
+        notes: Counter[str] = Counter()
+        hits = [_search(retriever, numbers, self.masks, depth, self.strategy, notes) for retriever in retrievers]
+        low, high = int(queries.starts[first]), int(queries.starts[last])
+        given = self.pairs.slice(low, high - low)
+        given_queries = queries.of_rows(first, last) + first
+        given_places = documents.of_pair[low:high]
+        earlier = last_ranks(given, given_queries - first, len(numbers), retrievers)
+        candidates = Candidates.of(hits, numbers, self.masks.width, earlier)
+
+        found = candidates.table(queries, documents, retrievers)
+        for number, retriever in enumerate(retrievers):
+            field = schema.score_field(retriever.score, retriever.scale)
+            given = given.append_column(field, _floats(retriever.pair_scores(given_queries, given_places)))
+            if isinstance(retriever, NearDocument):
+                scores = retriever.pair_scores(candidates.query, candidates.place)
+            else:
+                scores = candidates.scores(number, retriever, hits[number], first, earlier)
+            found = found.append_column(field, _floats(scores))
+            if isinstance(retriever, NearDocument):
+                near = schema.score_field(_near_name(retriever), retriever.scale)
+                given = given.append_column(near, _floats(retriever.near_scores(given_queries, given_places)))
+                scores = retriever.near_scores(candidates.query, candidates.place)
+                found = found.append_column(near, _floats(scores))
+        for name in rank_names(retrievers):
+            if name not in given.column_names:
+                given = given.append_column(name, pa.nulls(given.num_rows, pa.int32()))
+        if (clusters := clusters_of(retrievers)) is not None:
+            given = given.append_column(CLUSTER, pa.array(clusters[given_places], pa.int32()))
+            found = found.append_column(CLUSTER, pa.array(clusters[candidates.place], pa.int32()))
+        if bare := len(numbers) - len(np.unique(given_queries[self.masks.positive[low:high]])):
+            notes["queries without a positive"] = bare
+        kept = _behind_each_query(given, given_queries, found, candidates.query)
+        return Outcome(kept, no_rejects(kept), rows_in=given.num_rows, added=found.num_rows, notes=notes)
+
+
+def _floats(scores: np.ndarray) -> pa.Array:
+    return pa.array(scores, pa.float32(), from_pandas=True)
+
+
+def _is_near(retriever: Retriever) -> bool:
+    return isinstance(retriever, NearDocument)
+
+
+def _near_name(retriever: Retriever) -> str:
+    return f"near_{retriever.score}"
 
 
 def _behind_each_query(
@@ -169,8 +215,10 @@ def _behind_each_query(
     return joined.take(pa.array(order))
 
 
-def _search(retriever: Retriever, numbers: np.ndarray, masks: Masks, depth: int, notes: Counter[str]) -> Hits:
-    """The first `depth` documents of each query that are not masked.
+def _search(
+    retriever: Retriever, numbers: np.ndarray, masks: Masks, depth: int, strategy: Strategy, notes: Counter[str]
+) -> Hits:
+    """Of the first `depth` documents of each query that are not masked, those in the bands, each at its rank.
 
     So many more are searched as the query has masked ones; queries are taken together by the
     power of two above that number, so that one with thousands of positives slows no other down.
@@ -191,4 +239,9 @@ def _search(retriever: Retriever, numbers: np.ndarray, masks: Masks, depth: int,
         target = (members[rows], taken[rows, columns] - 1)
         places[target] = found[rows, columns]
         scores[target] = values[rows, columns]
-    return places, scores
+    if short := len(numbers) - int((places[:, -1] != NOT_FOUND).sum()):
+        notes[f"queries with fewer than {depth} candidates from {retriever.name}"] = short
+    kept = strategy.keeps((places, scores))
+    if outside := int((places != NOT_FOUND).sum()) - int(kept.sum()):
+        notes[f"outside the band of {retriever.name}"] = outside
+    return np.where(kept, places, NOT_FOUND), scores

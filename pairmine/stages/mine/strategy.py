@@ -1,0 +1,253 @@
+"""Other candidates than the documents nearest to a query: near its positive, in a cluster, in a band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pairmine.backends.encoders import nothing
+from pairmine.backends.models import Advance
+from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, Retriever
+from pairmine.errors import PairmineError
+from pairmine.stages.clusters import Clusters
+from pairmine.stages.mine.texts import Documents, Queries
+
+NEAR = ("query", "document")
+WITHIN = ("second", "all")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Which documents become candidates.
+
+    `near` is what they are near to: the query, or its first positive ("document"). `ranks` keeps the ranks from
+    the first to the second of each list, both included; `scores` the scores from the first to the second, of the
+    list's own kind. With `clusters`, documents are put into that many and candidates come from the one whose
+    centroid is second nearest to the query's first positive (`within` "second"), or from anywhere ("all");
+    `seed` is that of k-means.
+    """
+
+    near: str = "query"
+    ranks: tuple[int, int] | None = None
+    scores: tuple[float, float] | None = None
+    clusters: int | None = None
+    within: str = "second"
+    seed: int = 0
+
+    def check(self, depth: int, retrievers: int, dense: int) -> None:
+        """Raise a PairmineError where it does not fit `depth`, or so many retrievers, of which so many are dense."""
+        if self.near not in NEAR:
+            raise PairmineError(f"--near {self.near}: choose {', '.join(NEAR)}")
+        if self.within not in WITHIN:
+            raise PairmineError(f"--within {self.within}: choose {', '.join(WITHIN)}")
+        if self.ranks is not None:
+            low, high = self.ranks
+            if not 1 <= low <= high:
+                raise PairmineError(f"--ranks {low}:{high}: from 1 up, the lower one first")
+            if high > depth:
+                raise PairmineError(f"--ranks {low}:{high} wants --depth {high} or more, and it is {depth}")
+        if self.scores is not None:
+            bottom, top = self.scores
+            if math.isnan(bottom) or math.isnan(top) or bottom > top:
+                raise PairmineError(f"--score-range {bottom:g}:{top:g}: the lower one first")
+            if retrievers > 1:
+                raise PairmineError(
+                    "--score-range is for one --retriever, and there are several with scales of their own"
+                )
+        if self.clusters is None:
+            return
+        if dense != 1:
+            raise PairmineError(f"--clusters wants one st: retriever, whose vectors make them, and there are {dense}")
+        if self.clusters < 2:
+            raise PairmineError(f"--clusters {self.clusters}: at least 2, of which one is second nearest")
+
+    def keeps(self, hits: Hits) -> np.ndarray:
+        """Which of the found documents lie in the bands, (n, k) bool."""
+        places, scores = hits
+        kept: np.ndarray = places != NOT_FOUND
+        if self.ranks is not None:
+            rank = np.arange(1, places.shape[1] + 1)
+            kept = kept & ((rank >= self.ranks[0]) & (rank <= self.ranks[1]))[None]
+        if self.scores is not None:
+            kept = kept & (scores >= self.scores[0]) & (scores <= self.scores[1])
+        return kept
+
+
+NEAREST = Strategy()
+
+
+@dataclass
+class NearDocument:
+    """A retriever that searches with each query's first positive instead of the query; without one it finds nothing.
+
+    `pair_scores` stay those of the queries, so that later stages compare what they always compare; `near_scores`
+    are those of the positive.
+    """
+
+    inner: Retriever
+    facts: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.inner.name}/near"
+        self.score, self.scale = self.inner.score, self.inner.scale
+        self.facts = self.inner.facts
+        self._queries = 0
+        self._anchors = np.empty(0, np.int64)
+
+    def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
+        """As the inner one."""
+        self.inner.index(documents, searchable, advance)
+
+    def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
+        """As the inner one."""
+        self._queries = len(queries)
+        self.inner.prepare(queries, advance)
+
+    def aim(self, anchors: np.ndarray, texts: Sequence[str]) -> None:
+        """Take in the place of each query's positive, -1 for none, and all texts by place."""
+        self._anchors = anchors
+        places = np.maximum(anchors, 0)
+        self.inner.near(places, [texts[int(place)] for place in places] if len(texts) else [])
+
+    def search(self, queries: np.ndarray, k: int) -> Hits:
+        """The documents nearest to each query's positive, with the scores of that."""
+        found = np.full((len(queries), k), NOT_FOUND, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        rows = np.flatnonzero(self._anchors[queries] >= 0)
+        if len(rows):
+            found[rows], scores[rows] = self.inner.search(queries[rows] + self._queries, k)
+        return found, scores
+
+    def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """The scores of queries and documents."""
+        return self.inner.pair_scores(queries, documents)
+
+    def near_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """The scores of the queries' positives and documents; NaN where there is no positive."""
+        scores = np.full(len(queries), np.nan, np.float32)
+        rows = np.flatnonzero(self._anchors[queries] >= 0)
+        if len(rows):
+            scores[rows] = self.inner.pair_scores(queries[rows] + self._queries, documents[rows])
+        return scores
+
+    def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
+        """Not twice."""
+        raise NotImplementedError
+
+
+class SecondCluster:
+    """A dense retriever that searches one cluster of documents for each query, and knows every document's cluster.
+
+    That cluster is the one whose centroid is second nearest to the query's first positive, or to the query
+    itself where there is none: near enough to be hard, and not where the positive and its false negatives are
+    (ClusterNS, Deng et al. 2023, arXiv 2305.09892, whose hard negative is that centroid's vector). With `within`
+    "all" every document is searched.
+    """
+
+    def __init__(self, dense: DenseRetriever, strategy: Strategy) -> None:
+        assert strategy.clusters is not None
+        self._dense = dense
+        self._count, self._seed = strategy.clusters, strategy.seed
+        self._is_open = strategy.within == "all"
+        self.name = dense.name if self._is_open else f"{dense.name}/cluster"
+        self.score, self.scale = dense.score, dense.scale
+        self.facts = {**dense.facts, "clusters": self._count}
+        self._searchable = 0
+        self._clusters = Clusters(np.empty((0, 0), np.float32))
+        self.cluster = np.empty(0, np.int64)
+        self._targets = np.empty(0, np.int64)
+        self._parts: list[tuple[np.ndarray, DenseRetriever]] = []
+
+    def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
+        """Embed `documents` and put them into clusters, made of the searchable ones."""
+        if searchable < self._count:
+            raise PairmineError(
+                f"--clusters {self._count}: {searchable:,} documents are searched; ask for fewer clusters"
+            )
+        self._dense.index(documents, searchable, advance)
+        vectors = self._dense.document_vectors
+        self._searchable = searchable
+        self._clusters = Clusters.of(vectors[:searchable], self._count, seed=self._seed)
+        self.cluster = self._clusters.nearest(vectors, 1)[:, 0]
+
+    def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
+        """Embed `queries`."""
+        self._dense.prepare(queries, advance)
+
+    def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
+        """Take in documents as further queries."""
+        self._dense.near(places, texts)
+
+    def aim(self, anchors: np.ndarray, texts: Sequence[str]) -> None:
+        """Find the cluster of each query by its positive's place, -1 for none."""
+        if self._is_open:
+            return
+        queries = self._dense.query_vectors[: len(anchors)]
+        looked_from = np.where((anchors >= 0)[:, None], self._dense.document_vectors[np.maximum(anchors, 0)], queries)
+        self._targets = self._clusters.nearest(looked_from, 2)[:, 1]
+        order = np.argsort(self.cluster[: self._searchable], kind="stable")
+        # One copy in the order of the clusters: then each of them is a slice.
+        vectors = self._dense.document_vectors[order]
+        bounds = np.searchsorted(self.cluster[order], np.arange(self._count + 1))
+        self._parts = []
+        for low, high in pairwise(bounds):
+            self._parts.append((order[low:high], self._dense.over(vectors[low:high])))
+
+    def search(self, queries: np.ndarray, k: int) -> Hits:
+        """The nearest documents of each query's cluster."""
+        if self._is_open:
+            return self._dense.search(queries, k)
+        found = np.full((len(queries), k), NOT_FOUND, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        targets = self._targets[queries % len(self._targets)] if len(queries) else queries
+        for target in np.unique(targets):
+            rows = np.flatnonzero(targets == target)
+            members, part = self._parts[target]
+            part.take_query_vectors(self._dense.query_vectors[queries[rows]])
+            places, values = part.search(np.arange(len(rows)), k)
+            found[rows] = np.where(places == NOT_FOUND, NOT_FOUND, members[places]) if len(members) else NOT_FOUND
+            scores[rows] = values
+        return found, scores
+
+    def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Cosines of single pairs."""
+        return self._dense.pair_scores(queries, documents)
+
+
+def wrapped(retrievers: Sequence[Retriever], strategy: Strategy) -> list[Retriever]:
+    """`retrievers` as `strategy` has them search."""
+    found = list(retrievers)
+    if strategy.clusters is not None:
+        found = [SecondCluster(each, strategy) if isinstance(each, DenseRetriever) else each for each in found]
+    return [NearDocument(each) for each in found] if strategy.near == "document" else found
+
+
+def aim(retrievers: Sequence[Retriever], queries: Queries, documents: Documents, positive: np.ndarray) -> None:
+    """Tell `retrievers`, which have taken queries and documents in, each query's first positive.
+
+    `positive` says which rows of the pair set are positive, (n,) bool.
+    """
+    if not len(queries):
+        return
+    anchors = np.full(len(queries), NOT_FOUND, np.int64)
+    rows = np.flatnonzero(positive)
+    owners, first = np.unique(queries.of_rows(0, len(queries))[rows], return_index=True)
+    anchors[owners] = documents.of_pair[rows[first]]
+    for each in retrievers:
+        for one in (getattr(each, "inner", None), each):
+            if isinstance(one, NearDocument | SecondCluster):
+                one.aim(anchors, documents.texts)
+
+
+def clusters_of(retrievers: Sequence[Retriever]) -> np.ndarray | None:
+    """The cluster of every document by place, (documents,) int64; None where there are none."""
+    for each in retrievers:
+        for one in (getattr(each, "inner", None), each):
+            if isinstance(one, SecondCluster):
+                return one.cluster
+    return None

@@ -1,0 +1,128 @@
+"""Several pair sets as one: whose query is whose, and ids that mean one thing only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairmine import schema
+from pairmine.errors import PairmineError
+from pairmine.stages.export.rows import query_runs
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the pair sets that are mixed, and what the column `source` calls it."""
+
+    name: str
+    pairs: pa.Table
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The rows of all sources, those of each after those of the one before.
+
+    `starts` is the first row of each query, (queries + 1,) with the end; `source` the number of its source,
+    (queries,); `ids` the id that it has there.
+    """
+
+    pairs: pa.Table
+    starts: np.ndarray
+    source: np.ndarray
+    ids: list[str]
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], notes: Counter[str]) -> Pool:
+        """Pool `sources`, each with its rows of a query together.
+
+        A query id that an earlier source has gets the name of its source in front, as in `nli/17`; so does a
+        document id that has another text there. A column `source` that a pair set brings becomes `other_source`.
+        Raises PairmineError for what is no pair set.
+        """
+        tables, starts, ids = list[pa.Table](), list[np.ndarray](), list[str]()
+        seen_queries, texts, rows = set[str](), dict[str, int](), 0
+        for source in sources:
+            pairs = _canonical(source)
+            firsts = _firsts(source.name, pairs)
+            own = pairs["query_id"].take(pa.array(firsts)).to_pylist()
+            ids += own
+            taken = seen_queries.intersection(own)
+            seen_queries.update(own)
+            if taken:
+                pairs = _renamed(pairs, "query_id", taken, source.name)
+                notes["query ids that an earlier source has, renamed"] += len(taken)
+            if clashes := _clashes(pairs, texts):
+                for column in ("doc_id", "source_id"):
+                    pairs = _renamed(pairs, column, clashes, source.name)
+                notes["document ids that have another text in an earlier source, renamed"] += len(clashes)
+            starts.append(firsts + rows)
+            tables.append(pairs)
+            rows += pairs.num_rows
+        number = np.repeat(np.arange(len(sources)), [len(each) for each in starts])
+        whole = schema.concat_pairs(tables).unify_dictionaries().combine_chunks()
+        return cls(whole, np.concatenate([*starts, [rows]]), number, ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """How many rows each query has, (queries,)."""
+        return np.diff(self.starts)
+
+    def rows_of(self, queries: np.ndarray) -> np.ndarray:
+        """The rows of the given queries, one query after the other."""
+        counts = self.rows[queries]
+        before = np.cumsum(counts) - counts
+        return np.arange(int(counts.sum())) + np.repeat(self.starts[queries] - before, counts)
+
+
+def _canonical(source: Source) -> pa.Table:
+    schema.check_pairs(source.pairs, where=source.name)
+    pairs = source.pairs
+    if "source" in pairs.column_names:
+        theirs = [name for name in pairs.column_names if name != "source"]
+        free = schema.free_name("source", {"source"}, theirs)
+        pairs = pairs.rename_columns([free if name == "source" else name for name in pairs.column_names])
+    names = pa.repeat(pa.scalar(source.name), pairs.num_rows).dictionary_encode()
+    return schema.as_pairs(pairs).append_column("source", names)
+
+
+def _firsts(name: str, pairs: pa.Table) -> np.ndarray:
+    try:
+        runs = query_runs(pairs["query_id"])
+    except PairmineError as error:
+        raise PairmineError(f"{name}: {error}") from None
+    return np.flatnonzero(np.diff(runs, prepend=-1)) if len(runs) else np.empty(0, np.int64)
+
+
+def _renamed(pairs: pa.Table, column: str, ids: set[str], name: str) -> pa.Table:
+    if column not in pairs.column_names:
+        return pairs
+    values = pairs[column]
+    clash = pc.is_in(values, value_set=pa.array(sorted(ids), pa.string()))
+    renamed = pc.if_else(clash, pc.binary_join_element_wise(name, values, "/"), values)
+    return pairs.set_column(pairs.column_names.index(column), column, renamed)
+
+
+def _clashes(pairs: pa.Table, texts: dict[str, int]) -> set[str]:
+    """The document ids of `pairs` that have another text in `texts`; takes in those that are new."""
+    if "document" not in pairs.column_names or not pairs.num_rows:
+        return set()
+    present = pairs.filter(pc.is_valid(pairs["document"])).select(["doc_id", "document"])
+    if not present.num_rows:
+        return set()
+    codes = present["doc_id"].combine_chunks().dictionary_encode()
+    first = np.unique(codes.indices.to_numpy(), return_index=True)[1]
+    found = present.take(pa.array(first))
+    clashes = set()
+    for name, text in zip(found["doc_id"].to_pylist(), found["document"].to_pylist(), strict=True):
+        # Python salts its hashes per process; these never leave it.
+        if texts.setdefault(name, hash(text)) != hash(text):
+            clashes.add(name)
+    return clashes
