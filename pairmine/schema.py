@@ -58,9 +58,10 @@ QUERY_COLUMNS: tuple[Column, ...] = (
 )
 
 SCORE_PREFIX = "score_"
-SCALES = ("cosine", "probability", "logit", "bm25", "similarity")
+SCALES = ("cosine", "probability", "logit", "bm25", "similarity", "logprob")
 """What a score column may hold: a cosine in [-1, 1]; a probability or a similarity in [0, 1];
-a raw model output that crosses zero; a BM25 sum from 0 up."""
+a raw model output that crosses zero; a BM25 sum from 0 up; a mean natural
+log-probability, 0 at most."""
 
 _PAIR_TYPES = {column.name: column.type for column in PAIR_COLUMNS}
 _LEADING = ("query_id", "query", "doc_id", "document", "label", "grade", "origin", "rank", "source_id")

@@ -19,7 +19,7 @@ from pairmine.backends.specs import Spec
 from pairmine.cli.main import app
 from pairmine.errors import PairmineError
 from pairmine.schema import as_pairs, empty_pairs, scale_of
-from pairmine.stages.score import score_pairs
+from pairmine.stages.score import VectorAdder, score_pairs
 
 CROSS_ENCODER = Path(__file__).parents[2] / "shared" / "models" / "cross-encoder-minilm"
 needs_cross_encoder = pytest.mark.skipif(not CROSS_ENCODER.is_dir(), reason=f"no cross-encoder in {CROSS_ENCODER}")
@@ -77,7 +77,9 @@ def test_a_spec_serves_as_a_scorer_in_python() -> None:
     assert by_spec.equals(score_pairs(pairs, pairmine.open_scorer("fake:"), name="fake").kept)
     assert "score_second" in score_pairs(pairs, "second=fake:").kept.column_names
     assert "score_mine" in score_pairs(pairs, "second=fake:", name="mine").kept.column_names
-    with pytest.raises(PairmineError, match="--scorer bm25: no such kind of model; known: ce:MODEL, st:MODEL, fake"):
+    with pytest.raises(
+        PairmineError, match="--scorer bm25: no such kind of model; known: ce:MODEL, st:MODEL, ql:MODEL, fake"
+    ):
         score_pairs(pairs, "bm25")
     with pytest.raises(PairmineError, match=r"--scorer cross/encoder: .* did you mean st:cross/encoder"):
         pairmine.open_scorer("cross/encoder")
@@ -201,3 +203,73 @@ def test_a_cross_encoder_takes_no_prompts(tmp_path: Path) -> None:
             standalone_mode=False,
         )
     assert not out.exists()
+
+
+# --- a teacher's vectors ------------------------------------------------------------------------
+
+
+def test_vectors_are_those_of_the_teacher_on_every_row() -> None:
+    texts = [("wing", "lift"), ("wing", "drag"), ("東京", "lift")]
+    adder = VectorAdder(FakeEncoder())
+    kept = adder.add(pairs_of(texts, mine=["a", "b", "c"])).kept
+    for side, column in enumerate(("query_vector", "document_vector")):
+        wanted = FakeEncoder().encode([text[side] for text in texts], "query")
+        assert kept.schema.field(column).type == pa.list_(pa.float32(), 64)
+        np.testing.assert_array_equal(np.array(kept[column].to_pylist(), np.float32), wanted)
+    assert kept["mine"].to_pylist() == ["a", "b", "c"]
+    assert adder.add(kept).kept.equals(kept)
+
+
+def test_one_side_alone_may_be_embedded_and_the_other_may_lack_texts() -> None:
+    kept = VectorAdder(FakeEncoder(), "query").add(pairs_of([("a", None)])).kept
+    assert "query_vector" in kept.column_names
+    assert "document_vector" not in kept.column_names
+    with pytest.raises(PairmineError, match="1 of 1 rows have no document text"):
+        VectorAdder(FakeEncoder()).add(pairs_of([("a", None)]))
+    with pytest.raises(PairmineError, match="--side left: choose query, document, both"):
+        VectorAdder(FakeEncoder(), "left")
+
+
+def test_a_text_is_embedded_once_over_all_chunks_and_no_rows_give_the_columns() -> None:
+    asked: list[str] = []
+
+    class Counting(FakeEncoder):
+        def encode(self, texts: Sequence[str], side: Any, advance: Advance = nothing) -> np.ndarray:
+            asked.extend(text for text in texts if text)
+            return super().encode(texts, side, advance)
+
+    adder = VectorAdder(Counting(), "document")
+    for chunk in ([("a", "x"), ("b", "y")], [("c", "x")]):
+        adder.add(pairs_of(chunk))
+    assert sorted(asked) == ["x", "y"]
+    kept = VectorAdder(FakeEncoder()).add(empty_pairs()).kept
+    assert kept.schema.field("document_vector").type == pa.list_(pa.float32(), 64)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "jsonl"])
+def test_vectors_are_written_and_read_again(tmp_path: Path, ending: str) -> None:
+    pairs, out = tmp_path / "pairs.parquet", tmp_path / f"out.{ending}"
+    pq.write_table(pairs_of([("wing", "lift"), ("fin", "東京")]), pairs)
+    app(["score", str(pairs), "--vectors", "fake:", "-o", str(out), "-q"], standalone_mode=False)
+    app(["score", str(out), "--scorer", "fake:", "-o", str(tmp_path / "next.parquet"), "-q"], standalone_mode=False)
+    found = np.array(pq.read_table(tmp_path / "next.parquet")["query_vector"].to_pylist(), np.float32)
+    np.testing.assert_allclose(found, FakeEncoder().encode(["wing", "fin"], "query"), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "pass --scorer for a score, or --vectors for vectors, and one of them"),
+        (["--scorer", "fake:", "--vectors", "fake:"], "and one of them"),
+        (["--vectors", "ce:some/model"], "--vectors ce:some/model: no such kind of model; known: st:MODEL, fake"),
+        (["--vectors", "fake:", "--side", "left"], "--side left: choose query, document, both"),
+        (["--vectors", "fake:", "--recipe", "judge"], "--recipe has no effect with --vectors"),
+    ],
+)
+def test_what_does_not_go_with_vectors_is_refused(tmp_path: Path, words: list[str], line: str) -> None:
+    pq.write_table(pairs_of([("a", "b")]), tmp_path / "pairs.parquet")
+    with pytest.raises(PairmineError) as told:
+        app(
+            ["score", str(tmp_path / "pairs.parquet"), *words, "-o", str(tmp_path / "o.parquet")], standalone_mode=False
+        )
+    assert line in str(told.value)

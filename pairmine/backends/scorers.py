@@ -77,8 +77,8 @@ class BiEncoderScorer:
     scale = "cosine"
 
     def __init__(self, encoder: Encoder) -> None:
-        self._queries = _Vectors(encoder, "query")
-        self._documents = _Vectors(encoder, "document")
+        self._queries = TextVectors(encoder, "query")
+        self._documents = TextVectors(encoder, "document")
         self.facts = {**encoder.facts, "scale": self.scale}
 
     def score(self, queries: Sequence[str], documents: Sequence[str], advance: Advance = nothing) -> np.ndarray:
@@ -95,7 +95,7 @@ class BiEncoderScorer:
 _KEPT_BYTES = 1 << 30
 
 
-class _Vectors:
+class TextVectors:
     """The vectors of one side's texts; each text is embedded once while there is room to keep them."""
 
     def __init__(self, encoder: Encoder, side: Side) -> None:
@@ -103,6 +103,11 @@ class _Vectors:
         self._side = side
         self._kept: dict[bytes, np.ndarray] = {}
         self._bytes = 0
+
+    @property
+    def dim(self) -> int:
+        """The width of the vectors."""
+        return int(self._encoder.encode([""], self._side).shape[1])
 
     def of(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of the distinct texts, (m, dim), and the row of each text, (n,)."""
@@ -143,14 +148,18 @@ def row_products(one: np.ndarray, other: np.ndarray, one_rows: np.ndarray, other
     return products
 
 
-def open_scorer(
-    spec: Spec, *, max_length: int | None = None, device: str | None = None, **prompts: str | None
-) -> Scorer:
-    """The scorer that `spec` names."""
+def open_scorer(spec: Spec, *, max_length: int | None = None, device: str | None = None, **settings: Any) -> Scorer:
+    """The scorer that `spec` names; `settings` are prompts of an st: model, or what `open_likelihood` takes."""
     from pairmine.backends.encoders import open_encoder
 
+    if spec.kind == "ql":
+        from pairmine.backends.likelihood import open_likelihood
+
+        if max_length is not None:
+            raise PairmineError(f"--max-length has no effect with --scorer {spec}; leave it out")
+        return open_likelihood(spec, device=device, **settings)
     if spec.kind == "ce":
-        if any(prompts.values()):
+        if any(settings.values()):
             raise PairmineError(f"--scorer {spec}: a cross-encoder takes no prompts")
         return CrossEncoderScorer(spec, max_length=max_length, device=device)
-    return BiEncoderScorer(open_encoder(spec, flag="--scorer", max_length=max_length, device=device, **prompts))
+    return BiEncoderScorer(open_encoder(spec, flag="--scorer", max_length=max_length, device=device, **settings))

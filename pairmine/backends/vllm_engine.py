@@ -16,7 +16,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib import metadata
 from multiprocessing import connection
@@ -169,6 +169,24 @@ class VllmEngine:
             return []
         return [len(ids) for ids in self._own_tokenizer()(messages, add_special_tokens=False)["input_ids"]]
 
+    @property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer, loaded without the engine."""
+        return self._own_tokenizer()
+
+    def prompt_log_probs(self, prompts: Sequence[Sequence[int]]) -> list[list[float] | None]:
+        """Of each prompt, as token ids, the log-probability of every token but the first; None where it is too long.
+
+        No call may be under way. The first time loads the model.
+        """
+        engine = self._started()
+        fitting = [ids for ids in prompts if 1 < len(ids) < engine.context]
+        try:
+            found = iter(engine.prompt_log_probs(fitting))
+        except engine.dead as error:
+            raise self._died(error) from None
+        return [next(found) if 1 < len(ids) < engine.context else None for ids in prompts]
+
     def close(self) -> None:
         """End the engine and its processes, free its memory; calls under way are given up."""
         self._under_way.clear()
@@ -275,6 +293,17 @@ class _Engine:
         params = self._sampling(call, extra)
         (key,) = self._llm.enqueue_chat([list(call.messages)], params, use_tqdm=False, chat_template_kwargs=template)
         return str(key).partition("-")[0]
+
+    def prompt_log_probs(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """The log-probability of each token of each prompt, but for the first."""
+        asked = [{"prompt_token_ids": list(ids)} for ids in prompts]
+        # Not even with 0 does vLLM write nothing: one token is the least, and it is thrown away.
+        params = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        outputs = self._llm.generate(asked, params, use_tqdm=False) if asked else []
+        return [
+            [told[token].logprob for token, told in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
+            for ids, output in zip(prompts, outputs, strict=True)
+        ]
 
     def step(self) -> list[tuple[str, Reply | Failure]]:
         """One step of the engine, and the replies that it finished."""

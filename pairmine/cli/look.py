@@ -8,9 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from pairmine.cli import options as shared
-from pairmine.cli.run import say
+from pairmine.cli.run import say, without_effect
 
 Input = Annotated[str, typer.Argument(metavar="INPUT", help="A file, a folder of shards, or -.", show_default=False)]
+_AUDIT = "With an encoder"
+_AUDIT_OPTIONS = (
+    *("sample", "positive_from", "among", "against", "query_prompt", "document_prompt", "device", "seed", "workers"),
+)
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -78,24 +82,94 @@ def _row_lines(number: int, row: dict[str, Any]) -> str:
 
 
 def stats(
+    context: typer.Context,
     source: Input,
     as_json: Json = False,
     split: shared.Split = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="st:MODEL",
+            help="Also what this bi-encoder makes of the pairs.",
+            rich_help_panel=_AUDIT,
+        ),
+    ] = None,
+    sample: Annotated[
+        int,
+        typer.Option(
+            "--sample",
+            min=0,
+            help="Embed the texts of so many queries, a seeded sample; 0 for all.",
+            rich_help_panel=_AUDIT,
+        ),
+    ] = 10_000,
+    positive_from: Annotated[
+        float,
+        typer.Option(
+            "--positive-from", help="A row without a label is positive from this grade up.", rich_help_panel=_AUDIT
+        ),
+    ] = 0.8,
+    among: Annotated[
+        str,
+        typer.Option(
+            "--rank-among",
+            help="Rank positives among all documents, or the texts of both sides, as EvalRank does for sentences.",
+            rich_help_panel=_AUDIT,
+        ),
+    ] = "documents",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="PAIRS",
+            help="The pair set that INPUT is a paraphrase of: show how far the encoder's numbers move.",
+            rich_help_panel=_AUDIT,
+        ),
+    ] = None,
+    query_prompt: Annotated[
+        str | None, typer.Option("--query-prompt", help="Text before every query.", rich_help_panel=_AUDIT)
+    ] = None,
+    document_prompt: Annotated[
+        str | None, typer.Option("--document-prompt", help="The same for documents.", rich_help_panel=_AUDIT)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.", rich_help_panel=_AUDIT)
+    ] = None,
+    seed: shared.Seed = 0,
+    workers: shared.Workers = 0,
 ) -> None:
     """Counts, lengths and scores of a pair set, by label and origin.
 
+    With an encoder also alignment and uniformity (Wang and Isola 2020, arXiv 2005.10242), the rank of each
+    positive among all candidates (EvalRank, Wang et al. 2022, arXiv 2203.02679) and the correlation with grades.
+
     \b
       pairmine stats pairs.parquet
+      pairmine stats pairs.parquet --encoder st:all-MiniLM-L6-v2
+      pairmine stats paraphrased.parquet --encoder st:all-MiniLM-L6-v2 --against pairs.parquet
     """
-    from pairmine.cli.statistics import lines
+    from pairmine.cli.audit import Audit
+    from pairmine.cli.statistics import audit_lines, lines
     from pairmine.files.source import open_pairs
     from pairmine.stages.stats import Stats
 
+    audit = None
+    if encoder is None:
+        without_effect(context, "without --encoder", *_AUDIT_OPTIONS)
+    else:
+        audit = Audit(encoder, sample=sample, seed=seed, positive_from=positive_from, among=among)
     counted = Stats()
     for chunk in open_pairs(source, say, split=split).chunks():
         counted.add(chunk)
+        if audit is not None:
+            audit.add(chunk)
     found = counted.to_dict()
-    _print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(lines(found)))
+    if audit is not None:
+        audit.load(workers, query_prompt=query_prompt, document_prompt=document_prompt, device=device)
+        found["encoder"] = audit.numbers(against, split)
+    shown = [*lines(found), *(audit_lines(found["encoder"]) if audit else [])]
+    _print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(shown))
 
 
 def _print(text: str) -> None:

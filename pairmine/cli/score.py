@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from pairmine.llm.judging import Judge
 
 _JUDGE = "Judge"
-_KINDS = ("ce", "st", "openai", "vllm", "fake")
+_KINDS = ("ce", "st", "openai", "vllm", "ql", "fake")
 _MODEL_ONLY = ("query_prompt", "document_prompt", "max_length", "device")
+_SERVED = ("base_url", "api_key_file", "concurrency", "timeout", "retries")
 _JUDGE_ONLY = ("recipe", "set_", "shots", "dry_run", "probe")
 
 
@@ -41,15 +43,27 @@ def score(
     pairs: Annotated[
         str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)
     ],
+    options: LlmOptions,
     scorer: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--scorer",
-            help="ce:MODEL (a probability), st:MODEL (a cosine), or an LLM as a judge: openai:MODEL, vllm:MODEL; "
+            help="ce:MODEL (a probability), st:MODEL (a cosine), an LLM as a judge: openai:MODEL, vllm:MODEL, or the "
+            "likelihood of the query given the document: ql:vllm:MODEL, ql:openai:MODEL, ql:hf:MODEL; "
             "NAME=SPEC names the column.",
+            show_default=False,
         ),
-    ],
-    options: LlmOptions,
+    ] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            "--vectors",
+            metavar="st:MODEL",
+            help="In place of a score: a teacher's vectors as columns query_vector and document_vector.",
+            show_default=False,
+        ),
+    ] = None,
+    side: Annotated[str, typer.Option("--side", help="With --vectors: of query, document or both.")] = "both",
     output: OutputOrNone = None,
     query_prompt: Annotated[
         str | None,
@@ -90,23 +104,38 @@ def score(
     """Add one score column to every row of a pair set; drops nothing.
 
     A cross-encoder fills score_ce with probabilities, a bi-encoder score_st with cosines, an LLM
-    score_llm with its verdict in [0, 1]. Equal pairs are scored once, and texts of like length
-    together.
+    score_llm with its verdict in [0, 1], a language model score_ql with the mean log-probability of the
+    query's tokens given the document (UPR, Sachan et al. 2022, arXiv 2204.07496). Equal pairs are scored
+    once, and texts of like length together. --vectors adds a teacher's vectors for distillation.
 
     \b
       pairmine score mined.parquet --scorer ce:models/reranker -o scored.parquet
       pairmine score mined.parquet --scorer openai:gpt-5-mini --recipe judge --dry-run
+      pairmine score mined.parquet --scorer ql:vllm:Qwen/Qwen3-0.6B-Base -o scored.parquet
+      pairmine score parallel.parquet --vectors st:all-MiniLM-L6-v2 --side query -o taught.parquet
     """
     from pairmine.backends.specs import parse_spec, slug
     from pairmine.files.source import open_pairs
 
+    def opened(tell: Callable[[str], None]) -> PairSource:
+        return open_pairs(pairs, tell, split=split, replay=True, query=query_column, document=document_column)
+
+    if (scorer is None) == (vectors is None):
+        raise PairmineError("pass --scorer for a score, or --vectors for vectors, and one of them")
+    if vectors is not None:
+        target = _checked_for_vectors(context, vectors, side, output)
+        with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
+            prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+            _add_vectors(
+                run, run.reads(opened(run.say), "pairs"), vectors, side, workers, max_length, device, **prompts
+            )
+        return
+    assert scorer is not None
+    without_effect(context, "without --vectors", "side")
     spec = parse_spec(scorer, _KINDS, "--scorer")
     is_judge = spec.kind in ("openai", "vllm") or (spec.kind == "fake" and recipe is not None)
     name = slug(spec.alias) if spec.alias else "llm" if is_judge else spec.kind
     target = _checked(context, spec, is_judge, output)
-
-    def opened(tell: Callable[[str], None]) -> PairSource:
-        return open_pairs(pairs, tell, split=split, replay=True, query=query_column, document=document_column)
 
     if is_judge:
         judging = _Judging(options, spec, recipe or "judge", set_ or [], shots)
@@ -118,18 +147,12 @@ def score(
         judging.complain()
         return
     with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-        source = run.reads(opened(run.say), "pairs")
-        _score_by_model(
-            run,
-            source,
-            spec,
-            name,
-            workers,
-            max_length=max_length,
-            device=device,
-            query_prompt=query_prompt,
-            document_prompt=document_prompt,
-        )
+        settings: dict[str, object] = {"max_length": max_length, "device": device}
+        if spec.kind == "ql":
+            settings |= _likelihood_settings(options, run)
+        else:
+            settings |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
+        _score_by_model(run, run.reads(opened(run.say), "pairs"), spec, name, workers, **settings)
 
 
 def _score_by_model(run: Run, source: PairSource, spec: Spec, name: str, workers: int, **settings: object) -> None:
@@ -142,8 +165,55 @@ def _score_by_model(run: Run, source: PairSource, spec: Spec, name: str, workers
     model = open_scorer(spec, **settings)  # type: ignore[arg-type]
     run.detail(models=[{"name": spec.name, **model.facts}])
     advance = run.begin("rows", rows)
+    with closing(model) if isinstance(model, _Closes) else nullcontext():
+        for chunk in source.chunks():
+            run.write(score_pairs(chunk, model, name=name, advance=advance))
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    """A scorer that holds an engine or connections."""
+
+    def close(self) -> None:
+        """Let go of them."""
+
+
+def _likelihood_settings(options: LlmOptions, run: Run) -> dict[str, object]:
+    return {
+        "base_url": options.base_url,
+        "key_file": options.api_key_file,
+        "concurrency": options.concurrency,
+        "timeout_s": options.timeout,
+        "retries": options.retries,
+        "vllm_args": assignments("--vllm-arg", options.vllm_arg or []),
+        "say": run.say,
+    }
+
+
+def _add_vectors(
+    run: Run,
+    source: PairSource,
+    vectors: str,
+    side: str,
+    workers: int,
+    max_length: int | None,
+    device: str | None,
+    **prompts: str | None,
+) -> None:
+    from pairmine.backends.encoders import open_encoder
+    from pairmine.backends.models import use_threads
+    from pairmine.backends.specs import parse_spec
+    from pairmine.stages.score import SIDES, VectorAdder
+
+    spec = parse_spec(vectors, ("st", "fake"), "--vectors")
+    rows = _checked_rows(source, SIDES[side])
+    use_threads(workers)
+    encoder = open_encoder(spec, flag="--vectors", max_length=max_length, device=device, **prompts)
+    adder = VectorAdder(encoder, side)
+    run.detail(models=[{"name": spec.name, **adder.facts}])
+    advance = run.begin("rows", rows)
     for chunk in source.chunks():
-        run.write(score_pairs(chunk, model, name=name, advance=advance))
+        run.write(adder.add(chunk, advance))
 
 
 class _Judging:
@@ -212,13 +282,13 @@ class _Judging:
             )
 
 
-def _checked_rows(source: PairSource) -> int:
+def _checked_rows(source: PairSource, sides: tuple[str, ...] = ("query", "document")) -> int:
     """How many rows there are, after a look at all of them for what cannot be scored."""
     from pairmine.stages.score import check_texts
 
     rows = 0
     for chunk in source.chunks():
-        check_texts(chunk)
+        check_texts(chunk, sides)
         rows += chunk.num_rows
     return rows
 
@@ -227,17 +297,44 @@ def _checked(context: typer.Context, spec: Spec, is_judge: bool, output: str | N
     """The output, after a look at options that this kind of scorer does not take."""
     from pairmine.backends.specs import locate
 
-    if is_judge:
+    if spec.kind == "ql":
+        _check_likelihood(context, spec)
+    elif is_judge:
         without_effect(context, f"with --scorer {spec}", *_MODEL_ONLY)
         if not context.params["dry_run"]:
             without_effect(context, "without --dry-run", "probe")
     else:
         without_effect(context, f"with --scorer {spec}", *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
-        if spec.kind != "fake":
+        if spec.kind in ("ce", "st"):
             locate(spec, "--scorer")
     if output is None and not context.params["dry_run"]:
         raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
     return output or ""
+
+
+def _check_likelihood(context: typer.Context, spec: Spec) -> None:
+    """Raise a PairmineError for what a likelihood of this kind does not take."""
+    from pairmine.backends.likelihood import inner_spec
+
+    inner = inner_spec(spec)
+    taken = {"vllm": {"vllm_arg"}, "openai": set(_SERVED), "hf": {"device"}, "fake": set[str]()}[inner.kind]
+    names = (*_MODEL_ONLY, *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
+    without_effect(context, f"with --scorer {spec}", *(name for name in names if name not in taken))
+
+
+def _checked_for_vectors(context: typer.Context, vectors: str, side: str, output: str | None) -> str:
+    from pairmine.backends.specs import locate, parse_spec
+    from pairmine.cli.run import choice
+    from pairmine.stages.score import SIDES
+
+    choice("--side", side, tuple(SIDES))
+    spec = parse_spec(vectors, ("st", "fake"), "--vectors")
+    without_effect(context, "with --vectors", *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
+    if spec.kind == "st":
+        locate(spec, "--vectors")
+    if output is None:
+        raise PairmineError("missing option '--output' / '-o'")
+    return output
 
 
 def register(app: typer.Typer) -> None:

@@ -43,6 +43,47 @@ def lines(found: dict[str, Any]) -> list[str]:
     return out
 
 
+_AUDITED = (
+    ("alignment", "mean squared distance of a positive pair, 0 to 4; lower is better"),
+    ("uniformity", "log mean Gaussian kernel of two texts, -8 to 0; lower is better"),
+    ("mrr", "mean reciprocal rank of a positive"),
+    ("hits@1", "share of positives that come first"),
+    ("hits@3", "... that are among the first three"),
+    ("hits@10", "... that are among the first ten"),
+    ("mean_rank", "mean rank of a positive"),
+    ("spearman", "rank correlation of cosine and grade"),
+)
+
+
+def audit_lines(found: dict[str, Any]) -> list[str]:
+    """`stages.audit.audit` as a small table, with the numbers of another pair set where there are any."""
+    heads = ["value"] + (["original", "difference"] if "original" in found else [])
+    title = (
+        f"{found['name']} on {found['positive_pairs']:,} positive pairs of {found['queries']:,} queries, "
+        f"ranked among {found['candidates']:,} {found['among']}"
+    )
+    rows = []
+    for name, _ in _AUDITED:
+        if found[name] is None:
+            continue
+        values = [found[name]]
+        if "original" in found:
+            values += [found["original"][name], found["difference"][name]]
+        rows.append((name, [_exact(value) for value in values]))
+    meanings = dict(_AUDITED)
+    table = _table("", tuple(heads), rows)
+    return [
+        "",
+        title,
+        table[0],
+        *(f"{line}  {meanings[name]}" for line, (name, _) in zip(table[1:], rows, strict=True)),
+    ]
+
+
+def _exact(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4f}"
+
+
 def _origins(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
     rows = [(origin, [f"{counts[label]:,}" for label in _LABELS]) for origin, counts in found["origins"].items()]
     return [*rows, ("all", [f"{found['labels'][label]:,}" for label in _LABELS])]

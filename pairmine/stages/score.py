@@ -1,4 +1,4 @@
-"""Scoring: one number per row from a cross-encoder or a bi-encoder; drops nothing."""
+"""Scoring: one number per row from a cross-encoder, a bi-encoder or a language model; drops nothing. Vectors too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from pairmine import schema
 from pairmine.backends import scorers
-from pairmine.backends.encoders import nothing
+from pairmine.backends.encoders import Encoder, Side, nothing
 from pairmine.backends.models import Advance
-from pairmine.backends.scorers import Scorer
+from pairmine.backends.scorers import Scorer, TextVectors
 from pairmine.backends.specs import Spec, locate, parse_spec, slug
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects
@@ -23,7 +23,7 @@ def score_pairs(
 ) -> Outcome:
     """`pairs` with the column `score_<name>`, whose metadata declares the scorer's scale.
 
-    `scorer` is a spec ("ce:MODEL", "st:MODEL") or what `open_scorer` returns; `name` may be left
+    `scorer` is a spec ("ce:MODEL", "st:MODEL", "ql:hf:MODEL") or what `open_scorer` returns; `name` may be left
     out for a spec, whose kind or own name it is then. Rows with the same two texts are scored once.
     A column of that name is replaced, so that all of it comes from one model.
 
@@ -49,6 +49,52 @@ def score_pairs(
     return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows, notes=notes)
 
 
+SIDES: dict[str, tuple[Side, ...]] = {"query": ("query",), "document": ("document",), "both": ("query", "document")}
+
+
+class VectorAdder:
+    """Adds a teacher's vectors to pair sets: the columns `query_vector` and `document_vector`.
+
+    They are what a student is to reproduce: of unlabelled texts (DistilCSE), or of a sentence for its translation
+    too (Reimers and Gurevych 2020, arXiv 2004.09813). Each is a fixed-size list of float32, of unit length. `side`
+    is "query", "document" or "both". A text is embedded once over all calls while there is room to keep its vector.
+    """
+
+    def __init__(self, encoder: Encoder, side: str = "both") -> None:
+        if side not in SIDES:
+            raise PairmineError(f"--side {side}: choose {', '.join(SIDES)}")
+        self._sides = {each: TextVectors(encoder, each) for each in SIDES[side]}
+        self.facts = encoder.facts
+        self._dim: int | None = None
+
+    def add(self, pairs: pa.Table, advance: Advance = nothing) -> Outcome:
+        """`pairs` with the vectors behind its columns, in place of earlier ones.
+
+        Raises PairmineError when a row has no text on a side that is embedded.
+        """
+        check_texts(pairs, tuple(self._sides))
+        kept = pairs
+        for side, vectors in self._sides.items():
+            name = f"{side}_vector"
+            column = self._column(pairs, side, vectors)
+            kept = kept.drop_columns(name) if name in kept.column_names else kept
+            kept = kept.append_column(name, column)
+        advance(pairs.num_rows)
+        kept = schema.as_pairs(kept)
+        return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows)
+
+    def _column(self, pairs: pa.Table, side: Side, vectors: TextVectors) -> pa.Array:
+        texts = _texts(pairs, side)
+        if not len(texts):
+            return pa.array([], pa.list_(pa.float32(), self._dim or vectors.dim))
+        codes = np.asarray(texts.indices)
+        used, rows = np.unique(codes, return_inverse=True)
+        found, places = vectors.of(texts.dictionary.take(pa.array(used)).to_pylist())
+        self._dim = found.shape[1]
+        flat = pa.array(found[places][rows].ravel(), pa.float32())
+        return pa.FixedSizeListArray.from_arrays(flat, self._dim)
+
+
 def distinct_pairs(pairs: pa.Table) -> tuple[list[str], list[str], np.ndarray]:
     """The queries and documents of the pairs that differ, side by side, and for each row which of them it is."""
     columns = [_texts(pairs, side) for side in ("query", "document")]
@@ -61,26 +107,26 @@ def distinct_pairs(pairs: pa.Table) -> tuple[list[str], list[str], np.ndarray]:
 
 
 def open_scorer(spec: Spec | str, **settings: Any) -> Scorer:
-    """The scorer that `spec` names: "ce:MODEL", "st:MODEL", or either as "NAME=SPEC".
+    """The scorer that `spec` names: "ce:MODEL", "st:MODEL", "ql:KIND:MODEL", or any as "NAME=SPEC".
 
-    `settings` are `max_length` and `device`, and for st: models `query_prompt` and
-    `document_prompt`. Raises PairmineError for an unknown spec or model.
+    `settings` are `max_length` and `device`, for st: models `query_prompt` and `document_prompt`, for
+    ql: those of `backends.likelihood.open_likelihood`. Raises PairmineError for an unknown spec or model.
     """
     return scorers.open_scorer(_parse(spec) if isinstance(spec, str) else spec, **settings)
 
 
 def _parse(text: str) -> Spec:
-    spec = parse_spec(text, ("ce", "st", "fake"), "--scorer")
-    if spec.kind != "fake":
+    spec = parse_spec(text, ("ce", "st", "ql", "fake"), "--scorer")
+    if spec.kind in ("ce", "st"):
         locate(spec, "--scorer")
     return spec
 
 
-def check_texts(pairs: pa.Table) -> None:
-    """Raise a PairmineError unless every row has a query and a document text."""
-    for side in ("query", "document"):
+def check_texts(pairs: pa.Table, sides: tuple[str, ...] = ("query", "document")) -> None:
+    """Raise a PairmineError unless every row has a text on each of `sides`."""
+    for side in sides:
         if side not in pairs.column_names:
-            raise PairmineError(f'the pair set has no "{side}" texts to score')
+            raise PairmineError(f'the pair set has no "{side}" texts to score or embed')
         column = pairs[side]
         if nulls := column.null_count:
             at = int(np.flatnonzero(pc.is_null(column).to_numpy())[0])

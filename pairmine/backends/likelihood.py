@@ -1,0 +1,368 @@
+"""Query likelihood: how probable a language model finds a query's words once it has read the document.
+
+Zero-shot reranking by it needs no training (UPR, Sachan et al. 2022, arXiv 2204.07496); LLM-QL builds on the same
+number. It is kept as the mean log-probability of the query's tokens, so that long queries are not punished.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pairmine.backends.encoders import nothing
+from pairmine.backends.models import Advance
+from pairmine.backends.specs import Spec, locate, parse_spec
+from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
+from pairmine.tokens import tokens
+
+if TYPE_CHECKING:
+    from pairmine.backends.vllm_engine import VllmEngine
+
+KINDS = ("vllm", "openai", "hf", "fake")
+FLAG = "--scorer"
+_PROMPT = Path(__file__).parents[1] / "prompts" / "parts" / "query-likelihood.yaml"
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The words around a document; the query follows them behind one blank."""
+
+    before: str
+    after: str
+
+    @property
+    def digest(self) -> str:
+        """What the lineage knows it by."""
+        return sha256(f"{self.before}\0{self.after}".encode()).hexdigest()
+
+    def prefix(self, document: str) -> str:
+        """All that stands before the query."""
+        return f"{self.before} {document.strip()}\n{self.after}"
+
+
+@cache
+def load_prompt() -> Prompt:
+    """The prompt that comes with pairmine, `prompts/parts/query-likelihood.yaml`."""
+    import yaml
+
+    found = yaml.safe_load(_PROMPT.read_text(encoding="utf-8"))
+    return Prompt(found["before"].rstrip("\n"), found["after"].rstrip("\n"))
+
+
+class LanguageModel(Protocol):
+    """Reads texts and tells how probable it found their ends."""
+
+    facts: dict[str, Any]
+
+    def log_probs(self, texts: Sequence[tuple[str, str]], advance: Advance = ...) -> list[np.ndarray | None]:
+        """Of each (beginning, end) the natural log-probabilities of the end's tokens, (tokens,) float64.
+
+        The text is cut into tokens as a whole; its end are the tokens after those that it shares with the
+        beginning alone. None where the whole is longer than the model can read.
+        """
+
+    def close(self) -> None:
+        """Let go of connections and memory."""
+
+
+class QueryLikelihood:
+    """Scores a pair by the mean log-probability of the query's tokens given the document, 0 at most.
+
+    A pair that is too long for the model, and a blank query, get NaN.
+    """
+
+    scale = "logprob"
+
+    def __init__(self, model: LanguageModel, prompt: Prompt | None = None) -> None:
+        self._model = model
+        self._prompt = prompt or load_prompt()
+        self.facts = {**model.facts, "scale": self.scale, "prompt": self._prompt.digest}
+
+    def score(self, queries: Sequence[str], documents: Sequence[str], advance: Advance = nothing) -> np.ndarray:
+        """One mean log-probability per pair, (n,) float32."""
+        scores = np.full(len(queries), np.nan, np.float32)
+        asked = [row for row, query in enumerate(queries) if query.strip()]
+        texts = [(self._prompt.prefix(documents[row]), f" {queries[row].strip()}") for row in asked]
+        advance(len(queries) - len(asked))
+        for row, found in zip(asked, self._model.log_probs(texts, advance), strict=True):
+            if found is not None and len(found):
+                scores[row] = found.mean()
+        return scores
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._model.close()
+
+
+def inner_spec(spec: Spec) -> Spec:
+    """The language model that `ql:KIND:MODEL` names, a folder of it looked at; raises PairmineError for none."""
+    with _as_likelihood():
+        inner = parse_spec(spec.target, KINDS, FLAG)
+        if inner.kind in ("vllm", "hf"):
+            locate(inner, FLAG)
+        return inner
+
+
+@contextmanager
+def _as_likelihood() -> Iterator[None]:
+    """Errors that name the spec of an inner model name that of the likelihood."""
+    try:
+        yield
+    except PairmineError as error:
+        line = str(error).replace("--llm vllm:", f"{FLAG} ql:vllm:")
+        line = line.replace(f"{FLAG} ", f"{FLAG} ql:") if not line.startswith(f"{FLAG} ql:") else line
+        raise PairmineError(line, exit_code=error.exit_code) from error
+
+
+def open_likelihood(
+    spec: Spec,
+    *,
+    device: str | None = None,
+    base_url: str | None = None,
+    key_file: str | None = None,
+    concurrency: int | None = None,
+    timeout_s: float = 600.0,
+    retries: int = 8,
+    vllm_args: Mapping[str, Any] | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> QueryLikelihood:
+    """The scorer that `spec` ("ql:vllm:MODEL", "ql:openai:MODEL", "ql:hf:MODEL", "ql:fake:") names.
+
+    `device` is for hf:, `vllm_args` for vllm:, the others for openai:, which means the completions of a vLLM server:
+    `base_url` or OPENAI_BASE_URL. Raises PairmineError for an unknown spec, model or server.
+    """
+    inner = inner_spec(spec)
+    model: LanguageModel
+    if inner.kind == "fake":
+        model = UnigramModel()
+    elif inner.kind == "hf":
+        with _as_likelihood():
+            model = TransformersModel(inner, device=device)
+    elif inner.kind == "vllm":
+        from pairmine.backends.vllm_engine import open_vllm
+
+        with _as_likelihood():
+            model = VllmModel(open_vllm(inner.target, args=vllm_args or {}, say=say))
+    else:
+        from pairmine.backends.openai_chat import DEFAULT_URL, find_base_url, find_key
+
+        url = find_base_url(base_url)
+        if url == DEFAULT_URL:
+            raise PairmineError(
+                f"{FLAG} {spec}: OpenAI's own server tells no likelihoods of a prompt; pass --base-url of a vLLM server"
+            )
+        key = find_key(url, Path(key_file) if key_file else None)
+        model = ServedModel(inner.target, url, key, concurrency=concurrency, timeout_s=timeout_s, retries=retries)
+    return QueryLikelihood(model)
+
+
+def common_start(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two lists share from their beginning on."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+class UnigramModel:
+    """A stand-in without a model: words drawn from those of the document, smoothed. For trying a pipeline out."""
+
+    _SMOOTHING = 0.1
+    _VOCABULARY = 10_000
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {"model": "ql:fake:"}
+
+    def log_probs(self, texts: Sequence[tuple[str, str]], advance: Advance = nothing) -> list[np.ndarray | None]:
+        """Logs of ``(count + 0.1) / (words + 1000)`` for each word of the end."""
+        found: list[np.ndarray | None] = []
+        for beginning, end in texts:
+            counts = Counter(tokens(beginning))
+            total = counts.total() + self._SMOOTHING * self._VOCABULARY
+            found.append(np.log([(counts[word] + self._SMOOTHING) / total for word in tokens(end)]))
+            advance(1)
+        return found
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class TransformersModel:
+    """A causal language model by transformers, one text at a time: the same pair has the same bits in every batch."""
+
+    def __init__(self, spec: Spec, *, device: str | None = None) -> None:
+        from pairmine.backends.plain_models import load_plain, positions
+
+        what = "causal language model"
+        self._model, self._tokenizer, self._device, self.facts = load_plain(
+            spec, FLAG, "AutoModelForCausalLM", what, device=device
+        )
+        self._limit = positions(self._model, self._tokenizer)
+
+    def log_probs(self, texts: Sequence[tuple[str, str]], advance: Advance = nothing) -> list[np.ndarray | None]:
+        """The log-softmax of the model's own logits."""
+        import torch
+
+        found: list[np.ndarray | None] = []
+        for beginning, end in texts:
+            whole, start = _cut(self._tokenizer, beginning, end)
+            advance(1)
+            if len(whole) > self._limit:
+                found.append(None)
+                continue
+            ids = torch.tensor([whole], device=self._device)
+            with torch.inference_mode():
+                # The logits at a token are those of the next one.
+                logits = self._model(input_ids=ids).logits[0, start - 1 : -1].double()
+                chosen = torch.log_softmax(logits, dim=-1).gather(1, ids[0, start:, None])
+            found.append(chosen[:, 0].cpu().numpy())
+        return found
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._model = None
+
+
+def _cut(tokenizer: Any, beginning: str, end: str) -> tuple[list[int], int]:
+    """The tokens of the whole text, and the first of them that belongs to its end; never the very first."""
+    whole = list(tokenizer(beginning + end)["input_ids"])
+    return whole, max(common_start(whole, tokenizer(beginning)["input_ids"]), 1)
+
+
+class VllmModel:
+    """A model in this process through vLLM, by the log-probabilities of prompts."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self._engine = engine
+        self.facts = dict(engine.facts)
+
+    def log_probs(self, texts: Sequence[tuple[str, str]], advance: Advance = nothing) -> list[np.ndarray | None]:
+        """As the engine reports them; their last bits may depend on what it computes at the same time."""
+        found: list[np.ndarray | None] = []
+        for at in range(0, len(texts), _AT_ONCE):
+            piece = [_cut(self._engine.tokenizer, *text) for text in texts[at : at + _AT_ONCE]]
+            with _as_likelihood():
+                told = self._engine.prompt_log_probs([whole for whole, _ in piece])
+            for (_, start), values in zip(piece, told, strict=True):
+                found.append(None if values is None else np.array(values[start - 1 :], np.float64))
+            advance(len(piece))
+        return found
+
+    def close(self) -> None:
+        """End the engine."""
+        self._engine.close()
+
+
+class ServedModel:
+    """A model of a vLLM server, through completions that echo their prompt with its log-probabilities.
+
+    Where the query begins is asked of the server's /tokenize, once per document.
+    """
+
+    def __init__(
+        self, model: str, base_url: str, key: str, *, concurrency: int | None, timeout_s: float, retries: int
+    ) -> None:
+        from openai import OpenAI
+
+        self._name = model
+        self._url = base_url
+        self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=0)
+        self._retries = retries
+        # Only a server that has answered once is waited for when it is away.
+        self._has_answered = False
+        self._pool = ThreadPoolExecutor(concurrency or 16)
+        self._beginnings: dict[str, list[int]] = {}
+        self.facts: dict[str, Any] = {"model": f"openai:{model}", "server": "--base-url"}
+
+    def log_probs(self, texts: Sequence[tuple[str, str]], advance: Advance = nothing) -> list[np.ndarray | None]:
+        """As the server reports them; their last bits may depend on what it computes at the same time."""
+        found: list[np.ndarray | None] = []
+        for at in range(0, len(texts), _AT_ONCE):
+            piece = texts[at : at + _AT_ONCE]
+            distinct = list(dict.fromkeys(beginning for beginning, _ in piece))
+            self._beginnings = dict(zip(distinct, self._map(self._tokenize, distinct), strict=True))
+            for values in self._map(self._ask, piece):
+                found.append(values)
+                advance(1)
+        return found
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def _map(self, ask: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        futures = [self._pool.submit(ask, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def _tokenize(self, text: str) -> list[int]:
+        root = self._url.removesuffix("/v1")
+        told = self._post(f"{root}/tokenize", {"model": self._name, "prompt": text})
+        if not isinstance(told, dict) or not isinstance(told.get("tokens"), list):
+            raise self._no_vllm("its /tokenize gives no tokens")
+        return list(told["tokens"])
+
+    def _ask(self, text: tuple[str, str]) -> np.ndarray | None:
+        beginning, end = text
+        body = {
+            "model": self._name,
+            "prompt": beginning + end,
+            "echo": True,
+            "logprobs": 1,
+            "max_tokens": 1,
+            "temperature": 0,
+            "return_token_ids": True,
+        }
+        told = self._post("/completions", body)
+        if told is None:
+            return None
+        try:
+            choice = told["choices"][0]
+            whole, values = choice["prompt_token_ids"], choice["logprobs"]["token_logprobs"]
+            start = max(common_start(whole, self._beginnings[beginning]), 1)
+            return np.array(values[start : len(whole)], np.float64)
+        except (KeyError, TypeError, IndexError, ValueError):
+            raise self._no_vllm("its completions do not echo the prompt with token ids and log-probabilities") from None
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        """What the server answers; None where the prompt is too long for it."""
+        import openai
+
+        client = self._client.with_options(max_retries=self._retries if self._has_answered else 1)
+        try:
+            told = client.post(path, body=body, cast_to=object)
+            self._has_answered = True
+            return told
+        except openai.APIStatusError as error:
+            said = " ".join(str(error.message).split())
+            if error.status_code == 400 and "context length" in said:
+                return None
+            if error.status_code == 404 and "model" not in said:
+                raise self._no_vllm(f"it has no {path.rpartition('/')[1]}{path.rpartition('/')[2]}") from None
+            code = GAVE_UP if error.status_code >= 429 else BAD_INPUT
+            line = f"{FLAG} ql:openai:{self._name}: the server answers {error.status_code}: {said[:200]}"
+            raise PairmineError(line, exit_code=code) from None
+        except openai.APIConnectionError as error:
+            raise PairmineError(
+                f"{FLAG} ql:openai:{self._name}: cannot reach {self._url} ({type(error).__name__}); "
+                "start the server and run the same command again",
+                exit_code=GAVE_UP,
+            ) from None
+
+    def _no_vllm(self, what: str) -> PairmineError:
+        return PairmineError(
+            f"{FLAG} ql:openai:{self._name}: {self._url} is no server for likelihoods, {what}; "
+            "it wants a vLLM server of version 0.10 or later"
+        )
