@@ -158,12 +158,58 @@ def test_flag_embedder_refuses_rows_without_a_score_but_not_for_rows_that_it_doe
 
 
 def test_training_columns_carry_no_ids_and_no_metadata() -> None:
-    ids = {"query_id", "doc_id", "origin", "row", "label", "score_ce"}
-    pairs = pair_set(TWO_QUERIES, score_ce=pa.array([0.5] * 7, pa.float32()))
+    ids = {"query_id", "doc_id", "origin", "row", "score_ce"}
+    halves = pa.array([0.5] * 7, pa.float32())
+    pairs = pair_set(TWO_QUERIES, score_ce=halves, grade=halves)
     for name in TARGETS:
         kept = export(pairs, to=name).outcome.kept
         assert not ids & set(kept.column_names)
+        assert ("label" in kept.column_names) == (name == "st-pair-class")
         assert kept.schema.metadata is None
+
+
+def test_graded_pairs_are_exported_whatever_their_label() -> None:
+    pairs = pair_set(
+        [("q1", "d1", None), ("q1", "d2", 1), ("q2", "d3", 0)], grade=pa.array([0.25, None, 1], pa.float32())
+    )
+    exported = export(pairs, to="st-pair-score")
+    assert exported.outcome.kept.to_pylist() == [
+        {"sentence1": "text of q1", "sentence2": "text of d1", "score": 0.25},
+        {"sentence1": "text of q2", "sentence2": "text of d3", "score": 1.0},
+    ]
+    assert reasons(exported) == [("q1", "d2", "no grade")]
+
+
+def test_a_score_column_may_take_the_place_of_the_grade() -> None:
+    pairs = pair_set(TWO_QUERIES[:2], score_ce=pa.array([0.5, 0.125], pa.float32()))
+    assert export(pairs, to="st-pair-score", scores="ce").outcome.kept["score"].to_pylist() == [0.5, 0.125]
+    with pytest.raises(PairmineError, match='writes grades, and the pair set has no "grade"; pass --scores NAME'):
+        export(pairs, to="st-pair-score")
+
+
+def test_pairs_with_their_label_are_a_row_each() -> None:
+    kept = export(pair_set(TWO_QUERIES[:2]), to="st-pair-class").outcome.kept
+    assert kept.to_pylist() == [
+        {"sentence1": "text of q1", "sentence2": "text of p1", "label": 1},
+        {"sentence1": "text of q1", "sentence2": "text of n1", "label": 0},
+    ]
+    with pytest.raises(PairmineError, match="1 of 1 rows have no label yet; run 'pairmine filter' first"):
+        export(pair_set([("q", "d", None)]), to="st-pair-class")
+
+
+def test_rows_for_language_models_that_rerank_end_in_yes_or_no() -> None:
+    kept = export(pair_set(TWO_QUERIES[:2]), to="reranker-sft", prompt="Find it.").outcome.kept
+    chats = kept["messages"].to_pylist()
+    assert [chat[-1] for chat in chats] == [{"role": "assistant", "content": word} for word in ("yes", "no")]
+    assert chats[0][1] == {
+        "role": "user",
+        "content": "<Instruct>: Find it.\n<Query>: text of q1\n<Document>: text of p1",
+    }
+
+
+def test_weights_stand_in_the_sidecar_beside_the_ids() -> None:
+    pairs = pair_set(TWO_QUERIES[:3], weight=pa.array([1, 0, 0.5], pa.float32()))
+    assert export(pairs, to="st-ntuple").sidecar["weight"].to_pylist() == [[1.0, 0.0, 0.5]]
 
 
 def test_sidecar_says_where_every_training_row_came_from() -> None:

@@ -127,3 +127,38 @@ def test_flag_embedding_finds_lists_where_it_draws_from_lists(pairs: pa.Table, t
         assert len(row["pos"]) == len(row["pos_scores"]) >= 1
         assert len(row["neg"]) == len(row["neg_scores"]) >= 1
     assert load(file, "json", tmp_path / "cache").to_list() == rows
+
+
+@pytest.mark.filterwarnings("ignore:Importing from 'sentence_transformers.losses':DeprecationWarning")
+@pytest.mark.parametrize(
+    ("target", "loss"), [("st-pair-score", "CoSENTLoss"), ("st-pair-class", "OnlineContrastiveLoss")]
+)
+def test_sentence_transformers_trains_on_graded_and_on_labelled_pairs(
+    target: str, loss: str, pairs: pa.Table, model: Any, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments, losses
+
+    graded = pairs.append_column("grade", pairs["score_ce"])
+    dataset = load(exported(graded, target, tmp_path / "train.parquet"), "parquet", tmp_path / "cache")
+    assert dataset.column_names == ["sentence1", "sentence2", "score" if target == "st-pair-score" else "label"]
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(tmp_path / "run"),
+        max_steps=2,
+        per_device_train_batch_size=4,
+        logging_steps=1,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    trainer = SentenceTransformerTrainer(
+        model=model, args=arguments, train_dataset=dataset, loss=getattr(losses, loss)(model)
+    )
+    assert trainer.train().global_step == 2
+    assert all(math.isfinite(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
+
+
+def test_chats_for_language_models_load_with_their_turns(pairs: pa.Table, tmp_path: Path) -> None:
+    for ending, kind in (("jsonl", "json"), ("parquet", "parquet")):
+        dataset = load(exported(pairs, "reranker-sft", tmp_path / f"train.{ending}"), kind, tmp_path / ending)
+        assert [turn["role"] for turn in dataset[0]["messages"]] == ["system", "user", "assistant"]

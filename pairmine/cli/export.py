@@ -129,6 +129,8 @@ def _moved(sidecar, by: int):  # type: ignore[no-untyped-def]
 
 
 def _why(target: Target, survey: Survey) -> str:
+    if target.needs == "single pairs":
+        return f"of {survey.rows:,} rows none has both texts and what this format trains on"
     if not survey.positives:
         return "no row has label 1"
     return (

@@ -11,14 +11,16 @@ import pyarrow as pa
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, with_reason
 from pairmine.schema import SCORE_PREFIX, score_names
-from pairmine.stages.export import flag_embedding, sentence_transformers
-from pairmine.stages.export.plan import Choice, Options, Plan, Target, choose, joined
-from pairmine.stages.export.rows import PairRows, Survey, one_array, read_rows, survey_rows
+from pairmine.stages.export import flag_embedding, language_models, sentence_transformers
+from pairmine.stages.export.plan import Choice, Options, Plan, Target, choose, choose_pairs, joined
+from pairmine.stages.export.rows import PairRows, Survey, labels, one_array, read_rows, survey_rows
 
 __all__ = ["TARGETS", "Exported", "Survey", "Target", "export", "find_target", "survey"]
 
 TARGETS: dict[str, Target] = {
-    target.name: target for module in (sentence_transformers, flag_embedding) for target in module.TARGETS
+    target.name: target
+    for module in (sentence_transformers, flag_embedding, language_models)
+    for target in module.TARGETS
 }
 
 _ELSEWHERE = {
@@ -34,7 +36,7 @@ class Exported:
 
     `outcome.kept` holds the columns that the trainer reads and nothing else. `sidecar` has a row
     for each of its rows, in the same order: `row` int64 from 0 within this call; `query_id`;
-    `positive_ids` and `negative_ids`, lists of doc_id; then `origins` and every score column as
+    `positive_ids` and `negative_ids`, lists of doc_id; then `origins`, every score column and `weight` as
     lists that run over the positives first and the negatives after them.
     """
 
@@ -81,6 +83,8 @@ def export(
     target = find_target(to)
     _check_options(target, negatives=negatives, positives=positives, scores=scores, prompt=prompt)
     rows = read_rows(pairs)
+    if target.needs == "single pairs":
+        return _of_pairs(rows, target, Options(None, _score_column(rows, scores), prompt))
     counts = survey if survey is not None else survey_rows(rows)
     _check_labels(rows, counts)
     if target.needs == "equal negatives" and negatives is None:
@@ -95,6 +99,27 @@ def export(
         rows_in=pairs.num_rows,
         reshapes=True,
         notes=_notes(target, choice, negatives),
+    )
+    return Exported(outcome, _sidecar(rows, plan))
+
+
+def _of_pairs(rows: PairRows, target: Target, options: Options) -> Exported:
+    """A training row for each pair that has what the target makes of it."""
+    if "scores" in target.takes:
+        name = options.scores or "grade"
+        if name not in rows.pairs.column_names:
+            raise PairmineError(f'{target.name} writes grades, and the pair set has no "grade"; pass --scores NAME')
+        value = one_array(rows.pairs[name].cast(pa.float64()).fill_null(np.nan)).to_numpy(zero_copy_only=False)
+        choice = choose_pairs(rows, value, f"no {name}")
+    else:
+        _check_labels(rows, survey_rows(rows))
+        choice = choose_pairs(rows, labels(rows.pairs).astype(np.float64), "no label")
+    plan = target.arrange(choice)
+    outcome = Outcome(
+        kept=target.build(rows, plan, options),
+        rejected=_rejected(choice),
+        rows_in=rows.pairs.num_rows,
+        reshapes=True,
     )
     return Exported(outcome, _sidecar(rows, plan))
 
@@ -161,7 +186,7 @@ def _sidecar(rows: PairRows, plan: Plan) -> pa.Table:
         (pa.field("negative_ids", strings), plan.negatives.arrow(doc_id.take(pa.array(plan.negatives.rows)))),
         (pa.field("origins", strings), both.arrow(origin.take(pa.array(both.rows)))),
     ]
-    for name in score_names(pairs.schema):
+    for name in [*score_names(pairs.schema), *(["weight"] if "weight" in pairs.column_names else [])]:
         scores = pa.field(name, pa.list_(pa.float32()), metadata=pairs.schema.field(name).metadata)
         columns.append((scores, both.arrow(one_array(pairs[name]).take(pa.array(both.rows)))))
     return pa.table([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))

@@ -72,8 +72,8 @@ class Target:
     """A training format: who reads it, what its columns are, how it is made.
 
     `formats` are the kinds of file that the trainer reads, the default first. `needs` says
-    whether a training row takes no negatives, some, or the same number in every row. `takes`
-    names the options that have an effect.
+    whether a training row takes no negatives, some, or the same number in every row, or is a single
+    pair whatever its label. `takes` names the options that have an effect.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Target:
     summary: str
     columns: tuple[str, ...]
     formats: tuple[str, ...]
-    needs: Literal["no negatives", "some negatives", "equal negatives"]
+    needs: Literal["no negatives", "some negatives", "equal negatives", "single pairs"]
     arrange: Callable[[Choice], Plan]
     build: Callable[[PairRows, Plan, Options], pa.Table]
     takes: frozenset[str] = frozenset()
@@ -106,6 +106,13 @@ def choose(rows: PairRows, target: Target, *, negatives: int | None, first_posit
     )
     used = reason == 0
     return Choice(rows, positive & used, negative & used, reason, _reasons(target, negatives), int(too_few.sum()))
+
+
+def choose_pairs(rows: PairRows, value: np.ndarray, missing: str) -> Choice:
+    """Every pair with text and a `value`, (n,) float64, NaN for one that leaves with the reason `missing`."""
+    reason = np.select([rows.textless, np.isnan(value)], [1, 2], default=0)
+    nothing = np.zeros(len(reason), bool)
+    return Choice(rows, reason == 0, nothing, reason, ["", "no text", missing], 0)
 
 
 def _least(target: Target, negatives: int | None) -> int:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from pairmine.schema import TEXT
 from pairmine.stages.export.plan import Options, Plan, Target, per_positive, per_positive_and_negative
-from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.rows import PairRows, labels, one_array
 
 TRAINER = "sentence-transformers"
 
@@ -47,6 +47,26 @@ def ntuple(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     return _texts(columns)
 
 
+def pair_score(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+    """`sentence1`, `sentence2`, `score`: the grade, or the score column that was asked for."""
+    values = one_array(rows.pairs[options.scores or "grade"]).take(pa.array(plan.positives.rows))
+    texts = _texts(_sentences(rows, plan))
+    return texts.append_column("score", values.cast(pa.float32()))
+
+
+def pair_class(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+    """`sentence1`, `sentence2`, `label` as 1 or 0."""
+    values = labels(rows.pairs)[plan.positives.rows]
+    return _texts(_sentences(rows, plan)).append_column("label", pa.array(values, pa.int64()))
+
+
+def _sentences(rows: PairRows, plan: Plan) -> dict[str, pa.DictionaryArray]:
+    return {
+        "sentence1": rows.query_texts.take(plan.anchors),
+        "sentence2": rows.documents.take(plan.positives.rows),
+    }
+
+
 def _texts(columns: dict[str, pa.DictionaryArray]) -> pa.Table:
     return pa.table(columns, schema=pa.schema([(name, TEXT) for name in columns]))
 
@@ -83,5 +103,26 @@ TARGETS = (
         arrange=per_positive,
         build=ntuple,
         takes=frozenset({"negatives"}),
+    ),
+    Target(
+        name="st-pair-score",
+        trainer=TRAINER,
+        summary="two texts and their grade, or a score, for losses that regress it",
+        columns=("sentence1", "sentence2", "score"),
+        formats=FORMATS,
+        needs="single pairs",
+        arrange=per_positive,
+        build=pair_score,
+        takes=frozenset({"scores"}),
+    ),
+    Target(
+        name="st-pair-class",
+        trainer=TRAINER,
+        summary="two texts and their label, 1 or 0, for pairwise losses and cross-encoders",
+        columns=("sentence1", "sentence2", "label"),
+        formats=FORMATS,
+        needs="single pairs",
+        arrange=per_positive,
+        build=pair_class,
     ),
 )
