@@ -29,11 +29,11 @@ quickstart: $(INSTALLED)
 
 ## test         the fast tests (under five minutes on two cores)
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 ## test-all     the slow ones as well
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 ## vllm-env     an environment of its own for vLLM's CPU build, in $(VLLM_VENV)
 vllm-env: $(VLLM_INSTALLED)

@@ -11,7 +11,16 @@ import pytest
 
 from pairmine.cli.main import main
 from pairmine.errors import PairmineError
-from pairmine.recipes import all_recipes, any_recipe, find_recipe, prompt_folder, prompt_names, prompt_recipes
+from pairmine.methods import METHODS
+from pairmine.recipes import (
+    all_recipes,
+    any_recipe,
+    catalogue,
+    find_recipe,
+    prompt_folder,
+    prompt_names,
+    prompt_recipes,
+)
 
 
 class Shell:
@@ -35,16 +44,19 @@ def recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_both_kinds_are_listed_those_with_an_llm_in_a_group_of_their_own(recipes: Shell) -> None:
     code, out, _ = recipes()
     assert code == 0
-    derive, _, llm = out.partition("with an LLM\n")
+    derive, _, rest = out.partition("with an LLM\n")
+    llm, _, options = rest.partition("mining\n")
     assert [line.split()[0] for line in llm.splitlines()] == list(prompt_names())
     assert all(f"  {recipe.name} " in derive for recipe in all_recipes())
+    assert all(f"  {method.name} " in f"mining\n{options}" for method in METHODS)
 
 
 def test_needs_narrows_the_list(recipes: Shell) -> None:
-    listed = [line.split()[0] for line in recipes("--needs", "llm")[1].splitlines()[1:]]
-    assert listed == list(prompt_names())
-    assert "queries" not in recipes("--needs", "none")[1]
-    assert recipes("--needs", "encoder")[2] == "pairmine: no recipe needs encoder yet\n"
+    lines = [line.split()[0] for line in recipes("--needs", "llm")[1].splitlines() if line.startswith("  ")]
+    assert set(lines) == {*prompt_names(), *(method.name for method in METHODS if method.needs == "llm")}
+    assert "  queries " not in recipes("--needs", "none")[1]
+    assert "  mlm-edit " in recipes("--needs", "mlm")[1]
+    assert recipes("--needs", "mlm", "--paper", "SimCSE")[2] == "pairmine: no recipe of SimCSE needs mlm\n"
     code, _, err = recipes("queries", "--needs", "none")
     assert code == 2
     assert err.startswith("pairmine: --needs has no effect with the name of a recipe, queries")
@@ -59,10 +71,12 @@ def test_a_recipe_is_shown_whole(recipes: Shell, name: str) -> None:
         parts += [draw.meaning, *(choice.text for choice in draw.choices)]
     for step in recipe.steps:
         parts += [choice.text for choice in step.instructions]
-        parts += [value for each in step.exemplars for value in each.fields.values() if isinstance(value, str)]
+        shown = [value for each in step.exemplars for value in each.fields.values() if isinstance(value, str)]
+        parts += [line.strip() for value in shown for line in value.splitlines()]
         parts += [line.strip() for text in (step.system, step.prompt, *(step.turns or ())) for line in text.split("\n")]
         parts += [f"{check}: " for wanted in step.checks.values() for check in wanted]
-    parts += [text for emit in recipe.emits for text in (emit.role, emit.query, emit.document)]
+    written = [text for emit in recipe.emits for text in (emit.role, emit.query, emit.document)]
+    parts += [line.strip() for text in written for line in text.splitlines()]
     assert [part for part in parts if part not in out] == []
     assert all(line == line.rstrip() for line in out.splitlines())
 
@@ -74,7 +88,8 @@ def test_json_holds_the_same_for_programs(recipes: Shell) -> None:
     assert [draw["name"] for draw in shown["draws"]] == ["form", "length", "difficulty", "language"]
     assert shown["steps"][0]["schema"]["required"] == ["query", "hard_negative"]
     everything = json.loads(recipes("--json")[1])
-    assert [each["name"] for each in everything] == [*(each.name for each in all_recipes()), *prompt_names()]
+    assert [each["name"] for each in everything] == [each.name for each in catalogue()]
+    assert {each["kind"] for each in everything} == {"derive", "generate", "score", "option"}
 
 
 def test_a_file_of_ones_own_is_shown_or_told_by_line(recipes: Shell, tmp_path: Path) -> None:
@@ -90,10 +105,26 @@ def test_a_file_of_ones_own_is_shown_or_told_by_line(recipes: Shell, tmp_path: P
 
 def test_a_misspelt_name_is_answered_with_names_of_both_kinds(recipes: Shell) -> None:
     code, _, err = recipes("querys")
-    total = len(all_recipes()) + len(prompt_names())
     assert code == 2
-    assert err == f"pairmine: no recipe 'querys'; did you mean queries? 'pairmine recipes' lists all {total}\n"
+    assert err.startswith("pairmine: no recipe 'querys'; did you mean queries")
+    assert err.endswith(f"'pairmine recipes' lists all {len(catalogue())}\n")
     assert "did you mean crops" in recipes("crop")[2]
+
+
+def test_a_method_that_is_an_option_is_shown_with_its_command(recipes: Shell) -> None:
+    _, out, _ = recipes("gate")
+    assert "pairmine filter --gate COLUMN:LOW:HIGH" in out
+    with pytest.raises(PairmineError, match="gate is an option: pairmine filter --gate"):
+        find_recipe("gate")
+
+
+def test_the_recipes_of_a_paper_are_found_by_its_name_or_number(recipes: Shell) -> None:
+    by_name, by_number = recipes("--paper", "contriever")[1], recipes("--paper", "2112.09118")[1]
+    assert by_name == by_number
+    assert [line.split()[0] for line in by_name.splitlines() if line.startswith("  ")] == ["crops"]
+    code, _, err = recipes("--paper", "Contrivr")
+    assert code == 2
+    assert "--paper Contrivr: no such system; did you mean Contriever" in err
 
 
 def test_derive_sends_the_user_of_an_llm_recipe_to_its_page() -> None:
@@ -113,3 +144,18 @@ def test_the_help_of_derive_reads_no_yaml_and_no_templates() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_names_that_files_give_to_the_columns_of_a_corpus_or_pair_set_are_shown(recipes: Shell) -> None:
+    assert "text           the document (also: contents, content," in recipes("shuffle")[1]
+    shown = json.loads(recipes("code-soft", "--json")[1])[0]
+    inputs = {each["name"]: each for each in shown["inputs"]}
+    assert "positive" in inputs["document"]["aliases"]
+    assert inputs["document"]["required"]
+    assert not inputs["label"]["required"]
+    side = next(each for each in shown["options"] if each["name"] == "side")
+    assert side["choices"] == ["pair", "code", "query"]
+
+
+def test_nothing_found_is_an_empty_list_of_json(recipes: Shell) -> None:
+    assert recipes("--paper", "PROP", "--needs", "llm", "--json")[:2] == (0, "[]\n")

@@ -263,6 +263,98 @@ def test_the_documents_of_the_llm_example_are_always_the_same_ones() -> None:
     assert all(len(row["text"].split()) >= 30 for row in rows)
 
 
+@pytest.fixture
+def papers(tmp_path: Path) -> Path:
+    """A copy of the example, with its neighbour that makes the docstrings."""
+    for name in ("papers", "llm"):
+        unbuilt = shutil.ignore_patterns("build", ".pairmine")
+        shutil.copytree(ROOT / "examples" / name, tmp_path / name, ignore=unbuilt)
+    return tmp_path / "papers"
+
+
+def columns_of_papers(folder: Path) -> dict[str, list[str]]:
+    """The columns of every training file that was built, none of which is empty."""
+    files = {file.name.removesuffix(".train.parquet"): file for file in (folder / "build").glob("*.train.parquet")}
+    assert all(pq.read_metadata(file).num_rows for file in files.values())
+    return {name: pq.read_schema(file).names for name, file in files.items()}
+
+
+PAIR, TRIPLET = ["anchor", "positive"], ["anchor", "positive", "negative"]
+SCORED, JUDGED = ["sentence1", "sentence2", "score"], ["sentence1", "sentence2", "label"]
+WITHOUT_A_MODEL = {
+    **dict.fromkeys(("simcse-unsup", "contriever", "declutr", "esimcse", "defsent", "nli-definitions"), PAIR),
+    **{"simcse-sup": TRIPLET, "setfit": JUDGED, "sbert": SCORED},
+}
+WITH_A_MODEL = {
+    **dict.fromkeys(("clusterns", "syncse", "multicsr", "gcse", "e5-mistral", "clp"), TRIPLET),
+    **{"gte": PAIR, "claif": SCORED, "clhaif": SCORED, "ladder": SCORED},
+}
+
+
+def test_the_papers_that_need_no_model_are_built_from_the_inputs_beside_them(papers: Path) -> None:
+    done = make(papers, "simcse-sup", "setfit", "sbert", "simcse-unsup")
+    assert done.returncode == 0, done.stderr
+    built = columns_of_papers(papers)
+    assert built == {name: WITHOUT_A_MODEL[name] for name in ("simcse-sup", "setfit", "sbert", "simcse-unsup")}
+    assert pq.read_table(papers / "build" / "simcse-sup.train.parquet").to_pylist()[0] == {
+        "anchor": "A cook is slicing onions on a wooden board.",
+        "positive": "Someone is cutting vegetables.",
+        "negative": "The kitchen is empty.",
+    }
+    unsupervised = pq.read_table(papers / "build" / "simcse-unsup.train.parquet")
+    assert unsupervised["anchor"].to_pylist() == unsupervised["positive"].to_pylist()
+    assert unsupervised.num_rows == 24, "each premise once, though three hypotheses follow it"
+    labels = pq.read_table(papers / "build" / "setfit.train.parquet")["label"].to_pylist()
+    assert (labels.count(1), labels.count(0)) == (30, 30), "five labels of four texts are 30 pairs alike"
+    scores = pq.read_table(papers / "build" / "sbert.train.parquet")["score"].to_pylist()
+    assert scores[:2] == pytest.approx([4.8 / 5, 3.8 / 5])
+
+    assert "pairmine" not in make(papers, "-n", "simcse-sup", "setfit").stdout.replace(str(papers), "")
+    judged = [("It is wet.", "entailment"), ("It is dry.", "contradiction")]
+    rows = [{"premise": "It rains.", "hypothesis": text, "label": label} for text, label in judged]
+    (papers / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert make(papers, "NLI=mine.jsonl", "simcse-sup").returncode == 0
+    (row,) = pq.read_table(papers / "build" / "simcse-sup.train.parquet").to_pylist()
+    assert row == {"anchor": "It rains.", "positive": "It is wet.", "negative": "It is dry."}
+    rows = [{"_id": f"pair-{number}", **row} for number, row in enumerate(rows)]
+    (papers / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert make(papers, "NLI=mine.jsonl", "PREMISE=premise", "simcse-unsup").returncode == 0
+    (row,) = pq.read_table(papers / "build" / "simcse-unsup.train.parquet").to_pylist()
+    assert row == {"anchor": "It rains.", "positive": "It rains."}, "once, though its rows have ids of their own"
+
+
+def test_a_setting_of_a_paper_builds_that_paper_again_and_no_other(papers: Path) -> None:
+    planned = make(papers, "-n", "ladder", "syncse", "ROUNDS=4").stdout
+    assert "generate ladder build/premises.parquet --set rounds=4 --llm fake:" in planned
+    assert "generate syncse" in planned
+    paid = make(papers, "-n", "syncse", "LLM=openai:some-model", "MAX_USD=2", "BASE_URL=http://localhost:1/v1").stdout
+    assert "--llm openai:some-model --base-url http://localhost:1/v1 --seed 0 --max-usd 2" in paid
+    parts = make(papers, "-n", "gcse", "LLM=openai:some-model").stdout
+    assert "generate gcse-extract" in parts
+    assert "generate gcse-extract" not in make(papers, "-n", "gcse").stdout, "fake: copies no part of a text"
+    assert "--llm openai" not in make(papers, "-n", "all-fake", "LLM=openai:some-model", "MAX_USD=2").stdout
+    assert "clusterns" in make(papers).stdout, "without a target it says which papers there are"
+
+
+@pytest.mark.slow
+def test_every_paper_is_built_to_its_training_file_without_a_key(papers: Path) -> None:
+    command = ["make", "-C", str(papers), f"PAIRMINE={PAIRMINE}", f"PYTHON={sys.executable}", "all-fake"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    assert columns_of_papers(papers) == WITHOUT_A_MODEL | WITH_A_MODEL
+    batches = pq.read_table(papers / "build" / "gte.parquet")
+    sources = {}
+    for batch, source in zip(batches["batch"].to_pylist(), batches["source"].to_pylist(), strict=True):
+        sources.setdefault(batch, set()).add(source)
+    assert all(len(found) == 1 for found in sources.values()), "a batch of several sources"
+    assert pq.read_metadata(papers / "build" / "gte.train.parquet").num_rows == 8 * len(sources)
+    taught = pq.read_table(papers / "build" / "e5-mistral.parquet").to_pylist()
+    assert {row["label"] for row in taught if row["origin"].startswith("mine:")} == {0}
+    for name in ("clusterns", "gcse", "clp", "e5-mistral"):
+        rows = pq.read_table(papers / "build" / f"{name}.train.parquet").to_pylist()
+        assert not [row for row in rows if row["negative"] in (row["anchor"], row["positive"])], name
+
+
 def test_the_recipe_in_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     (recipe,) = re.findall(r"^```yaml\n(.*?)^```", readme, flags=re.M | re.S)

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from pairmine.errors import PairmineError
-from pairmine.recipes import all_recipes, find_recipe, read_options
+from pairmine.papers import SYSTEMS, System
+from pairmine.recipes import MODELS, RESOURCES, all_recipes, catalogue, find_recipe, read_options
 
 RECIPES = all_recipes()
 
@@ -29,11 +30,34 @@ def test_an_unknown_recipe_is_answered_with_the_names_nearest_to_it() -> None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_every_recipe_says_what_a_user_must_know(recipe) -> None:  # type: ignore[no-untyped-def]
     assert recipe.summary.endswith(".")
-    assert recipe.needs == "none"
-    assert recipe.reads in ("documents", "rows", "code")
+    assert recipe.needs in ("none", *MODELS)
+    assert recipe.reads in ("documents", "pairs", "rows", "code")
     assert f"pairmine derive {recipe.name} " in recipe.example
-    assert re.search(r"arXiv \d{4}\.\d{5}", recipe.paper)
+    assert recipe.paper
     assert all(column.meaning for column in recipe.inputs)
+    assert all(each.kind in RESOURCES and each.meaning for each in recipe.resources)
+    needed = {each.kind for each in recipe.resources if each.required}
+    assert recipe.needs == "none" or recipe.needs in {each.kind for each in recipe.resources}
+    assert not needed & set(MODELS) or recipe.needs in needed
+
+
+def test_names_are_unique_among_recipes_of_all_kinds() -> None:
+    names = [each.name for each in catalogue()]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_every_recipe_of_a_paper_is_there(system: System) -> None:
+    assert set(system.recipes) <= {each.name for each in catalogue()}
+
+
+def test_every_recipe_is_some_papers() -> None:
+    named = {name for system in SYSTEMS for name in system.recipes}
+    assert sorted({each.name for each in catalogue()} - named - OURS) == []
+
+
+OURS = {"judge"}
+"""Recipes that no paper of the table describes."""
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
