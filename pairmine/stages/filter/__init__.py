@@ -1,58 +1,85 @@
-"""Decides which candidates become negatives, and says of every other row why it leaves."""
+"""Decides which candidates become negatives, what each row weighs, and says of every other row why it leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
-import numpy as np
 import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects, with_reason
-from pairmine.schema import NEGATIVE, POSITIVE, as_pairs, check_pairs, score_names
-from pairmine.stages.filter.assemble import assemble
-from pairmine.stages.filter.picks import best_first, picked, ranks_of
-from pairmine.stages.filter.rows import NO_CODE, UNDECIDED, Rows, places, read_rows
-from pairmine.stages.filter.rules import Limits, Verdicts, read_scores, reject_known, reject_ranks, reject_scores
-from pairmine.stages.filter.shortage import NO_FILLS, Fillers, fill
+from pairmine.schema import as_pairs, check_pairs, score_names
+from pairmine.stages.filter.choice import INVERSE_PROPENSITY, Choice, choose
+from pairmine.stages.filter.gates import Gates, parse_band, parse_monotone, pass_gates, relabelled
+from pairmine.stages.filter.rows import read_labels, read_queries
+from pairmine.stages.filter.rules import Limits, Verdicts, reject_bereft
+from pairmine.stages.filter.shortage import Fillers
+from pairmine.stages.filter.texts import TextRules, parse_complexity, reject_texts
+from pairmine.stages.filter.weights import parse_weights, weigh
 
-Pick = Literal["top", "random"]
+Pick = Literal["top", "random", "inverse-propensity"]
 Shortage = Literal["drop", "keep", "fill"]
-
-_UNREAD = "rows without text, compared by id alone"
-_UNFILLED = "queries that could not be filled"
 
 
 def filter_pairs(
     pairs: pa.Table,
     *,
     by: str | None,
-    negatives: int,
+    negatives: int = 5,
     relative_margin: float | None = None,
     absolute_margin: float | None = None,
     max_score: float | None = None,
     min_score: float | None = None,
     ranks: tuple[int | None, int | None] | None = None,
-    pick: Pick = "top",
+    pick: Pick | None = "top",
     pool: int = 10,
     shortage: Shortage = "keep",
     fillers: pa.Table | None = None,
     seed: int = 0,
+    complexity: str | None = None,
+    max_edit_ratio: float | None = None,
+    edit_distance: tuple[int | None, int | None] | None = None,
+    edits_of: str | None = None,
+    swap_by: str | None = None,
+    gate: str | None = None,
+    curate: str | None = None,
+    monotone: str | None = None,
+    drop_same_cluster: bool = False,
+    weights: Sequence[str] = (),
 ) -> Outcome:
     """Leave each query its positives and `negatives` negatives out of its candidates.
 
     `pairs` holds whole queries, the rows of one query together: label 1 positives, label 0 negatives
-    decided before (given, or written by an LLM), null candidates. A row is rejected by the first of
+    decided before (given, or written by an LLM), null candidates. First rules and gates for every row,
+    in this order, those alone that are given:
+
+    - `complexity` "WORDS[:CLAUSES]": a document with fewer leaves (after the caption filter of DiHT);
+    - `max_edit_ratio`: a positive or undecided row that shares more than this share of characters with
+      its query leaves; `edit_distance` (low, high), None for an open end: a negative or undecided row
+      leaves that is not that many words from its query; `edits_of` "positives", "negatives", "all"
+      chooses the rows of both;
+    - `swap_by` COLUMN: the positive labels of a query go to its highest-scored decided rows (MultiCSR);
+    - `gate` "COLUMN:LOW:HIGH": below LOW a row is a negative, from HIGH on a positive, whatever it was
+      meant to be, between the two it leaves (GCSE);
+    - `curate` "COLUMN:LOW:HIGH": a positive below HIGH leaves, a negative above LOW, a negative that
+      does not score below all positives of its query (MultiCSR);
+    - `monotone` "COLUMN[:TOLERANCE[:drop|cut]]": a query's rows, ordered by rank, else by falling grade,
+      leave together, or from there on, where their score rises.
+
+    Then the choice. A row is rejected by the first of
 
     1. its query has no positive (all of the query's rows go);
     2. it is, by id or by copied text (`identity.text_key`), a positive, a positive's source, the
        query, or a document that the query has already (the first stays, decided before candidate);
     3. its `rank` lies outside `ranks`, inclusive at both ends, None for an open end;
-    4. its score lies above `max_score` or below `min_score`;
-    5. ``s > p - absolute_margin``, where p is the lowest score of the query's positives;
-    6. ``s > p - abs(p) * relative_margin``, a margin that stays one where scores are negative;
-    7. it is not picked: `pick` "top" takes the highest scores (ties by rank, then doc_id), "random" a
-       seeded sample of the `pool` best.
+    4. `drop_same_cluster`: its `cluster` is that of a positive of its query;
+    5. its score lies above `max_score` or below `min_score`;
+    6. ``s > p - absolute_margin``, where p is the lowest score of the query's positives;
+    7. ``s > p - abs(p) * relative_margin``, a margin that stays one where scores are negative;
+    8. it is not picked: `pick` "top" takes the highest scores (ties by rank, then doc_id), "random" a
+       seeded sample of the `pool` best, "inverse-propensity" the same with odds by
+       `propensity.Propensity`, which makes pairs likely whose look is rare for their score.
 
     Scores are those of column `by`, or with None there are no score rules and `rank` decides the
     order. Rows with label 0 obey rules 1 and 2 alone, count towards `negatives`, and of too many
@@ -60,41 +87,54 @@ def filter_pairs(
     ("drop"), or gets random documents from `fillers` ("fill": doc_id, document and, if at hand, their
     `identity.text_keys` as `text_key`), none of which the query came with in any row.
 
+    With `pick` None nothing is chosen: rules 1, 2 and 8 and the shortage are left out, and every row
+    that the others leave stays in its place with its label, null too. Sets with grades and no labels,
+    or complete triplets, pass that way. Rule 1 remains for queries that came with a positive and lost
+    the last one to a rule or a gate, and, where a weight measures from positives, for all queries that
+    `gate`, which decides every label, gives none.
+
+    Last, `weights` ("NAME[:key=value,...]", see `weights.KINDS`) multiply into the column `weight`,
+    which counts as 1 where it is null or was not there. "inverse-propensity", as a weight or a pick,
+    compares a row with all others of `pairs`.
+
     In `kept` each query has its positives, decided negatives, picked negatives best first, fills.
-    `notes` counts queries that were short, and decided negatives that a score rule would have rejected.
+    A weight that is there is a number from 0 on. `notes` counts queries that were short, decided
+    negatives that a score rule would have rejected, labels that gates changed, and rows that each
+    weight lowered or raised.
     The margins follow NV-Retriever (arXiv 2407.15831), `TopK-MarginPos` and `TopK-PercPos`.
 
-    Raises PairmineError for options out of range, for a missing score, rank or label that a rule
-    needs, for a relative margin on logits, and for rows of one query that are apart.
+    Raises PairmineError for options out of range, for a missing score, rank, grade or label that a
+    rule needs, for a relative margin on logits, and for rows of one query that are apart.
     """
     limits = Limits(by, relative_margin, absolute_margin, max_score, min_score, ranks)
-    _check_choices(negatives=negatives, pick=pick, pool=pool, shortage=shortage)
-    pairs = _checked(pairs)
+    gates = _gates(swap_by, gate, curate, monotone)
+    plain = None if complexity is None else parse_complexity(complexity)
+    texts = TextRules(plain, max_edit_ratio, edit_distance, edits_of)
+    texts.check()
+    factors = parse_weights(weights)
+    _check_choices(negatives=negatives, pick=pick, pool=pool, shortage=shortage, by=by)
+    relates = limits.needs_positives or drop_same_cluster or gates.needs_labels
+    pairs = _checked(pairs, needs_label=gate is None and (pick is not None or relates))
     limits.check(pairs.schema)
     supply = Fillers(fillers, pairs.schema) if shortage == "fill" else None
-    if not pairs.num_rows:
-        return Outcome(pairs, no_rejects(pairs), 0, notes=_notes(negatives, {}, 0))
+    choice = Choice(limits, drop_same_cluster, negatives, pick, pool, shortage == "drop", supply, seed)
 
-    rows, verdicts = read_rows(pairs), Verdicts(pairs.num_rows)
-    reject_known(rows, verdicts)
-    reject_ranks(pairs, rows, limits, verdicts)
-    scores = None if by is None else read_scores(pairs, rows, limits, verdicts)
-    counts = {} if scores is None else reject_scores(rows, scores, limits, verdicts)
-    counts[_UNREAD] = int(((rows.text == NO_CODE) & (rows.label != POSITIVE)).sum())
-    picks = _pick(pairs, rows, verdicts, scores, negatives, max(pool, negatives) if pick == "random" else None, seed)
-
-    have = np.bincount(rows.query[verdicts.alive & (rows.label != POSITIVE)], minlength=len(rows.query_ids))
-    missing = np.where(rows.answered, negatives - have, 0)
-    fills = NO_FILLS
-    if supply is not None:
-        fills = fill(rows, missing, supply, negatives=negatives, seed=seed)
-        counts[_UNFILLED] = int((missing > np.bincount(fills.query, minlength=len(missing))).sum())
-    if shortage == "drop":
-        _drop_short(rows, verdicts, have, missing, negatives)
-    kept = assemble(pairs, rows.query, _in_order(rows, verdicts, picks), fills, supply)
-    rejected = with_reason(pairs.filter(pa.array(~verdicts.alive)), verdicts.reasons())
-    notes = _notes(negatives, counts, int((missing > 0).sum()))
-    return Outcome(kept, rejected, pairs.num_rows, added=len(fills.query), notes=notes)
+    verdicts, notes = Verdicts(pairs.num_rows), dict[str, int]()
+    if texts or gates:
+        gated, notes = _gated(pairs, texts, gates, verdicts)
+        if pick is None:
+            bereft = any(weight.needs_positives for weight in factors) and gates.gate is not None
+            reject_bereft(pairs, gated, verdicts, all_queries=bereft)
+        pairs = gated
+    chosen = choose(pairs, choice, verdicts)
+    kept, notes = chosen.kept, notes | chosen.notes
+    if factors:
+        kept, weighed = weigh(kept, factors, by)
+        notes |= weighed
+    rejected = no_rejects(pairs)
+    if pairs.num_rows:
+        rejected = with_reason(pairs.filter(pa.array(~verdicts.alive)), verdicts.reasons())
+    return Outcome(kept, rejected, pairs.num_rows, added=chosen.added, notes=notes)
 
 
 def default_by(schema: pa.Schema) -> str:
@@ -112,18 +152,57 @@ def default_by(schema: pa.Schema) -> str:
     raise PairmineError("no score column to filter by; run 'pairmine score' first")
 
 
-def _check_choices(*, negatives: int, pick: str, pool: int, shortage: str) -> None:
+def looks_at_all(pick: str | None, weights: Sequence[str]) -> bool:
+    """Whether these compare rows of different queries, so that `filter_pairs` wants all rows at once."""
+    return pick == INVERSE_PROPENSITY or any(weight.looks_at_all for weight in parse_weights(weights))
+
+
+def takes_by(weights: Sequence[str]) -> bool:
+    """Whether one of these weights goes by the score column that `filter_pairs` decides by."""
+    return any(weight.takes_by for weight in parse_weights(weights))
+
+
+def _gates(swap_by: str | None, gate: str | None, curate: str | None, monotone: str | None) -> Gates:
+    return Gates(
+        swap_by,
+        None if gate is None else parse_band("gate", gate),
+        None if curate is None else parse_band("curate", curate, may_cross=True),
+        None if monotone is None else parse_monotone("monotone", monotone),
+    )
+
+
+def _gated(pairs: pa.Table, texts: TextRules, gates: Gates, verdicts: Verdicts) -> tuple[pa.Table, dict[str, int]]:
+    """`pairs` with the labels that the gates give, and counts; what the rules reject goes to `verdicts`."""
+    query, _ = read_queries(pairs)
+    label = read_labels(pairs)
+    notes = reject_texts(pairs, label, texts, verdicts) if texts else {}
+    label, changes = pass_gates(pairs, query, label, gates, verdicts)
+    return relabelled(pairs, label), notes | changes
+
+
+def _check_choices(*, negatives: int, pick: str | None, pool: int, shortage: str, by: str | None) -> None:
     for name, value in (("negatives", negatives), ("pool", pool)):
         if value < 1:
             raise PairmineError(f"{name} is {value}; it must be 1 or more")
-    for name, choice, known in (("pick", pick, get_args(Pick)), ("shortage", shortage, get_args(Shortage))):
-        if choice not in known:
-            raise PairmineError(f'{name} is "{choice}"; it is one of: {", ".join(known)}')
+    known = {"pick": (pick, get_args(Pick)), "shortage": (shortage, get_args(Shortage))}
+    for name, (choice, choices) in known.items():
+        if choice is not None and choice not in choices:
+            raise PairmineError(f'{name} is "{choice}"; it is one of: {", ".join(choices)}')
+    if pick is None and shortage != "keep":
+        raise PairmineError(f'shortage "{shortage}" has no effect where nothing is picked; leave one of them out')
+    if pick == INVERSE_PROPENSITY and by is None:
+        raise PairmineError("pick inverse-propensity bands candidates by a score; run 'pairmine score' or pass by")
 
 
-def _checked(pairs: pa.Table) -> pa.Table:
+def _checked(pairs: pa.Table, *, needs_label: bool) -> pa.Table:
     if "label" not in pairs.column_names:
-        raise PairmineError(f"no label column, so no positives to hold candidates against (found: {_found(pairs)})")
+        if needs_label:
+            raise PairmineError(
+                f"no label column, so no positives to hold candidates against (found: {_found(pairs)}); "
+                "without them a gate can decide labels, and picking nothing (--no-pick), without margins, clusters, "
+                "--swap-by and --curate, leaves rows undecided"
+            )
+        pairs = pairs.append_column("label", pa.nulls(pairs.num_rows, pa.int8()))
     pairs = as_pairs(pairs)
     check_pairs(pairs)
     return pairs
@@ -131,41 +210,3 @@ def _checked(pairs: pa.Table) -> pa.Table:
 
 def _found(pairs: pa.Table) -> str:
     return ", ".join(pairs.column_names) or "no columns"
-
-
-def _pick(
-    pairs: pa.Table,
-    rows: Rows,
-    verdicts: Verdicts,
-    scores: np.ndarray | None,
-    negatives: int,
-    pool: int | None,
-    seed: int,
-) -> np.ndarray:
-    """Reject what is too much; returns the picked candidates, by query and from the best down."""
-    decided = np.flatnonzero(verdicts.alive & (rows.label == NEGATIVE))
-    verdicts.reject(decided[places(rows.query[decided]) >= negatives], "surplus")
-    held = np.bincount(rows.query[decided], minlength=len(rows.query_ids))
-    at = np.flatnonzero(verdicts.alive & (rows.label == UNDECIDED))
-    ordered = best_first(rows, at, None if scores is None else scores[at], ranks_of(pairs, at))
-    chosen = picked(rows, ordered, np.maximum(negatives - held, 0), pool, seed)
-    verdicts.reject(ordered[~chosen], "not picked")
-    return ordered[chosen]
-
-
-def _drop_short(rows: Rows, verdicts: Verdicts, have: np.ndarray, missing: np.ndarray, negatives: int) -> None:
-    of_row = np.where(missing > 0, have, negatives)[rows.query]
-    for count in np.unique(have[missing > 0]):
-        verdicts.reject(of_row == count, f"query has {count} of {negatives} negatives")
-
-
-def _in_order(rows: Rows, verdicts: Verdicts, picks: np.ndarray) -> np.ndarray:
-    """The kept rows: by query, then positives, decided negatives, picks."""
-    positives = np.flatnonzero(verdicts.alive & (rows.label == POSITIVE))
-    decided = np.flatnonzero(verdicts.alive & (rows.label == NEGATIVE))
-    kept = np.r_[positives, decided, picks[verdicts.alive[picks]]]
-    return kept[np.argsort(rows.query[kept], kind="stable")]
-
-
-def _notes(negatives: int, counts: dict[str, int], short: int) -> dict[str, int]:
-    return {f"queries with fewer than {negatives} negatives": short, **{k: v for k, v in counts.items() if v}}

@@ -79,12 +79,16 @@ def ranks_of(pairs: pa.Table, at: np.ndarray) -> np.ndarray:
     return np.clip(ranks, 0, int(LAST)).astype(np.uint32)
 
 
-def picked(rows: Rows, ordered: np.ndarray, need: np.ndarray, pool: int | None, seed: int) -> np.ndarray:
+def picked(
+    rows: Rows, ordered: np.ndarray, need: np.ndarray, pool: int | None, seed: int, odds: np.ndarray | None = None
+) -> np.ndarray:
     """Which of `ordered` (rows from `best_first`) are picked, (n,) bool: `need[query]` of each query.
 
-    Without `pool` they are the first ones, else a sample without replacement from the first `pool`.
-    A document's luck hangs on the seed, the query and its own id alone, so that a stricter margin
-    changes no more of the sample than it must.
+    Without `pool` they are the first ones, else a sample without replacement from the first `pool`;
+    `odds` (n,), positive, make a row that many times as likely to come first (Efraimidis and Spirakis,
+    "Weighted random sampling with a reservoir", Inf. Process. Lett. 97, 2006). A document's luck hangs
+    on the seed, the query and its own id alone, so that a stricter margin changes no more of the
+    sample than it must.
     """
     query = rows.query[ordered]
     place = places(query)
@@ -93,6 +97,8 @@ def picked(rows: Rows, ordered: np.ndarray, need: np.ndarray, pool: int | None, 
     chosen = np.zeros(len(ordered), bool)
     pooled = np.flatnonzero((place < pool) & (need[query] > 0))
     lots = _lots(rows, ordered[pooled], seed)
+    if odds is not None:
+        lots = -np.log((lots.astype(np.float64) + 1) / 2.0**64) / odds[pooled]
     pooled = pooled[np.lexsort((lots, query[pooled]))]
     chosen[pooled] = places(query[pooled]) < need[query[pooled]]
     return chosen

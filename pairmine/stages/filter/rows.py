@@ -16,6 +16,9 @@ from pairmine.errors import PairmineError
 from pairmine.schema import POSITIVE
 
 UNDECIDED = -1
+REJECTED = -2
+"""The label code of a row that a gate or a text rule rejected: no positive, no candidate, and no filler either."""
+
 NO_CODE = 0
 """The text code of a null or blank text, which is a copy of nothing."""
 
@@ -28,8 +31,8 @@ class Rows:
 
     `query` counts up from 0 in row order, `query_ids` says which it is; `doc` indexes `doc_ids`.
     `text` and `query_text` index `keys`, the sorted `identity.text_key` values, and are equal for
-    copies. `label` is int8, `UNDECIDED` for null. `source_rows` are the positives with a
-    `source_id`, `source` indexes `doc_ids` too.
+    copies. `label` is int8, `UNDECIDED` for null, `REJECTED` for rows that are out. `source_rows` are
+    the positives with a `source_id`, `source` indexes `doc_ids` too.
     """
 
     query: np.ndarray
@@ -59,21 +62,44 @@ def join(query: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return joined
 
 
-def read_rows(pairs: pa.Table) -> Rows:
-    """The codes of `pairs`, a non-empty pair set; raises a PairmineError when a query's rows are apart."""
+def read_queries(pairs: pa.Table) -> tuple[np.ndarray, pa.Array]:
+    """The code of each row's query, from 0 in row order, and the query_id of each code.
+
+    Raises a PairmineError when a query's rows are apart.
+    """
     query, query_ids = _coded(pairs["query_id"])
     _check_contiguous(query, query_ids)
-    label = pc.fill_null(pairs["label"], UNDECIDED).to_numpy()
+    return query, query_ids
+
+
+def read_labels(pairs: pa.Table) -> np.ndarray:
+    """The label of each row, (n,) int8, `UNDECIDED` for null."""
+    labels: np.ndarray = pc.fill_null(pairs["label"], UNDECIDED).to_numpy()
+    return labels
+
+
+def read_rows(pairs: pa.Table, alive: np.ndarray | None = None, *, texts: bool = True) -> Rows:
+    """The codes of `pairs`, a non-empty pair set; raises a PairmineError when a query's rows are apart.
+
+    Rows that are not `alive` (a mask) any more are `REJECTED`. Reading `texts` is what takes time; without
+    them all count as blank.
+    """
+    query, query_ids = read_queries(pairs)
+    label = read_labels(pairs)
+    if alive is not None:
+        label = np.where(alive, label, REJECTED).astype(np.int8)
     source_rows, source_ids = _sources(pairs, label)
     codes, doc_ids = _coded(pa.chunked_array([*pairs["doc_id"].chunks, *source_ids.chunks], pa.string()))
     doc, source = codes[: pairs.num_rows], codes[pairs.num_rows :]
-    (text, query_text), keys = _text_codes(pairs, ("document", "query"))
+    (text, query_text), keys = _text_codes(pairs if texts else pairs.select([]), ("document", "query"))
     return Rows(query, doc, text, query_text, label, source_rows, source, query_ids, doc_ids, keys)
 
 
 def _coded(ids: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     """The code of each id, in order of first appearance, and the ids by code."""
     chunks = ids.dictionary_encode().chunks
+    if not chunks:
+        return np.zeros(0, np.int64), pa.array([], ids.type)
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks]).astype(np.int64)
     return codes, chunks[-1].dictionary
 
@@ -181,6 +207,20 @@ def repeats(keys: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
         rows = rows[np.lexsort((later, keys[rows]))]
         again[rows[1:]] = keys[rows[1:]] == keys[rows[:-1]]
     return again
+
+
+def extreme(reduce: np.ufunc, query: np.ndarray, values: np.ndarray, rows: np.ndarray, queries: int) -> np.ndarray:
+    """`reduce` (np.minimum, np.maximum) of `values` over those of `rows` (a mask) that belong to each query.
+
+    (queries,) float64, NaN for a query without such a row or with a NaN among them.
+    """
+    found = np.full(queries, np.nan)
+    at = np.flatnonzero(rows)
+    if len(at):
+        own = query[at]
+        starts = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
+        found[own[starts]] = reduce.reduceat(values[at].astype(np.float64), starts)
+    return found
 
 
 def places(sorted_query: np.ndarray) -> np.ndarray:

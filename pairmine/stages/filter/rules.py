@@ -12,7 +12,10 @@ import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
 from pairmine.schema import NEGATIVE, POSITIVE, scale_of, score_names
-from pairmine.stages.filter.rows import NO_CODE, UNDECIDED, Rows, repeats, within
+from pairmine.stages.filter.rows import NO_CODE, UNDECIDED, Rows, extreme, read_labels, read_queries, repeats, within
+
+NO_CLUSTER = -1
+NO_POSITIVE = "query has no positive"
 
 
 class Verdicts:
@@ -115,8 +118,8 @@ def reject_known(rows: Rows, verdicts: Verdicts) -> None:
     """
     positive = np.flatnonzero(rows.label == POSITIVE)
     answered = rows.answered
-    verdicts.reject(~answered[rows.query], "query has no positive")
-    other = np.flatnonzero((rows.label != POSITIVE) & answered[rows.query])
+    verdicts.reject(~answered[rows.query], NO_POSITIVE)
+    other = np.flatnonzero((rows.label != POSITIVE) & answered[rows.query] & verdicts.alive)
     decided = rows.label[other] == NEGATIVE
     documents = rows.joined(rows.doc[other], other)
     verdicts.reject(other[within(documents, rows.joined(rows.doc[positive], positive))], "same document as a positive")
@@ -129,6 +132,20 @@ def reject_known(rows: Rows, verdicts: Verdicts) -> None:
     verdicts.reject(other[repeats(documents, decided)], "same document twice")
     left = written & verdicts.alive[other]
     verdicts.reject(other[left][repeats(texts[left], decided[left])], "same text twice")
+
+
+def reject_bereft(came: pa.Table, gated: pa.Table, verdicts: Verdicts, *, all_queries: bool) -> None:
+    """Reject what is left of queries that had a positive in `came` and have none among the rows left of `gated`.
+
+    Both hold the same rows, `gated` with the labels that gates gave. Graded and unlabelled queries had none to
+    lose, and stay unless `all_queries` are meant.
+    """
+    query, query_ids = read_queries(came)
+    had, has = (
+        np.bincount(query[rows], minlength=len(query_ids)) > 0
+        for rows in (read_labels(came) == POSITIVE, (read_labels(gated) == POSITIVE) & verdicts.alive)
+    )
+    verdicts.reject(((had | all_queries) & ~has)[query], NO_POSITIVE)
 
 
 def reject_ranks(pairs: pa.Table, rows: Rows, limits: Limits, verdicts: Verdicts) -> None:
@@ -148,13 +165,50 @@ def reject_ranks(pairs: pa.Table, rows: Rows, limits: Limits, verdicts: Verdicts
     verdicts.reject(at[outside], f"rank outside {span(low, high)}")
 
 
-def read_scores(pairs: pa.Table, rows: Rows, limits: Limits, verdicts: Verdicts) -> np.ndarray:
+def reject_clusters(pairs: pa.Table, rows: Rows, verdicts: Verdicts) -> dict[str, int]:
+    """Reject candidates of the `cluster` that a positive of their query lies in: they may well answer it.
+
+    Counts the candidates without a cluster, which stay, and the decided negatives that would have gone.
+    """
+    if "cluster" not in pairs.column_names:
+        raise PairmineError(
+            "no cluster column, so no clusters to compare; run 'pairmine mine --clusters' first, "
+            "or join one on doc_id that says which cluster each document is in"
+        )
+    kind = pairs.schema.field("cluster").type
+    if pa.types.is_nested(kind):
+        raise PairmineError(
+            f'column "cluster" holds {kind}, and a document is in one cluster; fill it with a number each'
+        )
+    cluster = pc.fill_null(pairs["cluster"].dictionary_encode().combine_chunks().indices, NO_CLUSTER)
+    cluster = cluster.to_numpy(zero_copy_only=False).astype(np.int64)
+    at = np.flatnonzero(verdicts.alive & (rows.label != POSITIVE))
+    asked = np.bincount(rows.query[at], minlength=len(rows.query_ids)) > 0
+    positives = np.flatnonzero((rows.label == POSITIVE) & asked[rows.query])
+    if missing := int((cluster[positives] == NO_CLUSTER).sum()):
+        raise PairmineError(
+            f"{missing} of {len(positives)} positives have no cluster to hold candidates against; "
+            "run 'pairmine mine --clusters' first"
+        )
+    known = cluster[at] != NO_CLUSTER
+    own = known & within(rows.joined(cluster[at] + 1, at), rows.joined(cluster[positives] + 1, positives))
+    decided = rows.label[at] == NEGATIVE
+    verdicts.reject(at[own & ~decided], "in the cluster of a positive")
+    return {
+        "candidates without a cluster": int((~known & ~decided).sum()),
+        "exempt, but in the cluster of a positive": int((own & decided).sum()),
+    }
+
+
+def read_scores(pairs: pa.Table, rows: Rows, limits: Limits, verdicts: Verdicts, *, picks: bool = True) -> np.ndarray:
     """The `limits.by` of each row, (n,) float32, NaN where a row has none.
 
     Raises a PairmineError when a candidate that is still in has none, or, with a margin, a positive
-    of such a candidate's query.
+    of such a candidate's query. Where nothing is picked and no score rule is given, none is needed.
     """
     scores: np.ndarray = pc.cast(pairs[limits.by], pa.float32(), safe=False).to_numpy()
+    if not (picks or limits.needs_scores):
+        return scores
     matters = verdicts.alive & (rows.label == UNDECIDED)
     if limits.needs_positives:
         asked = np.bincount(rows.query[matters], minlength=len(rows.query_ids)) > 0
@@ -189,7 +243,7 @@ def _score_rules(rows: Rows, at: np.ndarray, scores: np.ndarray, limits: Limits)
         yield f"score below {limits.min_score:g}", mine < np.float32(limits.min_score)
     if not limits.needs_positives:
         return
-    lowest = _lowest_positive(rows, scores)
+    lowest = extreme(np.minimum, rows.query, scores, rows.label == POSITIVE, len(rows.query_ids))
     if limits.absolute_margin is not None:
         threshold = (lowest - limits.absolute_margin).astype(np.float32)
         yield f"within {limits.absolute_margin:g} of the lowest positive", mine > threshold[rows.query[at]]
@@ -197,14 +251,3 @@ def _score_rules(rows: Rows, at: np.ndarray, scores: np.ndarray, limits: Limits)
         threshold = (lowest - np.abs(lowest) * limits.relative_margin).astype(np.float32)
         share = f"{limits.relative_margin * 100:g}%"
         yield f"within {share} of the lowest positive", mine > threshold[rows.query[at]]
-
-
-def _lowest_positive(rows: Rows, scores: np.ndarray) -> np.ndarray:
-    """The lowest score among each query's positives, (queries,) float64; NaN where one has no score."""
-    lowest = np.full(len(rows.query_ids), np.nan)
-    positives = np.flatnonzero(rows.label == POSITIVE)
-    if len(positives):
-        query = rows.query[positives]
-        starts = np.flatnonzero(np.r_[True, query[1:] != query[:-1]])
-        lowest[query[starts]] = np.minimum.reduceat(scores[positives].astype(np.float64), starts)
-    return lowest

@@ -1,0 +1,222 @@
+"""`pairmine filter` from a shell: gates, text rules and weights, what the summary says, mistakes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pairmine.cli.main import main
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+class Shell:
+    """Runs commands in this process, in a folder of their own."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, heard: pytest.CaptureFixture[str]) -> None:
+        patch.chdir(folder)
+        self.folder, self._patch, self._heard = folder, patch, heard
+
+    def __call__(self, words: str) -> tuple[int, str]:
+        """The exit code and what was said on stderr."""
+        self._patch.setattr(sys, "argv", ["pairmine", *words.split()])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return int(left.value.code or 0), self._heard.readouterr().err
+
+    def write(self, name: str, rows: list[dict[str, Any]]) -> None:
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        (self.folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        if name.endswith(".parquet"):
+            return list(pq.read_table(self.folder / name).to_pylist())
+        return [json.loads(line) for line in (self.folder / name).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, monkeypatch, capsys)
+
+
+TRIPLETS = [
+    {"query": "A man plays a guitar.", "document": "A man is making music.", "label": 1, "score_st": 0.82},
+    {"query": "A man plays a guitar.", "document": "A man plays a drum.", "label": 0, "score_st": 0.7},
+    {"query": "猫が寝ている。", "document": "ネコは眠っている。", "label": 1, "score_st": 0.77},
+    {"query": "猫が寝ている。", "document": "猫が走っている。", "label": 0, "score_st": 0.6},
+    {"query": "Two dogs run.", "document": "Dogs are running.", "label": 1, "score_st": 0.93},
+    {"query": "Two dogs run.", "document": "Two dogs walk slowly.", "label": 0, "score_st": 0.95},
+]
+
+
+def test_a_gate_and_a_weight_and_what_the_summary_says_of_them(shell: Shell) -> None:
+    shell.write("t.jsonl", TRIPLETS)
+    code, said = shell(
+        "filter t.jsonl --gate st:0.75:0.80 --weight gaussian-decay -o out.parquet --rejects r.jsonl --summary s.json"
+    )
+    assert code == 0, said
+    assert [(row["document"], row["label"], round(row["weight"], 3)) for row in shell.rows("out.parquet")] == [
+        ("A man is making music.", 1, 1),
+        ("A man plays a drum.", 0, round(1 - math.exp(-0.5 * (0.12 / 0.17) ** 2), 3)),
+        ("Dogs are running.", 1, 1),
+        ("Two dogs walk slowly.", 1, 1),
+    ]
+    assert [(row["document"], row["reason"]) for row in shell.rows("r.jsonl")] == [
+        ("ネコは眠っている。", "between the gates 0.75 and 0.8 of score_st"),
+        ("猫が走っている。", "query has no positive"),
+    ]
+    summary = json.loads((shell.folder / "s.json").read_text())
+    assert summary["rows_in"] == 6
+    assert summary["rejected"] == {"between the gates 0.75 and 0.8 of score_st": 1, "query has no positive": 1}
+    assert summary["notes"] == {
+        "gaussian-decay: rows below 1": 1,
+        "meant as negatives, made positives by the gate": 1,
+        "queries with fewer than 5 negatives": 2,
+    }
+
+
+def test_a_gate_and_a_decay_pass_where_nothing_is_picked(shell: Shell) -> None:
+    shell.write("t.jsonl", TRIPLETS)
+    code, said = shell(
+        "filter t.jsonl --no-pick --gate st:0.75:0.80 --weight gaussian-decay -o out.jsonl --rejects r.jsonl"
+    )
+    assert code == 0, said
+    assert [row["document"] for row in shell.rows("out.jsonl")] == [
+        "A man is making music.",
+        "A man plays a drum.",
+        "Dogs are running.",
+        "Two dogs walk slowly.",
+    ]
+    assert [(row["document"], row["reason"]) for row in shell.rows("r.jsonl")] == [
+        ("ネコは眠っている。", "between the gates 0.75 and 0.8 of score_st"),
+        ("猫が走っている。", "query has no positive"),
+    ]
+
+
+def test_swap_and_curate_are_the_two_stages_of_multicsr(shell: Shell) -> None:
+    shell.write("t.jsonl", TRIPLETS)
+    code, said = shell("filter t.jsonl --swap-by st --curate st:0.9:0.9 --negatives 1 -o out.jsonl")
+    assert code == 0, said
+    assert [(row["document"], row["label"]) for row in shell.rows("out.jsonl")] == [("Two dogs walk slowly.", 1)]
+    assert "pairs swapped for their scores" in said
+
+
+def test_graded_rows_without_scores_and_labels_are_weighed_where_they_stand(shell: Shell) -> None:
+    rows = [
+        {"query_id": "q", "query": "a", "doc_id": f"d{n}", "document": f"text {n}", "grade": grade}
+        for n, grade in enumerate((0.2, 1.0, 0.5))
+    ]
+    shell.write("g.jsonl", rows)
+    code, said = shell("filter g.jsonl --no-pick --weight ordinal:tau=1 -o out.jsonl")
+    assert code == 0, said
+    kept = shell.rows("out.jsonl")
+    assert [row["doc_id"] for row in kept] == ["d0", "d1", "d2"]
+    assert [round(row["weight"], 4) for row in kept] == [round(math.exp(-0.8), 4), 1, round(math.exp(-0.5), 4)]
+    assert [row["label"] for row in kept] == [1, 1, 1]  # what a file without labels is read as
+
+
+def test_a_set_in_which_all_is_decided_needs_no_score(shell: Shell) -> None:
+    shell.write("g.jsonl", [{**row, "grade": row["score_st"], "score_st": None} for row in TRIPLETS])
+    rows = [{key: value for key, value in row.items() if key != "score_st"} for row in shell.rows("g.jsonl")]
+    shell.write("g.jsonl", rows)
+    code, said = shell("filter g.jsonl --curate grade:0.8:0.8 --negatives 1 -o out.jsonl")
+    assert code == 0, said
+    assert [row["document"] for row in shell.rows("out.jsonl")] == [
+        "A man is making music.",
+        "A man plays a drum.",
+        "Dogs are running.",
+    ]
+
+
+def test_a_weight_that_looks_at_all_rows_does_not_hang_on_how_they_come(shell: Shell) -> None:
+    rows = [
+        {
+            "query_id": f"q{q}",
+            "query": f"alpha beta {q % 7}",
+            "doc_id": f"d{q}-{n}",
+            "document": f"{'alpha' if n % 3 else 'gamma'} {'beta' if q % 2 else 'delta'} {n}",
+            "label": 1 if n == 0 else None,
+            "score_st": math.sin(q * 5 + n) / 2,
+        }
+        for q in range(60)
+        for n in range(6)
+    ]
+    shell.write("m.jsonl", rows)
+    (shell.folder / "shards").mkdir()
+    shell.write("shards/a.jsonl", rows[:121])
+    shell.write("shards/b.jsonl", rows[121:])
+    options = (
+        "--pick inverse-propensity --negatives 2 --no-relative-margin --weight inverse-propensity --weight importance"
+    )
+    for source, out in (("m.jsonl", "whole.jsonl"), ("shards", "parts.jsonl")):
+        code, said = shell(f"filter {source} {options} -o {out}")
+        assert code == 0, said
+    assert shell.rows("whole.jsonl") == shell.rows("parts.jsonl")
+    assert len(shell.rows("whole.jsonl")) == 180
+    assert len({round(row["weight"], 3) for row in shell.rows("whole.jsonl")}) > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--weight dclr", 'pairmine: weight "dclr": choose punish-similar, gaussian-decay'),
+        ("--weight punish-similar:by=ce", "pairmine: punish-similar: no column ce; columns to choose from: score_st"),
+        ("--gate st", "pairmine: gate st: write it as COLUMN:LOW:HIGH"),
+        ("--edit-distance 4", "pairmine: --edit-distance 4: write it as 1:4, 1: or :4"),
+        ("--edits-of all", "pairmine: --edits-of has an effect with --max-edit-ratio or --edit-distance alone"),
+        ("--no-pick --negatives 3", "pairmine: --negatives has no effect with --no-pick; leave one of them out"),
+        (
+            "--no-pick --by score_ce",
+            "pairmine: --by has no effect with --no-pick, since no margin, score limit or weight asks for it; "
+            "leave one out",
+        ),
+        ("--no-pick --shortage drop", "pairmine: --shortage has no effect with --no-pick; leave one of them out"),
+        ("--complexity many", "pairmine: complexity many: write it as WORDS[:CLAUSES], as in 5 or 5:2"),
+        (
+            "--drop-same-cluster",
+            "pairmine: no cluster column, so no clusters to compare; run 'pairmine mine --clusters'",
+        ),
+        (
+            "--no-pick --by ce --max-score 0.5",
+            "pairmine: no column score_ce (found: score_st); run 'pairmine score' first",
+        ),
+        ("--pick best", "pairmine: --pick best: choose top, random, inverse-propensity"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_no_output(shell: Shell, options: str, line: str) -> None:
+    shell.write("t.jsonl", TRIPLETS)
+    code, said = shell(f"filter t.jsonl {options} -o out.jsonl")
+    assert code == 2
+    assert [found for found in said.splitlines() if found.startswith(line)], said
+    assert "Traceback" not in said
+    assert not (shell.folder / "out.jsonl").exists()
+
+
+def test_chains_of_real_grades_are_cut_where_they_first_rise(shell: Shell) -> None:
+    path = DATA / "sick" / "train.jsonl.gz"
+    if not path.exists():
+        pytest.skip("no sick collection beside this checkout")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        pairs = [json.loads(line) for line in file]
+    chains: dict[str, list[dict[str, Any]]] = {}
+    for one in pairs:
+        chain = chains.setdefault(one["sentence1"], [])
+        grade = round((one["score"] - 1) / 4, 3)
+        chain.append({"query": one["sentence1"], "document": one["sentence2"], "grade": grade, "rank": len(chain) + 1})
+    expected = []
+    for chain in chains.values():
+        falls = [at == 0 or row["grade"] <= chain[at - 1]["grade"] for at, row in enumerate(chain)]
+        expected += chain[: falls.index(False) if False in falls else None]
+    shell.write("l.jsonl", [row for chain in chains.values() for row in chain])
+    code, said = shell("filter l.jsonl --no-pick --monotone grade:0:cut -o out.jsonl")
+    assert code == 0, said
+    kept = [(row["query"], row["document"]) for row in shell.rows("out.jsonl")]
+    assert kept == [(row["query"], row["document"]) for row in expected]
+    assert len(pairs) * 0.5 < len(kept) < len(pairs)
