@@ -32,7 +32,7 @@ _WEIGHTS = (
         "encoder",
         "pairmine filter --weight punish-similar[:phi=0.90,by=COLUMN]",
         "phi 0.90 is the paper's for BERT (0.85 for RoBERTa, 0.95 in MultiCSR)",
-        "pairmine filter scored.parquet --weight punish-similar:phi=0.85 -o pairs.parquet",
+        "pairmine filter scored.parquet --no-relative-margin --weight punish-similar:phi=0.85 -o pairs.parquet",
     ),
     Method(
         "gaussian-decay",
@@ -53,7 +53,7 @@ _WEIGHTS = (
         "encoder",
         "pairmine filter --weight inverse-propensity[:bins=10,bands=5,max=5,by=COLUMN]",
         "formula, 10 bins of the edit ratio, 5 bands of the score and the clip at 5 are ours",
-        "pairmine filter scored.parquet --weight inverse-propensity -o pairs.parquet",
+        "pairmine filter scored.parquet --no-relative-margin --weight inverse-propensity -o pairs.parquet",
     ),
     Method(
         "ordinal",
@@ -73,7 +73,7 @@ _WEIGHTS = (
         "none",
         "pairmine filter --weight importance[:temperature=0.1,by=COLUMN]",
         "temperature 0.1 is ours",
-        "pairmine filter scored.parquet --by st --weight importance -o pairs.parquet",
+        "pairmine filter scored.parquet --by st --no-relative-margin --weight importance -o pairs.parquet",
     ),
 )
 _PICKS = (
@@ -137,7 +137,7 @@ _GATES = (
         "encoder",
         "pairmine filter --drop-same-cluster",
         "the paper keeps them within a margin while it trains; leaving them out is ours",
-        "pairmine filter mined.parquet --by st --drop-same-cluster -o pairs.parquet",
+        "pairmine filter mined.parquet --by dense --drop-same-cluster -o pairs.parquet",
     ),
     Method(
         "complexity",

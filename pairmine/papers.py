@@ -6,19 +6,37 @@ from its paper and what is our own choice stands with its options.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
 class System(NamedTuple):
-    """A published way of building training data. `recipes` are names that `recipes.any_recipe` knows."""
+    """A published way of building training data. `recipes` are names that `recipes.any_recipe` knows.
+
+    `also` are other names that it goes by.
+    """
 
     name: str
     paper: str
     recipes: tuple[str, ...]
+    also: tuple[str, ...] = ()
 
 
-def _of(name: str, paper: str, *recipes: str) -> System:
-    return System(name, paper, recipes)
+def _of(name: str, paper: str, *recipes: str, also: tuple[str, ...] = ()) -> System:
+    return System(name, paper, recipes, also)
+
+
+def systems_of(wanted: str) -> list[System]:
+    """The systems whose name or citation holds `wanted` as whole words, else those that hold it at all."""
+    key = _key(wanted)
+    texts = [(system, [_key(text) for text in (system.name, system.paper, *system.also)]) for system in SYSTEMS]
+    whole = [system for system, found in texts if any(f" {key} " in f" {text} " for text in found)]
+    return whole or [system for system, found in texts if key and any(key in text for text in found)]
+
+
+def _key(text: str) -> str:
+    """The words of `text`: "Align/uniform" is "align uniform"."""
+    return " ".join(re.findall(r"[\w.+]+", text.casefold()))
 
 
 SYSTEMS: tuple[System, ...] = (
@@ -38,7 +56,13 @@ SYSTEMS: tuple[System, ...] = (
     _of("CLAIF", "Cheng et al. 2023, arXiv 2305.01918", "claif", "similarity"),
     _of("CLHAIF", "Cheng et al. 2023, arXiv 2305.01918", "clhaif", "similarity"),
     _of("GCSE", "Lai et al. 2024, arXiv 2409.12887", "gcse-extract", "gcse-swap", "gcse", "gate", "gaussian-decay"),
-    _of("Ranking sentences generation", "He et al. 2025, arXiv 2502.13656", "ladder", "monotone"),
+    _of(
+        "Ranking sentences generation",
+        "He et al. 2025, arXiv 2502.13656",
+        "ladder",
+        "monotone",
+        also=("Ranking Sentences Generation",),
+    ),
     _of("LM-CPPF", "Abaskohi, Rothe and Yaghoobzadeh 2023, arXiv 2305.18169", "fewshot-paraphrase"),
     _of(
         "MEQ, minimally edited questions", "Zhang et al. 2023, arXiv 2305.14441", "min-edit-questions", "edit-distance"
@@ -68,7 +92,7 @@ SYSTEMS: tuple[System, ...] = (
         "bitext",
         "queries",
     ),
-    _of("Qwen3 Embedding", "Zhang et al. 2025, arXiv 2506.05176", "personas", "queries"),
+    _of("Qwen3 Embedding", "Zhang et al. 2025, arXiv 2506.05176", "personas", "queries", also=("Qwen3-Embedding",)),
     _of("ragas", "Es et al. 2023, arXiv 2309.15217", "multi-hop", "personas"),
     _of("Gecko", "Lee et al. 2024, arXiv 2403.20327", "task-queries", "relabel"),
     _of("doc2query", "Nogueira et al. 2019, arXiv 1904.08375", "keyword-queries"),
@@ -80,7 +104,12 @@ SYSTEMS: tuple[System, ...] = (
     _of("ESimCSE", "Wu et al. 2021, arXiv 2109.04380", "repeat"),
     _of("ConSERT", "Yan et al. 2021, arXiv 2105.11741", "shuffle", "cutoff"),
     _of("CLEAR", "Wu et al. 2020, arXiv 2012.15466", "clear"),
-    _of("Document contrastive augmentation", "Luo et al. 2021, arXiv 2103.14542", "words"),
+    _of(
+        "Document contrastive augmentation",
+        "Luo et al. 2021, arXiv 2103.14542",
+        "words",
+        also=("Doc contrastive augmentation",),
+    ),
     _of("Contriever", "Izacard et al. 2021, arXiv 2112.09118", "crops"),
     _of("ICT", "Lee, Chang and Toutanova 2019, arXiv 1906.00300", "ict"),
     _of("DeCLUTR", "Giorgi et al. 2020, arXiv 2006.03659", "spans"),
@@ -96,7 +125,7 @@ SYSTEMS: tuple[System, ...] = (
     _of("SCT", "Limkonchotiwat et al. 2023, arXiv 2311.03228", "backtranslation", "backtranslate"),
     _of("CoCoSoDa", "Shi et al. 2022, arXiv 2204.03293", "code-soft"),
     _of("PEARL", "Chen, Varoquaux and Suchanek 2024, arXiv 2401.10407", "phrase"),
-    _of("BERT into a BiLSTM", "Tang et al. 2019, arXiv 1903.12136", "distill-pool"),
+    _of("BERT into a BiLSTM", "Tang et al. 2019, arXiv 1903.12136", "distill-pool", also=("BERT->BiLSTM",)),
     _of("RSD", "Vamvas and Sennrich 2023, arXiv 2305.13303", "doc-diff"),
     _of("PromptBERT", "Jiang et al. 2022, arXiv 2201.04337", "template-views"),
     _of("PCL", "Wu et al. 2022, arXiv 2201.12093", "template-views"),
@@ -108,8 +137,8 @@ SYSTEMS: tuple[System, ...] = (
     # Structure that is there
     _of("SimCSE, supervised", "Gao, Yao and Chen 2021, arXiv 2104.08821", "nli"),
     _of("InferSent", "Conneau et al. 2017, arXiv 1705.02364", "nli"),
-    _of("Sentence-BERT", "Reimers and Gurevych 2019, arXiv 1908.10084", "nli", "sts", "sections"),
-    _of("Sentence-T5", "Ni et al. 2021, arXiv 2108.08877", "nli"),
+    _of("Sentence-BERT", "Reimers and Gurevych 2019, arXiv 1908.10084", "nli", "sts", "sections", also=("SBERT",)),
+    _of("Sentence-T5", "Ni et al. 2021, arXiv 2108.08877", "nli", also=("ST5",)),
     _of("m-ST5", "Yano et al. 2024, arXiv 2403.17528", "nli"),
     _of("Small-LM contrastive fine-tuning", "Ukarapol, Lee and Xin 2024, arXiv 2408.00690", "nli"),
     _of("ViCLSR", "Huynh, Nguyen and Nguyen 2026, arXiv 2603.21084", "nli"),
@@ -127,10 +156,23 @@ SYSTEMS: tuple[System, ...] = (
     _of("SetFit", "Tunstall et al. 2022, arXiv 2209.11055", "labels"),
     _of("Contrast is all you need", "Kilic, Bex and Gatt 2023, arXiv 2307.02882", "labels"),
     _of("SPECTER", "Cohan et al. 2020, arXiv 2004.07180", "citations"),
-    _of("Mixture of experts by co-citation", "Hallee et al. 2024, arXiv 2401.15713", "co-citation"),
+    _of(
+        "Mixture of experts by co-citation",
+        "Hallee et al. 2024, arXiv 2401.15713",
+        "co-citation",
+        also=("MoE co-citation",),
+    ),
     _of("HEADLINES", "Silcock and Dell 2023, arXiv 2306.17810", "same-source"),
-    _of("Mined paraphrases, Polish", "Dadas 2022, arXiv 2207.12759", "pivot", "edit-ratio"),
-    _of("Multilingual distillation", "Reimers and Gurevych 2020, arXiv 2004.09813", "parallel", "vectors"),
+    _of(
+        "Mined paraphrases, Polish", "Dadas 2022, arXiv 2207.12759", "pivot", "edit-ratio", also=("Mined paraphrases",)
+    ),
+    _of(
+        "Multilingual distillation",
+        "Reimers and Gurevych 2020, arXiv 2004.09813",
+        "parallel",
+        "vectors",
+        also=("Multilingual KD",),
+    ),
     _of("LEALLA", "Mao and Nakagawa 2023, arXiv 2302.08387", "parallel", "vectors"),
     _of("InfoXLM", "Chi et al. 2020, arXiv 2007.07834", "parallel"),
     _of("MEXMA", "Janeiro et al. 2024, arXiv 2409.12737", "parallel"),
@@ -139,8 +181,8 @@ SYSTEMS: tuple[System, ...] = (
     _of("Phrase-BERT", "Wang, Thompson and Iyyer 2021, arXiv 2109.06304", "phrase-context"),
     _of("Triple-Encoders", "Erker et al. 2024, arXiv 2402.12332", "dialogue"),
     _of("Curved contrastive learning", "Erker, Schaffer and Spanakis 2022, arXiv 2211.07591", "dialogue"),
-    _of("Universal Sentence Encoder", "Cer et al. 2018, arXiv 1803.11175", "reply"),
-    _of("GCL", "Zhu et al. 2024, arXiv 2404.08535", "ranked-log"),
+    _of("Universal Sentence Encoder", "Cer et al. 2018, arXiv 1803.11175", "reply", also=("USE",)),
+    _of("GCL", "Zhu et al. 2024, arXiv 2404.08535", "ranked-log", also=("GCL Marqo",)),
     _of("CLIPPINGS, its text side", "Arora et al. 2023, arXiv 2304.03464", "aliases", "ocr"),
     _of("MCSE, its text side", "Zhang et al. 2022, arXiv 2204.10931", "co-captions"),
     _of("MuCo", "Gu et al. 2026, arXiv 2602.06393", "multi-queries"),
@@ -152,18 +194,28 @@ SYSTEMS: tuple[System, ...] = (
     _of("MoCo dual view with a filter of hard negatives", "Hoang et al. 2025, arXiv 2501.16360", "band"),
     _of("ANCE", "Xiong et al. 2020, arXiv 2007.00808", "ann"),
     _of("GTE", "Li et al. 2023, arXiv 2308.03281", "temperature", "source-batches"),
-    _of("Embedding and clustering", "Merrick 2024, arXiv 2407.18887", "cluster-batches"),
+    _of(
+        "Embedding and clustering",
+        "Merrick 2024, arXiv 2407.18887",
+        "cluster-batches",
+        also=("Embedding and Clustering",),
+    ),
     _of("DSE", "Barkan et al. 2019, arXiv 1908.05161", "cross-encoder"),
     _of("DistilCSE", "Gao et al. 2021, arXiv 2112.05638", "vectors"),
     _of("Czech small models", "Bednář et al. 2023, arXiv 2311.13921", "vectors", "identity"),
     _of("LLM-QL", "Zhang et al. 2025, arXiv 2504.05216", "ql"),
     _of("PROP", "Ma et al. 2020, arXiv 2010.10137", "representative-words"),
     _of("B-PROP", "Ma et al. 2021, arXiv 2104.09791", "representative-words"),
-    _of("SFT or contrastive learning for reranking", "Dai et al. 2025, arXiv 2510.14824", "reranker-sft"),
+    _of(
+        "SFT or contrastive learning for reranking",
+        "Dai et al. 2025, arXiv 2510.14824",
+        "reranker-sft",
+        also=("SFT vs CL",),
+    ),
     _of("DiHT", "Radenovic et al. 2023, arXiv 2301.02280", "complexity", "importance"),
     _of("SupReMix", "Wu et al. 2023, arXiv 2309.16633", "ordinal"),
     _of("ConR", "Keramati, Meng and Evans 2023, arXiv 2309.06651", "ordinal"),
-    _of("Alignment and uniformity", "Wang and Isola 2020, arXiv 2005.10242", "align-uniform"),
+    _of("Alignment and uniformity", "Wang and Isola 2020, arXiv 2005.10242", "align-uniform", also=("Align/uniform",)),
     _of("EvalRank", "Wang, Kuo and Li 2022, arXiv 2203.02679", "eval-rank"),
     _of("NV-Retriever", "Moreira et al. 2024, arXiv 2407.15831", "margin"),
     _of("E5", "Wang et al. 2022, arXiv 2212.03533", "title", "title-write"),

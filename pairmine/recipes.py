@@ -115,15 +115,11 @@ def all_recipes() -> tuple[Recipe, ...]:
 
 def find_recipe(name: str) -> Recipe:
     """The recipe of `derive` called `name`; raises PairmineError with the names nearest to it where there is none."""
-    from pairmine.methods import METHODS
-
     by_name = {recipe.name: recipe for recipe in all_recipes()}
     if name in by_name:
         return by_name[name]
     if name in prompt_names():
         raise PairmineError(f"recipe {name} works with an LLM; 'pairmine recipes {name}' shows how to run it")
-    if method := next((each for each in METHODS if each.name == name), None):
-        raise PairmineError(f"{name} is an option: {method.option}; 'pairmine recipes {name}' shows how to run it")
     raise unknown_recipe(name, tuple(by_name))
 
 
@@ -169,9 +165,13 @@ def any_recipe(name_or_path: str) -> Recipe | PromptRecipe | Method:
 
 
 def unknown_recipe(name: str, known: Sequence[str]) -> PairmineError:
-    """The error that says which of the `known` recipes are nearest to `name`."""
+    """The error for `name`, which is none of the `known`: where it belongs, or which of them are nearest to it."""
     from pairmine.methods import METHODS
 
+    if any(recipe.name == name for recipe in all_recipes()):
+        return PairmineError(f"recipe {name} needs no LLM; run 'pairmine derive {name}'")
+    if method := next((each for each in METHODS if each.name == name), None):
+        return PairmineError(f"{name} is an option: {method.option}; 'pairmine recipes {name}' shows how to run it")
     near = difflib.get_close_matches(name.casefold(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     total = len(all_recipes()) + len(prompt_names()) + len(METHODS)

@@ -122,6 +122,10 @@ def test_the_recipes_of_a_paper_are_found_by_its_name_or_number(recipes: Shell) 
     by_name, by_number = recipes("--paper", "contriever")[1], recipes("--paper", "2112.09118")[1]
     assert by_name == by_number
     assert [line.split()[0] for line in by_name.splitlines() if line.startswith("  ")] == ["crops"]
+    for name, found in (("USE", "reply"), ("SCT", "backtranslation"), ("Align/uniform", "align-uniform")):
+        shown = [line.split()[0] for line in recipes("--paper", name)[1].splitlines() if line.startswith("  ")]
+        assert found in shown
+        assert "labels" not in shown
     code, _, err = recipes("--paper", "Contrivr")
     assert code == 2
     assert "--paper Contrivr: no such system; did you mean Contriever" in err
@@ -130,6 +134,20 @@ def test_the_recipes_of_a_paper_are_found_by_its_name_or_number(recipes: Shell) 
 def test_derive_sends_the_user_of_an_llm_recipe_to_its_page() -> None:
     with pytest.raises(PairmineError, match="recipe queries works with an LLM; 'pairmine recipes queries' shows how"):
         find_recipe("queries")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("crops", "recipe crops needs no LLM; run 'pairmine derive crops'"),
+        ("clusters", "clusters is an option: pairmine mine --clusters"),
+    ],
+)
+def test_generate_says_where_a_recipe_of_another_command_belongs(name: str, message: str) -> None:
+    from pairmine.llm.recipes.file import load_recipe
+
+    with pytest.raises(PairmineError, match=message):
+        load_recipe(name)
 
 
 def test_no_name_is_given_twice() -> None:

@@ -112,6 +112,20 @@ def test_translations_of_one_sentence_paraphrase_each_other() -> None:
     assert {texts(derive("pivot", rows, seed=seed))[0][0] for seed in range(20)} == {"Good night!", "Sleep well!"}
 
 
+def test_translations_into_different_languages_are_no_paraphrases() -> None:
+    rows = pa.table(
+        {
+            "pivot": ["Ja."] * 4,
+            "translation": ["Yes.", "Oui.", "Sure.", "Bien sûr."],
+            "lang": ["en", "fr", "en", "fr"],
+        }
+    )
+    outcome = derive("pivot", rows)
+    assert sorted(sorted(pair) for pair in texts(outcome)) == [["Bien sûr.", "Oui."], ["Sure.", "Yes."]]
+    assert sorted(outcome.kept["lang"].to_pylist()) == ["en", "fr"]
+    assert derive("pivot", rows.drop_columns("lang")).kept.num_rows == 6
+
+
 def test_wordings_that_hardly_differ_give_no_pair() -> None:
     long = "It is a truth universally acknowledged that a single man in possession of a fortune must want a wife"
     rows = pa.table({"pivot": ["x"] * 3, "translation": [long, long + ".", "Rich bachelors want to marry."]})
@@ -149,8 +163,9 @@ def test_tatoeba_gives_every_translation_and_paraphrases_through_english() -> No
     outcome = derive("parallel", rows.rename_columns(["_id", "lang", "source", "target"]))
     assert outcome.kept.num_rows + outcome.rejected.num_rows == rows.num_rows == 25_938
     assert outcome.kept.num_rows > 25_000
-    paraphrases = derive("pivot", rows.rename_columns(["_id", "lang", "translation", "pivot"]))
-    assert paraphrases.kept.num_rows > 3_000
+    rows = rows.rename_columns(["_id", "lang", "translation", "pivot"])
+    assert derive("pivot", rows.drop_columns("lang")).kept.num_rows > 3_000
+    assert reasons(derive("pivot", rows)) == {"fewer than two translations": rows.num_rows}
 
 
 @needs_data

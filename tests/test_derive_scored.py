@@ -55,6 +55,41 @@ def test_a_scale_from_one_to_five_starts_at_nothing() -> None:
     ]
 
 
+FROM_ONE = "scores, none of them below 1: where the scale starts at 1, as in SICK, pass --low 1"
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "notes"),
+    [
+        ([1, 3.5, None, 5], {}, {FROM_ONE: 3}),
+        ([1, 3.5, None, 5], {"low": 1}, {}),
+        ([0.8, 3.5, 2, 5], {}, {}),
+        ([1, 3.5, 2, 4.9], {}, {}),
+        ([None, None], {}, {}),
+    ],
+)
+def test_scores_that_all_start_at_one_are_told_and_left_as_they_are(
+    scores: list[float | None], options: dict[str, Any], notes: dict[str, int]
+) -> None:
+    outcome = derive("sts", scored(*((f"a{n}", f"b{n}", score) for n, score in enumerate(scores))), **options)
+    assert outcome.notes == notes
+    low = options.get("low", 0)
+    assert [row[2] for row in short(outcome)] == [
+        round((score - low) / (5 - low), 6) for score in scores if score is not None
+    ]
+
+
+@pytest.mark.skipif(not (SHARED / "data/sick").exists(), reason="needs the real corpora in ../shared/data")
+def test_sick_is_told_that_its_scale_starts_at_one_and_stsb_is_not() -> None:
+    rows = open_rows(
+        str(SHARED / "data/sick/train.jsonl.gz"),
+        [Wanted(each.name, each.aliases, "", each.required) for each in find_recipe("sts").inputs],
+        print,
+    ).read()
+    assert derive("sts", rows).notes == {FROM_ONE: rows.num_rows}
+    assert derive("sts", rows, low=1).notes == {}
+
+
 def test_cuts_give_labels_at_both_ends_and_none_between() -> None:
     rows = scored(("a", "b", 4), ("c", "d", 1), ("e", "f", 2.5))
     assert derive("sts", rows, positive_from=0.8, negative_to=0.2).kept["label"].to_pylist() == [1, 0, None]
@@ -122,6 +157,7 @@ def test_stsb_in_ten_languages_keeps_every_score() -> None:
     scores = {row["_id"]: row["score"] for row in given}
     assert all(abs(row["grade"] * 5 - scores[row["_id"]]) < 1e-5 for row in outcome.kept.to_pylist())
     assert outcome.kept.num_rows > 14_900
+    assert outcome.notes == {}
 
 
 # --- ranked-log --------------------------------------------------------------------------------

@@ -935,3 +935,22 @@ def test_pairs_of_a_real_collection_give_propositions() -> None:
     outcome = generate("propositions", pa.Table.from_pylist(pairs), FakeLLM())
     assert outcome.rows_in == len(pairs)
     assert outcome.rows_in + outcome.added == outcome.kept.num_rows + outcome.rejected.num_rows
+
+
+def test_the_stand_in_copies_parts_of_a_text_where_a_recipe_takes_it_apart() -> None:
+    texts = {
+        "a": "A cook is slicing red onions on a well-worn board while two dogs wait near the door.",
+        "b": "Three women in straw hats sell ripe mangoes at the market in Accra.",
+        "c": "两列火车停在桥上。",
+    }
+    table = pa.Table.from_pylist([{"id": name, "text": text} for name, text in texts.items()])
+    rows = generate("gcse-extract", table, FakeLLM()).kept.to_pylist()
+    assert {(row["query_id"], row["kind"]) for row in rows} >= {
+        (name, kind) for name in texts for kind in ("subject", "action")
+    }
+    for row in rows:
+        assert row["document"] in texts[row["query_id"]] or row["kind"] == "topic"
+        assert len(row["document"].split()) <= 2
+    assert any(row["kind"] == "entity" for row in rows)
+    assert generate("gcse-extract", table, FakeLLM()).kept.to_pylist() == rows
+    assert generate("gcse-extract", table, FakeLLM(), seed=1).kept.to_pylist() != rows

@@ -1,6 +1,7 @@
 """A stand-in for a chat model: it answers at once, always the same, with words of the prompt and no sense.
 
-It tries a pipeline out without a key or a GPU, and tests logic. `origin` says where it wrote.
+It tries a pipeline out without a key or a GPU, and tests logic. `origin` says where it wrote. Where a recipe
+takes a text apart, it copies words that stand there; else it shuffles them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from pairmine.tokens import tokens
 
 SERVED_BY = "fake"
 _WORDS = (6, 12)
+_PART = (1, 2)
+_LIST = 3
+# Thai and Lao, Burmese, Khmer, Chinese and Japanese put no blank between words: a sign stands for one.
+_SIGNS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff"
+_LETTERS = rf"[^\W{_SIGNS}]+"
+_WRITTEN = re.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*|[^\W_]")
 
 
 class FakeLLM:
@@ -63,30 +70,74 @@ def _answer(call: Call) -> Reply:
     draw = random.Random(call.key)
     # The longest paragraph is most likely what the prompt is about, and not its instructions.
     paragraph = max(re.split(r"\n\s*\n|</?\w+>", call.messages[-1]["content"]), key=len)
-    words = sorted(set(tokens(paragraph))) or ["nothing"]
-    value = None if call.schema is None else _value(call.schema, words, draw)
-    text = _text(words, draw) if value is None else orjson.dumps(value).decode()
+    material = _Material(paragraph, call.key)
+    value = None if call.schema is None else _value(call.schema, material, draw)
+    text = _text(material, draw) if value is None else orjson.dumps(value).decode()
     asked = sum(len(tokens(message["content"])) for message in call.messages)
     return Reply(text, prompt_tokens=asked, completion_tokens=len(tokens(text)), served_by=SERVED_BY)
 
 
-def _value(schema: Mapping[str, Any], words: list[str], draw: random.Random) -> Any:
+class _Material:
+    """What a reply is made of: the words of a paragraph, and parts of it to the letter."""
+
+    def __init__(self, paragraph: str, key: bytes) -> None:
+        self.words = sorted(set(tokens(paragraph))) or ["nothing"]
+        self._paragraph = paragraph
+        self._spans = [found.span() for found in _WRITTEN.finditer(paragraph)]
+        # Parts have luck of their own, so that replies without any do not hang on them.
+        self._draw = random.Random(f"{key!r} parts")
+
+    def part(self) -> str:
+        """One or two words that follow each other, as they are written with what stands between them."""
+        if not self._spans:
+            return self.words[0]
+        first = self._draw.randrange(len(self._spans))
+        last = min(first + self._draw.randint(*_PART), len(self._spans)) - 1
+        return self._paragraph[self._spans[first][0] : self._spans[last][1]]
+
+    def heads(self) -> bool:
+        """A coin."""
+        return self._draw.random() < 0.5
+
+
+def _value(schema: Mapping[str, Any], material: _Material, draw: random.Random) -> Any:
     if "enum" in schema:
         return draw.choice(schema["enum"])
-    kind = schema.get("type", "string")
+    kind = _kinds(schema)[0]
     if kind == "object":
-        return {name: _value(inner, words, draw) for name, inner in schema.get("properties", {}).items()}
+        fields = schema.get("properties", {})
+        reply = {name: _value(inner, material, draw) for name, inner in fields.items()}
+        return reply | _parts(fields, material)
     if kind == "array":
-        count = max(schema.get("minItems", 1), min(3, schema.get("maxItems", 3)))
-        return [_value(schema.get("items", {}), words, draw) for _ in range(count)]
+        count = max(schema.get("minItems", 1), min(_LIST, schema.get("maxItems", _LIST)))
+        return [_value(schema.get("items", {}), material, draw) for _ in range(count)]
     if kind in ("number", "integer"):
-        low, high = schema.get("minimum", 0), schema.get("maximum", 1)
+        low = schema.get("minimum", 0)
+        # What counts from 1 without an end is most likely a place in a list, and lists have three here.
+        high = schema.get("maximum", _LIST if low == 1 else 1)
         return draw.randint(int(low), int(high)) if kind == "integer" else round(draw.uniform(low, high), 1)
     if kind == "boolean":
         return draw.random() < 0.5
-    return _text(words, draw)
+    return _text(material, draw)
 
 
-def _text(words: list[str], draw: random.Random) -> str:
-    chosen = draw.sample(words, min(len(words), draw.randint(*_WORDS)))
+def _parts(fields: Mapping[str, Mapping[str, Any]], material: _Material) -> dict[str, str]:
+    """Parts of the text for those of `fields` that most likely ask for one; a schema does not say.
+
+    Several strings that may be null are things that a text may have or not, and what is told beside them is
+    short too. A quote is copied, a name half of the time, as people call things by other words.
+    """
+    strings = [name for name, schema in fields.items() if _kinds(schema)[0] == "string" and "enum" not in schema]
+    if sum("null" in _kinds(fields[name]) for name in strings) > 1:
+        return {name: material.part() for name in strings}
+    return {name: material.part() for name in strings if name == "quote" or (name == "name" and material.heads())}
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    kinds = schema.get("type", "string")
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _text(material: _Material, draw: random.Random) -> str:
+    chosen = draw.sample(material.words, min(len(material.words), draw.randint(*_WORDS)))
     return " ".join(chosen)

@@ -79,13 +79,12 @@ def _of_paper(paper: str) -> set[str]:
     from difflib import get_close_matches
 
     from pairmine.errors import PairmineError
-    from pairmine.papers import SYSTEMS
+    from pairmine.papers import SYSTEMS, systems_of
 
-    wanted = paper.casefold()
-    systems = [each for each in SYSTEMS if wanted in each.name.casefold() or wanted in each.paper.casefold()]
+    systems = systems_of(paper)
     if not systems:
         by_key = {each.name.casefold(): each.name for each in SYSTEMS}
-        near = [by_key[key] for key in get_close_matches(wanted, by_key, n=3, cutoff=0.5)]
+        near = [by_key[key] for key in get_close_matches(paper.casefold(), by_key, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise PairmineError(f"--paper {paper}: no such system; {hint}'pairmine recipes --markdown' has their table")
     return {name for system in systems for name in system.recipes}

@@ -126,7 +126,8 @@ def map_columns(
             names[column.name] = chosen
             taken.add(chosen)
         elif column.required:
-            flag = f"{column.flag} {proposed(found if texts is None else texts)}"
+            space = "" if column.flag.endswith("=") else " "
+            flag = f"{column.flag}{space}{proposed(found if texts is None else texts)}"
             raise PairmineError(f'{where}: no "{column.name}" (found: {listed(found)}); pass {flag}{hint}')
     return Mapped(names)
 

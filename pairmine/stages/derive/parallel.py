@@ -158,7 +158,7 @@ def pivot(*, min_hits: int, min_cosine: float, max_ratio: float, per_group: int,
                 rows["translation"].take(pa.array(firsts, pa.int64())).to_pylist(), near, per_group, draws_of(key)
             )
             for one, other, pair in found:
-                pairs.append((firsts[other], pair))
+                pairs.append((firsts[other], pair._replace(extra=(key.rpartition("\n")[2] or None,))))
                 used.update((firsts[one], firsts[other]))
             for group in texts.values():
                 reasons.update(dict.fromkeys(group[1:], "duplicate"))
@@ -170,18 +170,20 @@ def pivot(*, min_hits: int, min_cosine: float, max_ratio: float, per_group: int,
 
 
 Groups = dict[str, dict[str, list[int]]]
-"""By pivot, the rows of each wording, normalised."""
+"""By pivot, and the language that it was translated into where that is known, the rows of each wording, normalised."""
 
 
 def _by_pivot(rows: pa.Table) -> tuple[Groups, dict[int, str]]:
     groups: Groups = {}
     reasons: dict[int, str] = {}
-    for row, (source, text) in enumerate(zip(rows["pivot"].to_pylist(), rows["translation"].to_pylist(), strict=True)):
+    languages = rows["lang"].to_pylist() if "lang" in rows.column_names else [""] * rows.num_rows
+    columns = zip(rows["pivot"].to_pylist(), rows["translation"].to_pylist(), languages, strict=True)
+    for row, (source, text, language) in enumerate(columns):
         key, wording = normalise(_text(source)), normalise(_text(text))
         if not key or not wording:
             reasons[row] = "no source text" if not key else "no translation"
         else:
-            groups.setdefault(key, {}).setdefault(wording, []).append(row)
+            groups.setdefault(f"{key}\n{language or ''}", {}).setdefault(wording, []).append(row)
     return groups, reasons
 
 
@@ -311,6 +313,12 @@ DERIVATIONS = (
             inputs=(
                 Input("pivot", "the sentence that was translated", ("source", "src", "source_text", *_ENGLISH)),
                 Input("translation", "a translation of it", ("target", "tgt", "target_text", "text", "sentence")),
+                Input(
+                    "lang",
+                    "the translation's language; without it all are taken to be of one",
+                    ("language", "target_lang"),
+                    required=False,
+                ),
             ),
             options=(
                 Option("min-hits", int, 2, "translations that a sentence must have (Dadas)", low=2),
@@ -340,7 +348,9 @@ DERIVATIONS = (
             ),
             resources=(
                 Resource(
-                    "encoder", "encoder", "a multilingual bi-encoder that checks translations against their source"
+                    "encoder",
+                    "encoder",
+                    "a multilingual bi-encoder that checks translations against their source; unchecked without it",
                 ),
             ),
             example=(
@@ -350,5 +360,6 @@ DERIVATIONS = (
             whole=True,
         ),
         from_table=pivot,
+        extra=(pa.field("lang", pa.string()),),
     ),
 )

@@ -15,6 +15,7 @@ from pairmine.stages.derive.cells import ids, numbers, texts
 from pairmine.stages.derive.registry import Derivation, DrawsOf, FoundInTable, FromTable, Pair
 
 _NO_CUT = -1.0
+_FROM_ONE = "scores, none of them below 1: where the scale starts at 1, as in SICK, pass --low 1"
 
 
 def sts(*, low: float, high: float, positive_from: float, negative_to: float) -> FromTable:
@@ -30,7 +31,8 @@ def sts(*, low: float, high: float, positive_from: float, negative_to: float) ->
         return NEGATIVE if grade <= negative_to else None
 
     def of_table(rows: pa.Table, draws_of: DrawsOf) -> FoundInTable:
-        grades = _grades(numbers(rows, "score"), low, high)
+        scores = numbers(rows, "score")
+        grades = _grades(scores, low, high)
         first, second = texts(rows, "sentence1"), texts(rows, "sentence2")
         first_keys, second_keys = (text_keys(rows[name]).tolist() for name in ("sentence1", "sentence2"))
         reasons: dict[int, str] = {}
@@ -50,9 +52,15 @@ def sts(*, low: float, high: float, positive_from: float, negative_to: float) ->
                 query, document = spelled.setdefault(one, first[row]), spelled.setdefault(other, second[row])
                 group[other] = Pair(content_id(query), query, content_id(document), document, label_of(grade), (grade,))
                 pairs.append((row, group[other]))
-        return FoundInTable(_together(pairs), reasons)
+        return FoundInTable(_together(pairs), reasons, _scale_notes(scores, low))
 
     return of_table
+
+
+def _scale_notes(scores: Sequence[float | None], low: float) -> dict[str, int]:
+    """How many scores look like those of a scale from 1 to 5 while `low` is 0, where that is all of them."""
+    known = [score for score in scores if score is not None]
+    return {_FROM_ONE: len(known)} if low == 0 and known and min(known) >= 1 and max(known) == 5 else {}
 
 
 def _grades(scores: Sequence[float | None], low: float, high: float) -> list[float | None]:
