@@ -125,3 +125,22 @@ def test_no_training_row_has_a_positive_a_copy_of_one_or_its_query_among_its_neg
     written = export(decided, to="st-triplet", negatives=None, survey=survey(decided)).outcome.kept
     for row in written.to_pylist():
         assert normalise(row["negative"]) not in {normalise(row["positive"]), normalise(row["anchor"])}
+
+
+def test_a_source_of_a_title_alone_masks_a_document_with_that_text() -> None:
+    pairs = pa.table(
+        {
+            "query_id": ["q"],
+            "query": ["river"],
+            "doc_id": ["cut"],
+            "document": ["  "],
+            "label": [1],
+            "origin": ["given"],
+            "source_id": ["d0"],
+        }
+    )
+    corpus = pa.table(
+        {"id": ["d0", "d1", "d2"], "title": ["river stone", None, None], "text": ["", "river stone", "a river"]}
+    )
+    mined = mine(pairs, corpus, ["bm25"], depth=5).kept
+    assert mined["doc_id"].to_pylist() == ["cut", "d2"]

@@ -129,7 +129,11 @@ class Documents:
         rows = np.sort(first)
         known_places = np.searchsorted(rows, first)
 
-        in_corpus = np.append(_places(keys, known, known_places), NOT_FOUND)
+        others = _other_keys(corpus, titles)
+        in_corpus = _places(keys, known, known_places)
+        for other in others:  # a document of a title alone is searched where another one has that as its text
+            in_corpus = np.where(keys == NO_TEXT, _places(other, known, known_places), in_corpus)
+        in_corpus = np.append(in_corpus, NOT_FOUND)
         ids = corpus["id"].cast(pa.string())
         row_of_id = _rows_by_id(pairs, "doc_id", ids)
         pair_keys = text_keys(pairs["document"]) if "document" in pairs.column_names else _no_keys(pairs.num_rows)
@@ -142,7 +146,7 @@ class Documents:
             of_id=in_corpus[row_of_id],
             of_source=in_corpus[_rows_by_id(pairs, "source_id", ids)],
             pair_keys=pair_keys,
-            forms=Forms.of([keys, *_other_keys(corpus, titles)], in_corpus[:-1]),
+            forms=Forms.of([keys, *others], in_corpus[:-1]),
             blank=int((keys == NO_TEXT).sum()),
             copies=int((keys != NO_TEXT).sum()) - len(rows),
         )
