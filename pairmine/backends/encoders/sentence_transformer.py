@@ -1,31 +1,16 @@
-"""Encoders: texts to unit vectors."""
+"""Bi-encoders that sentence-transformers loads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import blake2b
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from pairmine.backends.encoders.protocol import Side, nothing
 from pairmine.backends.models import Advance, load, padding, run, token_lengths
 from pairmine.backends.specs import Spec
 from pairmine.errors import PairmineError
-
-Side = Literal["query", "document"]
-
-
-class Encoder(Protocol):
-    """Texts to vectors; the same text always gives the same vector."""
-
-    facts: dict[str, Any]
-
-    def encode(self, texts: Sequence[str], side: Side, advance: Advance = ...) -> np.ndarray:
-        """Vectors of `texts`, (n, dim) float32, unit length; (0, dim) or (0, 0) for none."""
-
-
-def nothing(_: int) -> None:
-    """Progress that nobody watches."""
 
 
 class SentenceTransformerEncoder:
@@ -51,6 +36,16 @@ class SentenceTransformerEncoder:
             "document": _prompt(document_prompt, own, ("document", "passage", "corpus")),
         }
         self.facts["prompts"] = {side: prompt for side, prompt in self._prompts.items() if prompt}
+
+    def identity(self, side: Side) -> dict[str, Any]:
+        """All that a vector depends on beside its text."""
+        return {**self.facts, "prompt": self._prompts[side]}
+
+    def parts(
+        self, texts: Sequence[str], side: Side, advance: Advance = nothing
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The vectors of `texts`, all at once."""
+        yield np.arange(len(texts)), self.encode(texts, side, advance)
 
     def encode(self, texts: Sequence[str], side: Side, advance: Advance = nothing) -> np.ndarray:
         """Vectors of `texts`, (n, dim) float32, unit length."""
@@ -93,47 +88,3 @@ def _prompt(given: str | None, own: dict[str, str], names: tuple[str, ...]) -> s
     if given is not None:
         return own.get(given) or given
     return next((own[name] for name in names if own.get(name)), "")
-
-
-class FakeEncoder:
-    """A stand-in without a model: words hashed into 64 dimensions. For trying a pipeline out and for tests of logic."""
-
-    def __init__(self, dim: int = 64) -> None:
-        self._dim = dim
-        self.facts: dict[str, Any] = {"model": "fake:", "dim": dim}
-
-    def encode(self, texts: Sequence[str], side: Side, advance: Advance = nothing) -> np.ndarray:
-        """Vectors of `texts`, (n, 64) float32, unit length; a text without words gets a constant vector."""
-        vectors = np.zeros((len(texts), self._dim), np.float32)
-        for row, text in enumerate(texts):
-            for word in text.casefold().split() or [""]:
-                digest = blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-                vectors[row, digest[0] % self._dim] += 1 if digest[1] % 2 else -1
-                vectors[row, digest[2] % self._dim] += 0.5
-            vectors[row, 0] += 1e-3
-        advance(len(texts))
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-
-
-def open_encoder(
-    spec: Spec,
-    *,
-    flag: str = "--retriever",
-    query_prompt: str | None = None,
-    document_prompt: str | None = None,
-    max_length: int | None = None,
-    device: str | None = None,
-) -> Encoder:
-    """The encoder that `spec` names."""
-    if spec.kind == "fake":
-        if query_prompt or document_prompt or max_length:
-            raise PairmineError(f"{flag} {spec}: takes no prompts and no maximum length")
-        return FakeEncoder()
-    return SentenceTransformerEncoder(
-        spec,
-        flag=flag,
-        query_prompt=query_prompt,
-        document_prompt=document_prompt,
-        max_length=max_length,
-        device=device,
-    )

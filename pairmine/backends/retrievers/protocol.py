@@ -1,0 +1,52 @@
+"""What a retriever is: the best documents for each query, and the score of any pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pairmine.backends.models import Advance
+from pairmine.backends.vectors.search import NOT_FOUND, Hits
+
+__all__ = ["NOT_FOUND", "Hits", "Retriever", "best"]
+
+
+class Retriever(Protocol):
+    """Searches documents that it was given once; queries and documents are named by their place."""
+
+    name: str
+    score: str
+    scale: str
+    facts: dict[str, Any]
+
+    def index(self, documents: Sequence[str], searchable: int, advance: Advance = ...) -> None:
+        """Take in `documents`; only the first `searchable` of them are found, the others are only scored."""
+
+    def prepare(self, queries: Sequence[str], advance: Advance = ...) -> None:
+        """Take in `queries`."""
+
+    def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
+        """Take in documents as further queries, numbered on from those of `prepare`: their places and their texts."""
+
+    def search(self, queries: np.ndarray, k: int) -> Hits:
+        """The `k` best documents of some queries: (n, k) int64 places, (n, k) float32 scores, best first.
+
+        Equal scores stand in the order of the documents. Where there are fewer, the place is -1.
+        """
+
+    def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """The scores of single pairs, (n,) float32."""
+
+
+def best(places: np.ndarray, scores: np.ndarray, k: int) -> Hits:
+    """Found documents (n, m) in order of falling score, then of place, cut or filled up to `k` columns."""
+    order = np.lexsort((places, -scores), axis=1)[:, :k]
+    found = np.take_along_axis(places, order, axis=1).astype(np.int64)
+    values = np.take_along_axis(scores, order, axis=1)
+    if found.shape[1] < k:
+        room = ((0, 0), (0, k - found.shape[1]))
+        found = np.pad(found, room, constant_values=NOT_FOUND)
+        values = np.pad(values, room, constant_values=-np.inf)
+    return found, values

@@ -1,0 +1,75 @@
+"""Unit vectors by place, wherever they lie."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Vectors(Protocol):
+    """Vectors numbered from 0, read as float32 a few at a time; they may lie on disk in another type.
+
+    The same place always gives the same float32 values.
+    """
+
+    @property
+    def dim(self) -> int:
+        """The length of each."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Those at `places` (n,), in any order, as (n, dim) float32."""
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Those from `start` to before `stop` as (stop - start, dim) float32; a view where they lie in memory."""
+
+
+class InMemory:
+    """A float32 matrix."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.matrix = matrix
+
+    @property
+    def dim(self) -> int:
+        """The length of each vector."""
+        return int(self.matrix.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Copies of some of them, (n, dim) float32."""
+        found: np.ndarray = self.matrix[places]
+        return found
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """A view of neighbours, (stop - start, dim) float32."""
+        return self.matrix[start:stop]
+
+
+class Subset:
+    """Some of other vectors, in an order of their own."""
+
+    def __init__(self, whole: Vectors, places: np.ndarray) -> None:
+        self._whole = whole
+        self._places = places
+
+    @property
+    def dim(self) -> int:
+        """The length of each vector."""
+        return self._whole.dim
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Copies of some of them, (n, dim) float32."""
+        return self._whole.take(self._places[places])
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Copies of neighbours, (stop - start, dim) float32."""
+        return self._whole.take(self._places[start:stop])
