@@ -241,9 +241,11 @@ def free_texts(pairs: pa.Table, corpus: pa.Table, titles: bool) -> dict[str, set
     searched = {name: forms[not titles] for name, forms in both.items()}
     forms = {key: {form for name in both if searched[name] == key for form in both[name]} for key in searched.values()}
     rows = pairs.to_pylist()
+    # A document whose searched form is blank, a title alone say, stands for the one that has its other form as text.
+    by_id = {name: searched[name] or both[name][titles] for name in both}
 
     def named(row: dict[str, Any]) -> set[int]:
-        names = {text_key(row["document"]), searched.get(row["doc_id"]), searched.get(row["source_id"])}
+        names = {text_key(row["document"]), by_id.get(row["doc_id"]), by_id.get(row["source_id"])}
         return {place for place in names if place in forms and place}
 
     def belongs(row: dict[str, Any]) -> set[int]:
