@@ -1,11 +1,16 @@
 """Time and peak memory of search and select: `pairmine mine` against sentence-transformers' `mine_hard_negatives`.
 
-Both get the same unit vectors, texts and positives, both search with FAISS on the CPU, each in a
-process of its own; runs take turns. The peer makes n-tuples with scores, its fastest output that
-keeps them. Ours hands each block on, as the command does, which writes it away.
+All get the same unit vectors, texts and positives and search on the CPU, each in a process of its own; runs take
+turns. The peer searches with FAISS and makes n-tuples with scores, its fastest output that keeps them. Ours
+hands each block on, as the command does, which writes it away: once by exact search, and once for every
+`--index`, with the recall that was asked for.
 
     python benchmarks/mine.py                # 20,000 queries, 100,000 documents, 384 dimensions, depth 100
     python benchmarks/mine.py --queries 2000 --documents 10000 --runs 1
+    python benchmarks/mine.py --index ivf hnsw --vectors documents.npy --query-vectors queries.npy
+
+`--vectors` and `--query-vectors` are float32 matrices of unit vectors to use instead of made-up ones (clusters of
+equal spread, which are hard for an index). A query's positive is then a document drawn at random.
 """
 
 from __future__ import annotations
@@ -19,31 +24,48 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from _process import memory_mb
 
-SIDES = ("sentence-transformers", "pairmine")
+if TYPE_CHECKING:
+    from pairmine.backends.retrievers.dense import MakeSearcher
+
+PEER, OURS = "sentence-transformers", "pairmine"
 WORDS = 20_000
+Work = Callable[[], tuple[Callable[[], np.ndarray], dict[str, Any]]]
+"""The part that is timed; it returns what makes the keys of the candidates out of the result, and facts."""
 
 
 def main() -> None:
-    """Run both sides and print the ratios."""
+    """Run every side and print the ratios."""
     options = _options()
     if options.side:
         _measure(options)
         return
+    sides = [PEER, OURS, *(f"{OURS} {index}" for index in options.index)]
     with tempfile.TemporaryDirectory() as folder:
         base = [sys.executable, __file__, "--folder", folder]
-        for name in ("queries", "documents", "dim", "depth", "seed"):
+        for name in ("queries", "documents", "dim", "depth", "seed", "recall"):
             base += [f"--{name}", str(getattr(options, name))]
+        if options.vectors:
+            given = [str(options.vectors.resolve()), "--query-vectors", str(options.query_vectors.resolve())]
+            base += ["--vectors", *given]
         subprocess.run([*base, "--side", "data"], check=True)
-        runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+        runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         for number in range(options.runs):
-            for side in SIDES if number % 2 == 0 else SIDES[::-1]:
-                found = subprocess.run([*base, "--side", side], check=True, capture_output=True, text=True)
-                runs[side].append(json.loads(found.stdout.splitlines()[-1]))
-        _report(options, runs, _overlap(Path(folder)))
+            for side in sides if number % 2 == 0 else sides[::-1]:
+                runs[side].append(_run([*base, "--side", side]))
+        _report(options, runs, Path(folder))
+
+
+def _run(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _options() -> argparse.Namespace:
@@ -52,32 +74,41 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--depth", type=int, default=100)
+    parser.add_argument("--index", nargs="*", default=["ivf"], choices=["ivf", "hnsw", "pq"])
+    parser.add_argument("--recall", type=float, default=0.98)
+    parser.add_argument("--vectors", type=Path, help="vectors of the documents, .npy")
+    parser.add_argument("--query-vectors", type=Path, help="vectors of the queries, .npy")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if (options.vectors is None) != (options.query_vectors is None):
+        parser.error("--vectors and --query-vectors go together")
+    if options.vectors is not None:
+        (options.documents, options.dim), (options.queries, _) = (
+            np.load(path, mmap_mode="r").shape for path in (options.vectors, options.query_vectors)
+        )
+    return options
 
 
-def _report(options: argparse.Namespace, runs: dict[str, list[dict[str, float]]], overlap: float) -> None:
+def _report(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]], folder: Path) -> None:
     print(
         f"{options.queries:,} queries, {options.documents:,} documents, {options.dim} dimensions, "
         f"depth {options.depth}, median of {options.runs}"
     )
-    print(f"{'':<36}{'sentence-transformers':>24}{'pairmine':>12}{'ratio':>8}")
-    for name, what in (
-        ("seconds", "seconds"),
-        ("peak_mb", "peak memory, MB"),
-        ("above_mb", "peak above the loaded inputs, MB"),
-    ):
-        theirs, ours = (median(run[name] for run in runs[side]) for side in SIDES)
-        print(f"{what:<36}{theirs:>24,.1f}{ours:>12,.1f}{ours / theirs:>8.2f}")
-    print(f"candidates that both found: {overlap:.4%}")
-
-
-def _overlap(folder: Path) -> float:
-    theirs, ours = (np.load(folder / f"{side}.npy") for side in SIDES)
-    return float(np.isin(ours, theirs).mean())
+    names = {"seconds": "seconds", "CPU, s": "cpu_s", "peak, MB": "peak_mb", "above inputs, MB": "above_mb"}
+    print(f"{'':<24}" + "".join(f"{name:>18}{'ratio':>8}" for name in names) + f"{'found of the peer':>20}")
+    middle = {side: [median(run[name] for run in found) for name in names.values()] for side, found in runs.items()}
+    theirs = np.load(folder / f"{PEER}.npy")
+    for side, values in middle.items():
+        cells = "".join(
+            f"{value:>18,.1f}{value / other:>8.2f}" for value, other in zip(values, middle[PEER], strict=True)
+        )
+        print(f"{side:<24}{cells}{np.isin(theirs, np.load(folder / f'{side}.npy')).mean():>20.4%}")
+    for side, found in runs.items():
+        if index := found[0].get("index"):
+            print(f"{side}: {index}")
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -87,27 +118,25 @@ def _measure(options: argparse.Namespace) -> None:
     import faiss  # noqa: F401
     import sentence_transformers  # noqa: F401
 
-    prepare = _peer if options.side == SIDES[0] else _ours
+    prepare = _peer if options.side == PEER else _ours
     work = prepare(options)
-    before = _memory("VmRSS")
-    start = time.perf_counter()
-    result = work()
-    seconds = time.perf_counter() - start
-    peak = _memory("VmHWM")
-    print(json.dumps({"seconds": seconds, "peak_mb": peak, "above_mb": peak - before}))
+    before = memory_mb("VmRSS")
+    start, cpu = time.perf_counter(), time.process_time()
+    result, facts = work()
+    taken = {"seconds": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
+    peak = memory_mb("VmHWM")
+    print(json.dumps({**taken, "peak_mb": peak, "above_mb": peak - before, **facts}))
     np.save(options.folder / f"{options.side}.npy", result())
-
-
-def _memory(field: str) -> float:
-    """MB of resident memory, now or at its highest; unlike ru_maxrss it knows nothing of the parent process."""
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
 
 
 def _make_data(options: argparse.Namespace) -> None:
     """Unit vectors around 500 centres, and for each query a document of its centre as the positive."""
     generator = np.random.default_rng(options.seed)
+    if options.vectors is not None:
+        (options.folder / "documents-vectors.npy").symlink_to(options.vectors)
+        (options.folder / "queries-vectors.npy").symlink_to(options.query_vectors)
+        np.save(options.folder / "positives.npy", generator.integers(0, options.documents, options.queries))
+        return
     centres = generator.standard_normal((500, options.dim), np.float32)
     kinds = {}
     for name, rows in (("documents", options.documents), ("queries", options.queries)):
@@ -133,7 +162,7 @@ def _load(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return vectors[0], vectors[1], positives, _texts("query", options.queries), _texts("document", options.documents)
 
 
-def _peer(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]:
+def _peer(options: argparse.Namespace) -> Work:
     import torch
     from datasets import Dataset  # type: ignore[import-untyped]
     from sentence_transformers.util import mine_hard_negatives, pairwise_dot_score
@@ -159,7 +188,7 @@ def _peer(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]
 
     pairs = Dataset.from_dict({"anchor": queries, "positive": [documents[row] for row in positives]})
 
-    def work() -> Callable[[], np.ndarray]:
+    def work() -> tuple[Callable[[], np.ndarray], dict[str, Any]]:
         mined = mine_hard_negatives(
             pairs,
             Ready(),  # type: ignore[arg-type]
@@ -170,7 +199,7 @@ def _peer(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]
             output_scores=True,
             verbose=False,
         )
-        return lambda: _peer_keys(mined, options)
+        return lambda: _peer_keys(mined, options), {}
 
     return work
 
@@ -182,7 +211,7 @@ def _peer_keys(mined: Any, options: argparse.Namespace) -> np.ndarray:
     return np.concatenate([anchors * options.documents + found for found in negatives])
 
 
-def _ours(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]:
+def _ours(options: argparse.Namespace) -> Work:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -206,20 +235,36 @@ def _ours(options: argparse.Namespace) -> Callable[[], Callable[[], np.ndarray]]
     }
     pairs = as_pairs(pa.table(columns))
     del queries, documents, columns
-    retriever = DenseRetriever(Spec("fake", ""), FakeEncoder())
+    retriever = DenseRetriever(Spec("fake", ""), FakeEncoder(), make_searcher=_index(options))
     retriever.take_vectors(document_vectors, len(document_vectors))
     retriever.take_query_vectors(query_vectors)
 
-    def work() -> Callable[[], np.ndarray]:
+    def work() -> tuple[Callable[[], np.ndarray], dict[str, Any]]:
         taken, found = Queries.of(pairs), Documents.of(pairs, corpus)
         keys = []
         for outcome in search_blocks(pairs, taken, found, [retriever], depth=options.depth):
             mined = outcome.kept.filter(pc.field("label").is_null())
             ids = [mined[name].cast(pa.int64()).to_numpy() for name in ("query_id", "doc_id")]
             keys.append(ids[0] * options.documents + ids[1])
-        return lambda: np.concatenate(keys)
+        return lambda: np.concatenate(keys), {"index": retriever.searcher.facts}
 
     return work
+
+
+def _index(options: argparse.Namespace) -> MakeSearcher | None:
+    """What makes the index of this side; None for an exact search."""
+    from pairmine.backends.vectors import Searcher, Vectors
+    from pairmine.backends.vectors.approximate import ApproximateSearch
+
+    kind = options.side.removeprefix(OURS).strip()
+
+    def make(documents: Vectors, searchable: int, queries: Vectors) -> Searcher:
+        every = queries.block(0, len(queries))
+        return ApproximateSearch.of(
+            kind, documents, searchable, every, depth=options.depth, target_recall=options.recall, seed=options.seed
+        )
+
+    return make if kind else None
 
 
 if __name__ == "__main__":

@@ -175,12 +175,16 @@ _MINING = (
     Method(
         "ann",
         "mining",
-        "Negatives out of the current model's own ranking, mined anew as it learns.",
-        "ANCE (Xiong et al. 2020, arXiv 2007.00808)",
+        "Negatives out of the current model's own ranking, mined anew as it learns, and what that changed.",
+        "ANCE (Xiong et al. 2020, arXiv 2007.00808); R-GPL (Yuksel, Rau and Kamps 2025, arXiv 2501.14434); "
+        "Conan-embedding (Li et al. 2024, arXiv 2408.15710)",
         "encoder",
-        "pairmine mine --retriever st:CHECKPOINT",
-        "the depth of 100 is ours; the paper mines again while it trains, here a target of make does",
-        "pairmine mine pairs.parquet --corpus corpus.jsonl --retriever st:checkpoint-1000 -o mined.parquet",
+        "pairmine mine --retriever st:CHECKPOINT [--since OLD]",
+        "the depth of 100 is ours; ANCE and R-GPL mine again while they train, here a target of make does; "
+        "--since counts the negatives of OLD that have become easy by the rule of Conan, 1.15 and 0.8, which has it "
+        "for their mean and here it is for each",
+        "pairmine mine pairs.parquet --corpus corpus.jsonl --retriever st:checkpoint-1000 --since round-1.parquet "
+        "-o round-2.parquet",
     ),
     Method(
         "band",
@@ -208,9 +212,9 @@ _MINING = (
         "Candidates that are near the positive document, not the query.",
         "SRA-CL (Cui et al. 2025, arXiv 2503.04162); MMGeoLM, its text side (Sun et al. 2025, arXiv 2505.20152)",
         "encoder",
-        "pairmine mine --near document",
+        "pairmine mine --search-with positive",
         "a query's first positive is ours",
-        "pairmine mine pairs.parquet --corpus corpus.jsonl --near document -o mined.parquet",
+        "pairmine mine pairs.parquet --corpus corpus.jsonl --search-with positive -o mined.parquet",
     ),
     Method(
         "neighbors",
@@ -222,6 +226,17 @@ _MINING = (
         "depth and thresholds are ours",
         "pairmine derive identity profiles.jsonl -o - | pairmine mine - --depth 3 -o - | "
         "pairmine filter - --gate dense:0.5:0.75 --no-relative-margin -o pairs.parquet",
+    ),
+    Method(
+        "rrf",
+        "mining",
+        "One list out of those of several retrievers, by the sum of their reciprocal ranks.",
+        "reciprocal rank fusion (Cormack, Clarke and Buettcher 2009, SIGIR)",
+        "none",
+        "pairmine mine --retriever A --retriever B --fuse rrf [--rrf-k K --fuse-weights A,B --keep N]",
+        "60 is the paper's; weights, and that each list ends at the depth, are ours",
+        "pairmine mine pairs.parquet --corpus corpus.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 "
+        "--fuse rrf -o mined.parquet",
     ),
     Method(
         "margin",

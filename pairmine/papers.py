@@ -193,6 +193,9 @@ SYSTEMS: tuple[System, ...] = (
     _of("ClusterNS", "Deng et al. 2023, arXiv 2305.09892", "clusters", "same-cluster"),
     _of("MoCo dual view with a filter of hard negatives", "Hoang et al. 2025, arXiv 2501.16360", "band"),
     _of("ANCE", "Xiong et al. 2020, arXiv 2007.00808", "ann"),
+    _of("R-GPL", "Yuksel, Rau and Kamps 2025, arXiv 2501.14434", "ann"),
+    _of("Conan-embedding", "Li et al. 2024, arXiv 2408.15710", "ann"),
+    _of("Reciprocal rank fusion", "Cormack, Clarke and Buettcher 2009, SIGIR", "rrf", also=("RRF",)),
     _of("GTE", "Li et al. 2023, arXiv 2308.03281", "temperature", "source-batches"),
     _of(
         "Embedding and clustering",

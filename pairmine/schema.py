@@ -41,6 +41,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     Column("grade", pa.float32(), True, "graded similarity or relevance in [0, 1]"),
     Column("origin", pa.string(), False, "who put the row there: given, derive:crops, mine:bm25, fill:random"),
     Column("rank", pa.int32(), True, "rank in the list that it was mined from, from 1"),
+    Column("previous_rank", pa.int32(), True, "its rank in an earlier mined set, null where it is new there"),
     Column("source_id", pa.string(), True, "the document that the pair was cut from; never a negative of its query"),
     Column("weight", pa.float32(), True, "training weight"),
     Column("batch", pa.int32(), True, "planned batch"),
@@ -58,13 +59,14 @@ QUERY_COLUMNS: tuple[Column, ...] = (
 )
 
 SCORE_PREFIX = "score_"
-SCALES = ("cosine", "probability", "logit", "bm25", "similarity", "logprob")
+SCALES = ("cosine", "probability", "logit", "bm25", "similarity", "logprob", "rrf", "run")
 """What a score column may hold: a cosine in [-1, 1]; a probability or a similarity in [0, 1];
 a raw model output that crosses zero; a BM25 sum from 0 up; a mean natural
-log-probability, 0 at most."""
+log-probability, 0 at most; a sum of reciprocal ranks, above 0, which only what was ranked has
+(no positive does); what another search wrote into its run, of which nothing is known but its order."""
 
 _PAIR_TYPES = {column.name: column.type for column in PAIR_COLUMNS}
-_LEADING = ("query_id", "query", "doc_id", "document", "label", "grade", "origin", "rank", "source_id")
+_LEADING = ("query_id", "query", "doc_id", "document", "label", "grade", "origin", "rank", "previous_rank", "source_id")
 _TRAILING = ("weight", "batch")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pairmine.backends import models
 from pairmine.backends.encoders import FakeEncoder, SentenceTransformerEncoder, open_encoder
-from pairmine.backends.retrievers import Bm25Retriever, best, lexical_words
+from pairmine.backends.retrievers import best
 from pairmine.backends.scorers import open_scorer
 from pairmine.backends.specs import Spec, parse_spec, slug, weights_digest
 from pairmine.errors import GAVE_UP, PairmineError
@@ -30,7 +30,7 @@ def minilm_folder() -> Path:
 @pytest.fixture(scope="module")
 def minilm() -> SentenceTransformerEncoder:
     minilm_folder()
-    return SentenceTransformerEncoder(MINILM, device="cpu")
+    return SentenceTransformerEncoder(MINILM, device="cpu", dtype="float32")
 
 
 # --- specs --------------------------------------------------------------------------------------
@@ -79,6 +79,8 @@ def test_a_folder_without_weights_and_no_folder_are_told_apart(tmp_path: Path) -
 
 def test_a_name_that_cannot_be_fetched_is_told_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_hub_answers", lambda name: False)
+    import sentence_transformers  # noqa: F401 (its import is not what is timed)
+
     start = time.perf_counter()
     error = refused(Spec("st", "nobody/no-such-model"))
     assert "cannot be loaded" in str(error)
@@ -148,14 +150,14 @@ def test_a_text_has_the_same_vector_in_every_batch_and_order(
     texts = [f"{text} {number}" for number in range(2) for text in TEXTS]
     whole = minilm.encode(texts, "document")
     monkeypatch.setattr(models, "TOKENS_PER_BATCH", 64)
-    monkeypatch.setattr(models, "_PIECE", 5)
+    monkeypatch.setattr(models, "PIECE", 5)
     assert np.array_equal(minilm.encode(texts[::-1], "document")[::-1], whole)
     assert np.array_equal(np.concatenate([minilm.encode([text], "document") for text in texts[:5]]), whole[:5])
 
 
 def test_a_maximum_length_need_not_be_a_multiple_of_anything() -> None:
     minilm_folder()
-    short = SentenceTransformerEncoder(MINILM, max_length=21, device="cpu")
+    short = SentenceTransformerEncoder(MINILM, max_length=21, device="cpu", dtype="float32")
     assert short.facts["max_length"] == 21
     whole = short.encode(TEXTS, "document")
     assert np.array_equal(np.concatenate([short.encode([text], "document") for text in TEXTS]), whole)
@@ -183,20 +185,7 @@ def test_the_digest_of_weights_is_stable_and_none_for_a_name() -> None:
     assert weights_digest("some/name") is None
 
 
-# --- words and order ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("The read_csv() of ＡＢＣ", ["the", "read", "csv", "of", "abc"]),
-        ("東京タワー 2024年", ["東", "京", "タ", "ワ", "ー", "2024", "年"]),
-        ("Straße naïve", ["strasse", "naïve"]),
-        (" \n", []),
-    ],
-)
-def test_words_are_found_in_any_script(text: str, words: list[str]) -> None:
-    assert lexical_words(text) == words
+# --- order ----------------------------------------------------------------------------
 
 
 def test_equal_scores_stand_in_the_order_of_the_documents() -> None:
@@ -204,18 +193,3 @@ def test_equal_scores_stand_in_the_order_of_the_documents() -> None:
     found, values = best(places, scores, 6)
     assert found.tolist() == [[5, 1, 3, 7, -1, -1]]
     assert values[0, :4].tolist() == pytest.approx([0.9, 0.5, 0.5, 0.5])
-
-
-@pytest.mark.parametrize("documents", [["wing"], ["", " "], ["!?", "wing wing"]])
-def test_bm25_finds_only_documents_with_a_word_of_the_query(documents: list[str]) -> None:
-    retriever = Bm25Retriever(Spec("bm25", ""))
-    retriever.index(documents, len(documents))
-    retriever.prepare(["wing fin", "", "heat"])
-    found, values = retriever.search(np.arange(3), 4)
-    has_word = [number for number, text in enumerate(documents) if "wing" in text]
-    assert found[0, : len(has_word)].tolist() == has_word
-    assert (found[0, len(has_word) :] == -1).all()
-    assert (found[1:] == -1).all()
-    assert np.isneginf(values[1:]).all()
-    places = np.zeros(3, np.int64)
-    assert retriever.pair_scores(np.arange(3), places).tolist()[1:] == [0, 0]

@@ -25,6 +25,7 @@ from pairmine.backends import models, retrievers
 from pairmine.backends.encoders import Encoder, FakeEncoder, open_encoder
 from pairmine.backends.retrievers import Bm25Retriever, DenseRetriever, Retriever
 from pairmine.backends.specs import Spec
+from pairmine.backends.vectors import exact
 from pairmine.cli.main import app
 from pairmine.errors import PairmineError
 from pairmine.identity import text_key
@@ -419,7 +420,8 @@ def test_candidates_with_equal_vectors_come_in_the_order_of_the_documents(monkey
     wanted = [f"d{texts.index(text)}" for text in list(dict.fromkeys(texts))[:30]]
     pairs, corpus = pairs_of(pair("lift drag", "heat")), corpus_of(*texts)
     assert [row["doc_id"] for row in added(mine(pairs, corpus, [fake()], depth=30))] == wanted
-    monkeypatch.setattr(DenseRetriever, "_BLOCK_CELLS", 7)
+    monkeypatch.setattr(exact, "BLOCK_DOCUMENTS", 7)
+    monkeypatch.setattr(exact, "_CHUNK_QUERIES", 1)
     assert [row["doc_id"] for row in added(mine(pairs, corpus, [fake()], depth=30))] == wanted
 
 
@@ -596,7 +598,7 @@ def test_the_same_bytes_come_with_other_workers_and_batch_sizes(
         (["--retriever", "st:"], "name a model or a folder"),
         (["--retriever", "bm25", "--retriever", "bm25"], 'would both fill the column "score_bm25"'),
         (["--retriever", "fake:", "--retriever", "fake:"], "as in second=fake:"),
-        (["--retriever", "bm25", "--query-prompt", "q: "], "--query-prompt is for st: retrievers"),
+        (["--retriever", "bm25", "--query-prompt", "q: "], "--query-prompt is for st: and openai: retrievers"),
         (["--retriever", "fake:", "--device", "cpu"], "--device is for st: retrievers"),
         (["--retriever", "bm25", "--text-column", "body"], "--text-column is for the --corpus"),
         (["--retriever", "bm25", "--title"], "--title is for the --corpus"),

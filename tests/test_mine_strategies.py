@@ -75,7 +75,7 @@ AROUND = corpus_of(*(f"{angle + step}" for angle in (0, 60, 130, 250) for step i
 def test_near_document_finds_the_neighbours_of_the_positive_and_keeps_the_scores_of_the_query() -> None:
     corpus = corpus_of("0 a", "10 b", "90 c", "100 d", "200 e")
     pairs = pairs_of(("5 q", "95 p", 1))
-    outcome = mine(pairs, corpus, [compass()], depth=2, strategy=Strategy(near="document"))
+    outcome = mine(pairs, corpus, [compass()], depth=2, strategy=Strategy(search_with="positive"))
     assert texts_of(outcome) == ["90 c", "100 d"]
     rows = outcome.kept.to_pylist()
     assert [row["score_dense"] for row in rows] == pytest.approx(np.cos(np.radians([90, 85, 95])), abs=1e-6)
@@ -89,14 +89,14 @@ def test_near_document_finds_the_neighbours_of_the_positive_and_keeps_the_scores
 def test_near_document_never_offers_the_positive_a_copy_or_the_querys_own_text() -> None:
     corpus = corpus_of("95 p", "95  P", "5 q", "96 x", "97 y")
     pairs = pairs_of(("5 q", "95 p", 1), ("5 q", "96 x", 0))
-    outcome = mine(pairs, corpus, [compass()], depth=5, strategy=Strategy(near="document"))
+    outcome = mine(pairs, corpus, [compass()], depth=5, strategy=Strategy(search_with="positive"))
     assert texts_of(outcome) == ["97 y"]
 
 
 def test_the_first_positive_counts_and_a_query_without_one_gets_nothing() -> None:
     corpus = corpus_of("89 a", "181 b")
     pairs = pairs_of(("5 q", "40 n", 0), ("5 q", "90 p", 1), ("5 q", "180 r", 1), ("7 z", "90 p", 0))
-    outcome = mine(pairs, corpus, [compass()], depth=1, strategy=Strategy(near="document"))
+    outcome = mine(pairs, corpus, [compass()], depth=1, strategy=Strategy(search_with="positive"))
     assert [(row["query"], row["document"]) for row in found(outcome)] == [("5 q", "89 a")]
     assert outcome.notes["queries without a positive"] == 1
     last = next(row for row in outcome.kept.to_pylist() if row["query"] == "7 z")
@@ -107,7 +107,7 @@ def test_the_first_positive_counts_and_a_query_without_one_gets_nothing() -> Non
 def test_bm25_and_a_dense_retriever_both_search_near_the_document() -> None:
     corpus = corpus_of("10 wing lift", "80 drag of ships", "60 ships at sea", "200 nothing")
     pairs = pairs_of(("0 wing", "70 ships", 1))
-    outcome = mine(pairs, corpus, [bm25(), compass()], depth=1, strategy=Strategy(near="document"))
+    outcome = mine(pairs, corpus, [bm25(), compass()], depth=1, strategy=Strategy(search_with="positive"))
     # Of the two documents with "ships" the shorter is the same length: the first; the dense one ties as well.
     assert {row["document"] for row in found(outcome)} <= {"80 drag of ships", "60 ships at sea"}
     row = found(outcome)[0]
@@ -122,7 +122,11 @@ def test_near_document_gives_the_same_rows_whatever_the_block() -> None:
         *((f"{one} q{n}", f"{other} p{n}", 1) for n, (one, other) in enumerate(draw.integers(0, 360, (30, 2))))
     )
     corpus = corpus_of(*(f"{angle} d{n}" for n, angle in enumerate(draw.integers(0, 360, 50))))
-    for strategy in (Strategy(near="document"), Strategy(clusters=5), Strategy(near="document", clusters=5)):
+    for strategy in (
+        Strategy(search_with="positive"),
+        Strategy(clusters=5),
+        Strategy(search_with="positive", clusters=5),
+    ):
         whole = mine(pairs, corpus, [compass(), bm25()], depth=4, strategy=strategy).kept
         parts = mine_blocks(pairs, corpus, [compass(), bm25()], depth=4, strategy=strategy, block=7)
         assert pa.concat_tables([part.kept for part in parts]).to_pylist() == whole.to_pylist()
@@ -166,7 +170,7 @@ def test_clusters_can_mark_candidates_from_anywhere() -> None:
 
 def test_near_document_inside_the_cluster() -> None:
     pairs = pairs_of(("180 q", "20 p", 1))
-    outcome = mine(pairs, AROUND, [compass()], depth=2, strategy=Strategy(clusters=4, near="document"))
+    outcome = mine(pairs, AROUND, [compass()], depth=2, strategy=Strategy(clusters=4, search_with="positive"))
     assert texts_of(outcome) == ["58", "60"]
     assert found(outcome)[0]["origin"] == "mine:compass/cluster/near"
 
@@ -180,7 +184,7 @@ def test_an_earlier_clusters_column_is_replaced_and_the_seed_settles_it() -> Non
 
 
 def test_no_queries_give_no_rows_and_the_columns() -> None:
-    kept = mine(empty_pairs(), AROUND, [compass()], depth=3, strategy=Strategy(clusters=4, near="document")).kept
+    kept = mine(empty_pairs(), AROUND, [compass()], depth=3, strategy=Strategy(clusters=4, search_with="positive")).kept
     assert kept.num_rows == 0
     assert {"cluster", "score_dense", "score_near_dense"} <= set(kept.column_names)
 
@@ -207,7 +211,7 @@ def test_a_band_of_scores_keeps_the_most_similar_that_are_not_too_similar() -> N
         corpus,
         [compass()],
         depth=5,
-        strategy=Strategy(near="document", scores=(0.5, 0.9)),
+        strategy=Strategy(search_with="positive", scores=(0.5, 0.9)),
     )
     assert texts_of(near) == ["40", "59"]
 
@@ -215,7 +219,7 @@ def test_a_band_of_scores_keeps_the_most_similar_that_are_not_too_similar() -> N
 @pytest.mark.parametrize(
     ("strategy", "line"),
     [
-        (Strategy(near="both"), "--near both: choose query, document"),
+        (Strategy(search_with="both"), "--search-with both: choose query, positive"),
         (Strategy(within="third"), "--within third: choose second, all"),
         (Strategy(ranks=(0, 3)), "--ranks 0:3: from 1 up"),
         (Strategy(ranks=(1, 9)), "--ranks 1:9 wants --depth 9 or more, and it is 5"),
@@ -259,7 +263,7 @@ def test_the_command_takes_every_strategy(files: Path) -> None:
     run(*given, "--clusters", 3, "--depth", 4, "--workers", 1, "-o", files / "again.parquet")
     assert (files / "clusters.parquet").read_bytes() == (files / "again.parquet").read_bytes()
     assert "cluster" in pq.read_table(files / "clusters.parquet").column_names
-    run(*given, "--near", "document", "--ranks", "3:5", "-o", files / "near.parquet")
+    run(*given, "--search-with", "positive", "--ranks", "3:5", "-o", files / "near.parquet")
     ranks = pq.read_table(files / "near.parquet")["rank"].to_pylist()
     assert ranks == [None, 3, 4, 5]
     run(*given, "--score-range", ":0.2", "-o", files / "band.parquet")
@@ -277,7 +281,7 @@ def test_the_command_takes_every_strategy(files: Path) -> None:
         (["--score-range", "0.5"], "--score-range 0.5: write LOW:HIGH"),
         (["--within", "all"], "--within has no effect without --clusters"),
         (["--seed", "3"], "--seed has no effect without --clusters"),
-        (["--near", "corpus"], "--near corpus: choose"),
+        (["--search-with", "corpus"], "--search-with corpus: choose"),
     ],
 )
 def test_the_command_names_what_does_not_fit(files: Path, words: list[str], line: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from llm_server import Faults, LLMServer, Response, error
 
-from pairmine.backends import openai_chat
+from pairmine.backends import exchange
 from pairmine.backends.llms import Answer
 from pairmine.backends.openai_chat import OpenAIChat, find_base_url, find_key, is_local, open_chat
 from pairmine.errors import PairmineError
@@ -39,7 +39,7 @@ Opener = Callable[..., OpenAIChat]
 def chat() -> Iterator[Opener]:
     """`open_chat` with quick retries; whatever it opened is closed at the end."""
     opened: list[OpenAIChat] = []
-    openai_chat._LEARNED.clear()
+    exchange._LEARNED.clear()
 
     def opener(url: str, **options: Any) -> OpenAIChat:
         settings = {"api_key": KEY, "timeout_s": 5.0, "backoff_s": 0.01, **options}
@@ -486,7 +486,7 @@ def test_a_bug_of_ours_keeps_its_traceback(chat: Opener, monkeypatch: pytest.Mon
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(openai_chat, "_answer", broken)
+    monkeypatch.setattr(exchange, "_answer", broken)
     with LLMServer(echo) as server, pytest.raises(ZeroDivisionError):
         run(chat(server.base_url), calls(3))
 

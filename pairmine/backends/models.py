@@ -15,10 +15,14 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pairmine.backends.devices import check_device, find_devices
+from pairmine.backends.precision import choose_dtype, lower
 from pairmine.backends.specs import Spec, cannot_load, locate, weights_digest
 from pairmine.errors import PairmineError
 
@@ -26,7 +30,8 @@ Advance = Callable[[int], None]
 LENGTH_STEP = 16
 ROW_STEP = 4
 TOKENS_PER_BATCH = 4096
-_PIECE = 16_384
+PIECE = 16_384
+"""So many inputs are tokenised, and sorted by length, at once."""
 
 
 def silence() -> None:
@@ -51,12 +56,29 @@ def use_threads(workers: int) -> None:
 
 
 def load(
-    spec: Spec, flag: str, *, device: str | None, max_length: int | None, cross: bool
+    spec: Spec,
+    flag: str,
+    *,
+    device: str | None,
+    max_length: int | None,
+    cross: bool,
+    dtype: str = "float32",
+    truncate_dim: int | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
-    """The model of `spec` and what a lineage records of it; safetensors only, no remote code."""
+    """The model of `spec` and what a lineage records of it; safetensors only, no remote code unless allowed.
+
+    With a `dtype` of 16 bits the model must be run within `precision.products`. Of several devices the first
+    gets it. `truncate_dim` is for bi-encoders.
+    """
+    import torch
+
     folder = locate(spec, flag)
     silence()
-    _check_device(device)
+    devices = find_devices(device)
+    if cross and len(devices) > 1:
+        raise PairmineError(f"--device {device}: {flag} {spec} runs on one device")
+    dtype = choose_dtype(dtype, torch.device(devices[0]).type)
     try:
         if cross:
             from sentence_transformers import CrossEncoder as Model
@@ -65,36 +87,43 @@ def load(
 
         model = Model(
             folder,
-            device=device,
-            trust_remote_code=False,
+            device=devices[0],
+            trust_remote_code=trust_remote_code,
             local_files_only=not (os.path.isdir(folder) or _hub_answers(folder)),
-            model_kwargs={"use_safetensors": True},
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32 if dtype == "float32" else "auto"},
+            **({"truncate_dim": truncate_dim} if truncate_dim else {}),
         )
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise PairmineError(
+                f"{flag} {spec}: runs Python code of its own; read it, then pass --trust-remote-code"
+            ) from error
         raise cannot_load(spec, flag, error) from error
     config = getattr(model.transformers_model, "config", None)
     _check_kind(spec, flag, getattr(config, "architectures", None) or [], cross=cross)
     if max_length:
         _set_max_length(model, max_length, config)
-    facts = {"model": spec.public(), "max_length": model.max_seq_length}
+    if dtype != "float32" and model.transformers_model is not None:
+        lower(model.transformers_model, dtype)
+    facts = {"model": spec.public(), "max_length": model.max_seq_length, "dtype": dtype}
     if digest := weights_digest(folder):
         facts["sha256"] = digest
     elif revision := getattr(config, "_commit_hash", None):
         facts["revision"] = revision
+    if trust_remote_code and (code := _code_digest(folder)):
+        facts["code_sha256"] = code
     return model, facts
 
 
-def _check_device(device: str | None) -> None:
-    import torch
+def _code_digest(folder: str) -> str | None:
+    """The SHA-256 of the Python files in a model's folder, None without any."""
+    files = sorted(Path(folder).rglob("*.py")) if os.path.isdir(folder) else []
+    return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest() if files else None
 
-    if device is None:
-        return
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise PairmineError(f"--device {device}: no such device; for example cpu, cuda, cuda:1 or mps") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise PairmineError(f"--device {device}: torch finds no CUDA device here; leave the option out")
+
+def _check_device(device: str | None) -> None:
+    if device is not None:
+        check_device(device)
 
 
 def _hub_answers(name: str) -> bool:
@@ -133,15 +162,15 @@ def _set_max_length(model: Any, max_length: int, config: Any) -> None:
     model.max_seq_length = max_length
 
 
-def batches(lengths: np.ndarray, limit: int | None) -> Iterator[tuple[int, np.ndarray]]:
-    """Rows grouped by padded length, shortest first: (padded length, rows) of about `TOKENS_PER_BATCH` tokens."""
+def batches(lengths: np.ndarray, limit: int | None, tokens: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows grouped by padded length, shortest first: (padded length, rows) of about so many tokens."""
     clipped = np.minimum(lengths, limit) if limit else lengths
     padded = np.maximum(-(-clipped // LENGTH_STEP), 1) * LENGTH_STEP
     padded = np.minimum(padded, limit) if limit else padded
     order = np.argsort(padded, kind="stable")
     values, starts = np.unique(padded[order], return_index=True)
     for length, start, end in zip(values, starts, [*starts[1:], len(order)], strict=True):
-        size = max(TOKENS_PER_BATCH // int(length) // ROW_STEP, 1) * ROW_STEP
+        size = max((tokens or TOKENS_PER_BATCH) // int(length) // ROW_STEP, 1) * ROW_STEP
         for at in range(start, end, size):
             yield int(length), order[at : min(at + size, end)]
 
@@ -155,8 +184,8 @@ def run(
 ) -> np.ndarray:
     """`forward` over all `inputs` in batches, with the length to pad each to; results in input order."""
     results: np.ndarray | None = None
-    for start in range(0, len(inputs), _PIECE):
-        piece = inputs[start : start + _PIECE]
+    for start in range(0, len(inputs), PIECE):
+        piece = inputs[start : start + PIECE]
         for length, rows in batches(lengths(piece), limit):
             batch = [piece[row] for row in rows]
             batch += batch[-1:] * (-len(batch) % ROW_STEP)

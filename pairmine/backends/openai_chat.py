@@ -2,63 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import difflib
-import ipaddress
-import os
-import re
-import signal
-import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from pairmine.backends.admission import CEILING, LONGEST_HOLD_S, Admission, retry_after_s, spent_for_s
-from pairmine.backends.llms import Answer
-from pairmine.backends.requests import (
-    BUSY,
-    OPENAI_HOST,
-    PATH,
-    Complaint,
-    Dialect,
-    Malformed,
-    adapted,
-    first_guess,
-    parse,
-    read_complaint,
-    read_reply,
-    request_body,
+from pairmine.backends.admission import CEILING, Admission
+from pairmine.backends.exchange import (
+    DEFAULT_URL,
+    PATIENCE_S,
+    Endpoint,
+    Exchange,
+    Limits,
+    Wire,
+    find_base_url,
+    find_key,
+    is_local,
 )
-from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
-from pairmine.llm.calls import Call, Failure, Reply
+from pairmine.backends.requests import PATH, Complaint, Dialect, adapted, first_guess, read_reply, request_body
+from pairmine.llm.calls import Call, Reply
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-
-DEFAULT_URL = f"https://{OPENAI_HOST}/v1"
-_PATIENCE_S = 300.0
-_GRACE_S = 60.0
-_CLOSING_S = 5.0
-# Nobody notices it after Ctrl-C, and a reply whose first half is here has its second by then.
-_LAST_LOOK_S = 0.1
-_SAME_REFUSALS = 10
-_SHAPES = 10_000
-# The server goes on writing, and charging, after we have hung up.
-_FAULTS_OF_A_TIMEOUT = 3
-# A pool looks at each of its connections for each request: many small ones are twice as fast as a large one.
-_CONNECTIONS_PER_CLIENT = 16
-
-_LEARNED: dict[tuple[str, str], Dialect] = {}
-"""What each (base URL, model) was found to take, for the rest of the process."""
+__all__ = ["DEFAULT_URL", "OpenAIChat", "find_base_url", "find_key", "is_local", "open_chat"]
 
 
 def open_chat(
@@ -72,7 +36,7 @@ def open_chat(
     timeout_s: float = 600.0,
     retries: int = 8,
     backoff_s: float = 0.5,
-    patience_s: float = _PATIENCE_S,
+    patience_s: float = PATIENCE_S,
     say: Callable[[str], None] | None = None,
 ) -> OpenAIChat:
     """The chat model `model` of a server; `base_url` and `api_key` default to what `find_*` find.
@@ -88,285 +52,26 @@ def open_chat(
     url = find_base_url(base_url)
     key = find_key(url) if api_key is None else api_key
     admission = Admission(concurrency or CEILING, rpm=rpm, tpm=tpm, backoff_s=backoff_s)
-    limits = _Limits(retries, patience_s)
-    return OpenAIChat(model, Wire(url, key, timeout_s), admission, limits, say or (lambda line: None), tpm is not None)
+    limits = Limits(retries, patience_s)
+    return OpenAIChat(
+        model, Wire(url, key, timeout_s, PATH), admission, limits, say or (lambda line: None), tpm is not None
+    )
 
 
-def find_base_url(base_url: str | None) -> str:
-    """The server's address: `base_url`, else OPENAI_BASE_URL, else OpenAI's own."""
-    url = (base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL).strip().rstrip("/")
-    source = "--base-url" if base_url else "OPENAI_BASE_URL"
-    try:
-        parts = urlsplit(url)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_good = False
-    if not is_good:
-        raise PairmineError(f"{source} {_shown(url)}: not an address; write it as http://localhost:8000/v1")
-    return url
-
-
-def _shown(url: str) -> str:
-    """What is no address as an error shows it: without a user, a password or a query."""
-    return re.split(r"[?#]", re.sub(r"^([a-z][a-z0-9+.-]*://)?.*@", r"\1", url, flags=re.I | re.S))[0]
-
-
-def find_key(base_url: str, key_file: Path | None = None) -> str:
-    """The key for a server: from `key_file`, else OPENAI_API_KEY, else "none" for a server that is not OpenAI's."""
-    source = f"--api-key-file {key_file}" if key_file else "OPENAI_API_KEY"
-    if key_file:
-        try:
-            key = key_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise PairmineError(
-                f"{source}: cannot be read ({type(error).__name__}); give a text file with the key"
-            ) from None
-        if not key:
-            raise PairmineError(f"{source}: empty; give a text file that holds the key and nothing else")
-    else:
-        key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if not key:
-        if urlsplit(base_url).hostname != OPENAI_HOST:
-            return "none"
-        raise PairmineError(
-            f"no key for {OPENAI_HOST}: set OPENAI_API_KEY, pass --api-key-file, or --base-url for a server of your own"
-        )
-    if not all("!" <= char <= "~" for char in key):
-        raise PairmineError(f"{source}: holds a space or a letter that no key has; give the key alone")
-    return key
-
-
-def is_local(base_url: str) -> bool:
-    """Whether an address is this machine's."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
-
-
-@dataclass(frozen=True)
-class Got:
-    """An HTTP answer of any status."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Lost:
-    """No whole answer came. `kind` is "connect" (no connection was made), "timeout" or "broken"."""
-
-    kind: str
-    reason: str
-
-
-class Wire:
-    """Sends requests to one server through the openai package, without its retries and its parsing."""
-
-    def __init__(self, base_url: str, key: str, timeout_s: float) -> None:
-        self.base_url = base_url
-        self.timeout_s = timeout_s
-        self._key = key
-        self._clients: list[AsyncOpenAI] = []
-        self._loads: list[int] = []
-        self._body_type: Any = None
-        self._certificates: Any = None
-
-    @property
-    def shown_url(self) -> str:
-        """The address without what may be secret in it."""
-        parts = urlsplit(self.base_url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-    def clean(self, text: str) -> str:
-        """`text` without the key, which some servers repeat."""
-        return text.replace(self._key, "***") if len(self._key) > 6 else text
-
-    async def post(self, body: Mapping[str, Any]) -> Got | Lost:
-        """Ask for a completion."""
-        return await self._with_client(lambda client: client.post(PATH, body=body, cast_to=self._body_type))
-
-    async def models(self) -> list[str]:
-        """The models that the server offers; empty when it does not say."""
-        got = await self._with_client(lambda client: client.get("/models", cast_to=self._body_type))
-        try:
-            listed = parse(got.body)["data"] if isinstance(got, Got) and got.status == 200 else []
-            return [str(entry["id"]) for entry in listed]
-        except (Malformed, KeyError, TypeError):
-            return []
-
-    async def _with_client(self, send: Callable[[AsyncOpenAI], Any]) -> Got | Lost:
-        from openai import APIConnectionError, APIStatusError, APITimeoutError
-
-        index = self._free_client()
-        self._loads[index] += 1
-        try:
-            response = await send(self._clients[index])
-        except APIStatusError as error:
-            response = error.response
-        except APIConnectionError as error:
-            cause = error.__cause__ or error
-            kind = type(cause).__name__
-            if kind in ("ConnectError", "ConnectTimeout", "ProxyError"):
-                return Lost("connect", _first_line(cause))
-            if isinstance(error, APITimeoutError):
-                return Lost("timeout", f"no answer in {self.timeout_s:g} s")
-            return Lost("broken", f"the connection broke off ({kind})")
-        finally:
-            self._loads[index] -= 1
-        return Got(response.status_code, response.headers, response.content)
-
-    def _free_client(self) -> int:
-        for index, load in enumerate(self._loads):
-            if load < _CONNECTIONS_PER_CLIENT:
-                return index
-        self._clients.append(self._new_client())
-        self._loads.append(0)
-        return len(self._loads) - 1
-
-    def _new_client(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
-
-        # A proxy set for the machine does not reach the machine itself.
-        trust_env = not is_local(self.base_url)
-        if self._certificates is None:
-            # Which library it is depends on the version of openai: httpx, or httpx2 since 3.
-            httpx: Any = sys.modules[DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]]
-            self._body_type = httpx.Response
-            # Read once: it takes longer than all else that a client needs.
-            self._certificates = httpx.create_ssl_context(trust_env=trust_env)
-        timeout = Timeout(self.timeout_s, connect=min(self.timeout_s, 30.0), pool=None)
-        http = DefaultAsyncHttpxClient(trust_env=trust_env, timeout=timeout, verify=self._certificates)
-        return AsyncOpenAI(api_key=self._key, base_url=self.base_url, max_retries=0, timeout=timeout, http_client=http)
-
-    async def close(self) -> None:
-        """Close every connection."""
-        for client in self._clients:
-            await client.close()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:200] if lines and lines[0] else type(error).__name__
-
-
-@dataclass(frozen=True)
-class _Limits:
-    retries: int
-    patience_s: float
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A call on its way. `fields` are those of its last request, `faults` counts the tries that used up a retry.
-
-    `is_odd` when the server refused it a field that it takes of others: its dialect is its own.
-    """
-
-    call: Call
-    dialect: Dialect
-    tokens: float = 0.0
-    faults: int = 0
-    tries: int = 0
-    sent_at: float = 0.0
-    fields: tuple[str, ...] = ()
-    is_odd: bool = False
-
-    @property
-    def shape(self) -> tuple[tuple[str, ...], int]:
-        """What the server has to understand of the request."""
-        return self.fields, id(self.call.schema)
-
-
-@dataclass
-class _Health:
-    """What the last answers were like: whether further ones are likely to be better."""
-
-    is_reached: bool = False
-    is_known: bool = False
-    replies: int = 0
-    faults_in_row: int = 0
-    down_since: float | None = None
-    trouble_since: float | None = None
-    busy_since: float | None = None
-    refusals: list[str] = field(default_factory=list)
-
-
-class OpenAIChat:
-    """A chat model behind an OpenAI-compatible server, as the protocol `LLM` has it.
-
-    One thread: the event loop runs only inside `wait`, until a call is done.
-    """
+class OpenAIChat(Exchange[Call, Reply, Dialect]):
+    """A chat model behind an OpenAI-compatible server, as the protocol `LLM` has it."""
 
     def __init__(
         self,
         model: str,
         wire: Wire,
         admission: Admission,
-        limits: _Limits,
+        limits: Limits,
         say: Callable[[str], None],
         counts_tokens: bool,
     ) -> None:
-        self.name = f"openai:{model}"
-        self.model = model
+        super().__init__(model, _Completions(), wire, admission, limits, say, counts_tokens)
         self.price_name = model
-        self.facts: dict[str, Any] = {
-            "server": "local" if is_local(wire.base_url) else urlsplit(wire.base_url).hostname
-        }
-        self._wire = wire
-        self._admission = admission
-        self._limits = limits
-        self._say = say
-        self._guess = _TokenGuess() if counts_tokens else None
-        self._learned_key = (wire.base_url, model)
-        self._dialect = _LEARNED.get(self._learned_key) or first_guess(wire.base_url)
-        self._proven: set[tuple[tuple[str, ...], int]] = set()
-        self._health = _Health(is_known=self._learned_key in _LEARNED)
-        self._loop = asyncio.new_event_loop()
-        self._queue: deque[_Job] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._done: list[Answer] = []
-        self._handed_back: list[Answer] = []
-        self._under_way = 0
-        self._resting = 0
-        self._pump_at: asyncio.TimerHandle | None = None
-        self._fatal: Exception | None = None
-        self._is_sending = True
-        self._is_closed = False
-        self._retries = 0
-        self._rate_limited = 0
-        self._said_at = -60.0
-
-    def __repr__(self) -> str:
-        return f"OpenAIChat({self.model!r}, {self._wire.shown_url!r})"
-
-    @property
-    def room(self) -> int:
-        """How many further calls it wants now: a reserve waits beside those on the wire, so that it never idles."""
-        if self._fatal is not None:
-            return 0
-        limit = int(self._admission.limit)
-        wanted = limit + max(8, limit // 2) - (self._under_way - self._resting)
-        return max(0, min(wanted, 4 * self._admission.ceiling + 8 - self._under_way))
-
-    @property
-    def under_way(self) -> int:
-        """How many calls were submitted and not handed back yet."""
-        return self._under_way
-
-    @property
-    def state(self) -> dict[str, int]:
-        """Counts for a progress line: requests in flight, how many may be, retries and rate limits so far."""
-        return {
-            "in_flight": self._admission.in_flight,
-            "limit": int(self._admission.limit),
-            "retries": self._retries,
-            "rate_limited": self._rate_limited,
-        }
 
     def submit(self, call: Call) -> None:
         """Take a call; it is sent in `wait`.
@@ -375,352 +80,45 @@ class OpenAIChat:
         """
         if call.sampling.extra:
             request_body(call, self._dialect)
-        tokens = self._guess.of(call) if self._guess is not None else 0.0
-        self._queue.append(_Job(call, self._dialect, tokens))
-        self._under_way += 1
-
-    def wait(self) -> list[Answer]:
-        """Block until a call is done, and hand back all that are; empty only when none is under way.
-
-        Raises PairmineError when the run cannot go on: exit code 3 when the server, the key or the
-        model is no good, 2 when the server refuses every request; what was under way is waited for before.
-        Ctrl-C is acted upon at once and in order: replies that had arrived are handed back by the next `wait`,
-        or by `arrived`.
-        """
-        if not self._done and self._under_way and (self._fatal is None or self._tasks):
-            self._loop.call_soon(self._pump)
-            _run_interruptibly(self._loop)
-        if self._done:
-            # In this order, no moment in which Ctrl-C may come leaves a reply in neither list.
-            self._handed_back = self._done
-            self._done = []
-            self._under_way -= len(self._handed_back)
-            return self._handed_back
-        if self._fatal is not None:
-            raise self._fatal
-        return []
-
-    def arrived(self) -> list[Answer]:
-        """All that has come in or is just coming in, for a run that is cut short: nothing is sent after this.
-
-        What the latest `wait` handed back is among it: Ctrl-C may have come before anybody had it in hand.
-        """
-        self._is_sending = False
-        end = self._loop.time() + _LAST_LOOK_S
-        # Pressed again, Ctrl-C ends the look and not what is done with its yield.
-        with contextlib.suppress(KeyboardInterrupt):
-            while self._tasks and not self._is_closed and self._loop.time() < end:
-                stop = self._loop.call_at(end, self._loop.stop)
-                _run_interruptibly(self._loop)
-                stop.cancel()
-        return [*self._handed_back, *self._done]
+        super().submit(call)
 
     def count_tokens(self, messages: list[str]) -> list[int] | None:
         """None: only the server knows."""
         return None
 
-    def close(self) -> None:
-        """Give up what is under way and close every connection. May be called twice."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._queue.clear()
-        for task in self._tasks:
-            if task.done() and not task.cancelled():
-                task.exception()  # Asked for, so that asyncio does not complain that nobody did.
-            task.cancel()
-        shut = self._loop.create_task(self._shut())
-        shut.add_done_callback(lambda _: self._loop.stop())
-        # A stop that Ctrl-C asked for may still be in the loop, and would end it before all is shut.
-        while not shut.done():
-            self._loop.run_forever()
-        self._loop.close()
 
-    async def _shut(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_CLOSING_S)
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._wire.close(), _CLOSING_S)
-        await asyncio.get_running_loop().shutdown_asyncgens()
+class _Completions(Endpoint[Call, Reply, Dialect]):
+    """Chat completions as an endpoint."""
 
-    # Sending.
+    path = PATH
+    remedy = "change the sampling or the model that it complains of"
 
-    def _pump(self) -> None:
-        """Send what may be sent now, and come back when more may."""
-        if self._pump_at is not None:
-            self._pump_at.cancel()
-            self._pump_at = None
-        while self._queue and self._is_sending and self._fatal is None:
-            wait_s = self._wait_s(self._queue[0])
-            if wait_s > 0:
-                if wait_s < float("inf"):
-                    self._pump_at = self._loop.call_later(wait_s, self._pump)
-                return
-            job = self._queue.popleft()
-            job.sent_at = self._admission.sent(job.tokens)
-            task = self._loop.create_task(self._send(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._sent)
+    def __init__(self) -> None:
+        self._guess = _TokenGuess()
 
-    def _wait_s(self, job: _Job) -> float:
-        is_careful = not self._health.is_known or self._health.down_since is not None
-        # Whether the server is up and takes such requests is found out with one of them, not with sixty-four.
-        if is_careful and self._admission.in_flight:
-            return float("inf")
-        return self._admission.wait_s(job.tokens)
+    def first_guess(self, base_url: str) -> Dialect:
+        return first_guess(base_url)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._is_closed:
-            return
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-        if self._fatal is not None and not self._tasks:
-            self._loop.stop()
-        self._pump()
+    def body(self, call: Call, dialect: Dialect) -> dict[str, Any]:
+        return request_body(call, dialect)
 
-    async def _send(self, job: _Job) -> None:
-        body = request_body(job.call, job.dialect)
-        job.fields = tuple(body)
-        job.tries += 1
-        got = await self._wire.post(body)
-        if isinstance(got, Got):
-            self._health.is_reached = True
-            self._health.down_since = None
-            try:
-                answer = _answer(got)
-            except Malformed as error:
-                got = Lost("broken", str(error))
-            else:
-                if isinstance(answer, Reply):
-                    self._replied(job, answer, got.headers)
-                else:
-                    await self._refused(job, answer, got.headers)
-                return
-        self._lost(job, got)
+    def kind(self, call: Call) -> object:
+        return id(call.schema)
 
-    # Answers.
+    def read(self, body: Any, call: Call) -> Reply | Complaint:
+        return read_reply(body)
 
-    def _replied(self, job: _Job, reply: Reply, headers: Mapping[str, str]) -> None:
-        health = self._health
-        self._admission.succeeded(job.tokens, reply.prompt_tokens + reply.completion_tokens, headers)
-        if self._guess is not None:
-            self._guess.learn(job.call, reply)
-        health.is_known = True
-        health.replies += 1
-        health.faults_in_row = 0
-        health.trouble_since = health.busy_since = None
-        if job.dialect is self._dialect:
-            if len(self._proven) < _SHAPES:
-                self._proven.add(job.shape)
-            _LEARNED[self._learned_key] = job.dialect
-        self._finish(job, reply)
+    def is_hopeless(self, complaint: Complaint) -> bool:
+        return False
 
-    async def _refused(self, job: _Job, complaint: Complaint, headers: Mapping[str, str]) -> None:
-        """Act on an error that the server put in words."""
-        told = self._wire.clean(f"{complaint.status}: {complaint.message}")
-        if complaint.is_quota:
-            self._admission.failed(job.tokens)
-            self._end(self._gave_up(f"the account has no credit left ({told}); add some and run again to continue"))
-        elif complaint.status in BUSY or complaint.status == 503:
-            self._busy(job, complaint.status, told, retry_after_s(headers, time.time()) or spent_for_s(headers) or None)
-        elif complaint.is_transient:
-            self._admission.failed(job.tokens)
-            self._again_later(job, told, retry_after_s(headers, time.time()) or 0.0)
-        else:
-            self._admission.failed(job.tokens)
-            await self._rejected(job, complaint, told)
+    def adapted(self, complaint: Complaint, call: Call, dialect: Dialect) -> tuple[Dialect, str] | None:
+        return adapted(complaint, call, dialect)
 
-    def _busy(self, job: _Job, status: int, told: str, asked_s: float | None) -> None:
-        self._admission.refused(job.sent_at, job.tokens, asked_s)
-        if asked_s is not None and asked_s > LONGEST_HOLD_S:
-            self._end(self._gave_up(f"it asks to wait {asked_s / 3600:.1f} hours ({told}); run again then to continue"))
-            return
-        if status not in BUSY and asked_s is None:
-            self._again_later(job, told)
-            return
-        self._rate_limited += 1
-        now = self._loop.time()
-        since = self._health.busy_since = self._health.busy_since or now
-        if now - since > LONGEST_HOLD_S:
-            self._end(self._gave_up(f"nothing but rate limits for two hours ({told}); run again later to continue"))
-        self._say_wait(now, told)
-        self._queue.appendleft(job)
+    def tokens(self, call: Call) -> float:
+        return self._guess.of(call)
 
-    def _say_wait(self, now: float, told: str) -> None:
-        wait_s = self._admission.wait_s()
-        if 5 < wait_s < float("inf") and now - self._said_at > 30:
-            self._said_at = now
-            self._say(f"{self.name}: rate limited, waiting {wait_s:.0f} s ({told})")
-
-    async def _rejected(self, job: _Job, complaint: Complaint, told: str) -> None:
-        """An error that will come again for the same request: change the request, end the run, or fail the call."""
-        if (change := adapted(complaint, job.call, job.dialect)) is not None:
-            self._adapt(job, *change, complaint.message)
-        elif complaint.status == 401 or (complaint.status == 403 and not self._health.replies):
-            self._end(
-                self._gave_up(f"the key is refused ({told}); check OPENAI_API_KEY or --api-key-file, and --base-url")
-            )
-        elif complaint.status in (404, 405) or complaint.code == "model_not_found":
-            self._end(self._gave_up(f"not found ({told}); {await self._offer()}"))
-        else:
-            self._fail(job, told)
-            self._note_refusal(complaint, told)
-
-    def _adapt(self, job: _Job, dialect: Dialect, words: str, message: str) -> None:
-        """Send the call again in another dialect, which those to come speak too, unless the one before has worked."""
-        if job.is_odd or job.shape in self._proven:
-            job.is_odd = True
-            job.dialect = dialect
-        elif job.dialect is self._dialect:
-            self._say(f"{self.name}: the server {words} ({self._wire.clean(message)})")
-            self._dialect = dialect
-            for later in (*self._queue, job):
-                if not later.is_odd:
-                    later.dialect = dialect
-        else:
-            job.dialect = self._dialect
-        self._queue.appendleft(job)
-
-    async def _offer(self) -> str:
-        models = await self._wire.models()
-        if self.model in models or not models:
-            return f"check --base-url, it usually ends in /v1 (it is {self._wire.shown_url}), and the model's name"
-        near = difflib.get_close_matches(self.model, models, 3, 0.4)
-        shown = [*near, *(name for name in sorted(models) if name not in near)][:6]
-        more = f" and {len(models) - len(shown)} more" if len(models) > len(shown) else ""
-        return f"{self._wire.shown_url} offers {', '.join(shown)}{more}"
-
-    def _note_refusal(self, complaint: Complaint, told: str) -> None:
-        """End the run when it has begun with nothing but one and the same refusal."""
-        health = self._health
-        if health.replies or len(health.refusals) >= _SAME_REFUSALS:
-            return
-        health.refusals.append(re.sub(r"\d+", "#", complaint.message))
-        if len(health.refusals) == _SAME_REFUSALS:
-            health.is_known = True
-            if len(set(health.refusals)) == 1:
-                what = f"the first {_SAME_REFUSALS} requests were all refused ({told})"
-                remedy = "change the sampling or the model that it complains of"
-                self._end(PairmineError(f"{self.name}: {what}; {remedy}", exit_code=BAD_INPUT))
-
-    # Faults.
-
-    def _lost(self, job: _Job, lost: Lost) -> None:
-        reason = self._wire.clean(lost.reason)
-        if lost.kind == "connect":
-            self._unreachable(job, reason)
-        elif lost.kind == "timeout":
-            self._admission.refused(job.sent_at, job.tokens)
-            self._again_later(job, reason, faults=_FAULTS_OF_A_TIMEOUT)
-        else:
-            self._admission.failed(job.tokens)
-            self._again_later(job, reason)
-
-    def _unreachable(self, job: _Job, reason: str) -> None:
-        """A server that was never there ends the run; one that goes away is waited for."""
-        health = self._health
-        self._admission.unreachable(job.sent_at, job.tokens)
-        if not health.is_reached:
-            url = self._wire.shown_url
-            self._end(self._gave_up(f"cannot reach {url} ({reason}); is the server running? check --base-url"))
-            return
-        now = self._loop.time()
-        if health.down_since is None:
-            health.down_since = now
-            self._say(f"{self.name}: {self._wire.shown_url} is away ({reason}); trying on")
-        self._retries += 1
-        self._queue.appendleft(job)
-        self._lose_patience(now - health.down_since, reason)
-
-    def _again_later(self, job: _Job, reason: str, at_least_s: float = 0.0, faults: int = 1) -> None:
-        """Try a call again after a random wait, or fail it when it has had its tries."""
-        job.faults += faults
-        health, now = self._health, self._loop.time()
-        health.faults_in_row += 1
-        health.trouble_since = now if health.trouble_since is None else health.trouble_since
-        # One fault beside slow replies is no outage, a row of them is.
-        if health.faults_in_row >= (max(20, 2 * int(self._admission.limit)) if health.is_known else 3):
-            self._lose_patience(now - health.trouble_since, reason)
-        if job.faults > self._limits.retries:
-            self._fail(job, f"{reason} (tried {job.tries} times)")
-            return
-        self._retries += 1
-        self._resting += 1
-        wait_s = max(min(at_least_s, LONGEST_HOLD_S), self._admission.backoff(job.faults - 1))
-        self._loop.call_later(wait_s, self._rested, job)
-
-    def _rested(self, job: _Job) -> None:
-        self._resting -= 1
-        self._queue.append(job)
-        self._pump()
-
-    def _lose_patience(self, trouble_s: float, reason: str) -> None:
-        if trouble_s > self._limits.patience_s:
-            minutes = f"{trouble_s / 60:.0f} minutes" if trouble_s >= 90 else f"{trouble_s:.0f} s"
-            self._end(self._gave_up(f"no reply for {minutes} ({reason}); run again to continue"))
-
-    # Endings.
-
-    def _fail(self, job: _Job, reason: str) -> None:
-        self._finish(job, Failure(reason))
-
-    def _finish(self, job: _Job, result: Reply | Failure) -> None:
-        self._done.append((job.call, result))
-        if not self._is_closed:
-            self._loop.stop()
-
-    def _gave_up(self, text: str) -> PairmineError:
-        return PairmineError(f"{self.name}: {text}", exit_code=GAVE_UP)
-
-    def _end(self, error: Exception) -> None:
-        """Send nothing more; replies that are being written and paid for are waited for, a minute at the most."""
-        if self._fatal is None:
-            self._fatal = error
-            self._queue.clear()
-            self._loop.call_later(_GRACE_S, self._cut_short)
-
-    def _cut_short(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-
-def _run_interruptibly(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped; Ctrl-C and SIGTERM stop it first and are acted upon then.
-
-    Raised in the middle of a task's step, they would leave the client's connections in disorder, and a reply
-    that is just being read would be lost.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        loop.run_forever()
-        return
-    came: list[tuple[int, FrameType | None]] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append((number, frame))
-        loop.call_soon_threadsafe(loop.stop)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
-    with contextlib.ExitStack() as put_back:
-        for number, handler in handlers.items():
-            if callable(handler):
-                put_back.callback(signal.signal, number, handler)
-                signal.signal(number, note)
-        loop.run_forever()
-    if came:
-        handlers[came[0][0]](*came[0])
-
-
-def _answer(got: Got) -> Reply | Complaint:
-    """The reply or the complaint in an HTTP answer. Raises Malformed for a success that is neither."""
-    if 200 <= got.status < 300:
-        return read_reply(parse(got.body))
-    try:
-        body = parse(got.body)
-    except Malformed:
-        body = got.body.decode("utf-8", "replace")
-    return read_complaint(got.status, body)
+    def learn(self, call: Call, reply: Reply) -> None:
+        self._guess.learn(call, reply)
 
 
 class _TokenGuess:

@@ -10,7 +10,9 @@ import numpy as np
 
 from pairmine.backends.encoders import Encoder, Side, nothing
 from pairmine.backends.models import Advance, load, padding, run, token_lengths
+from pairmine.backends.precision import products
 from pairmine.backends.specs import Spec
+from pairmine.backends.vectors.exact import row_products
 from pairmine.errors import PairmineError
 
 
@@ -30,9 +32,24 @@ class CrossEncoderScorer:
     scale = "probability"
 
     def __init__(
-        self, spec: Spec, *, flag: str = "--scorer", max_length: int | None = None, device: str | None = None
+        self,
+        spec: Spec,
+        *,
+        flag: str = "--scorer",
+        max_length: int | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+        trust_remote_code: bool = False,
     ) -> None:
-        self._model, self.facts = load(spec, flag, device=device, max_length=max_length, cross=True)
+        self._model, self.facts = load(
+            spec,
+            flag,
+            device=device,
+            max_length=max_length,
+            cross=True,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
         labels = self._model.num_labels
         if labels != 1:
             raise PairmineError(
@@ -48,15 +65,16 @@ class CrossEncoderScorer:
         limit = model.max_seq_length or None
 
         def forward(batch: list[tuple[str, str]], length: int) -> np.ndarray:
-            logits = model.predict(
-                batch,
-                batch_size=len(batch),
-                activation_fn=torch.nn.Identity(),
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                processing_kwargs=padding(length),
-            )
-            return _sigmoid(np.asarray(logits, np.float64))
+            with products(self.facts["dtype"], model.device.type):
+                logits = model.predict(
+                    batch,
+                    batch_size=len(batch),
+                    activation_fn=torch.nn.Identity(),
+                    show_progress_bar=False,
+                    convert_to_tensor=True,
+                    processing_kwargs=padding(length),
+                )
+            return _sigmoid(logits.double().cpu().numpy())
 
         pairs = list(zip(queries, documents, strict=True))
         return run(pairs, token_lengths(model.tokenizer, limit), forward, limit, advance)
@@ -134,22 +152,19 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
     return list(place), rows
 
 
-def row_products(one: np.ndarray, other: np.ndarray, one_rows: np.ndarray, other_rows: np.ndarray) -> np.ndarray:
-    """Inner products of `one[one_rows]` and `other[other_rows]`, (n,) float32.
+def open_scorer(
+    spec: Spec,
+    *,
+    max_length: int | None = None,
+    device: str | None = None,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    **settings: Any,
+) -> Scorer:
+    """The scorer that `spec` names; `settings` are those of `open_encoder`, or what `open_likelihood` takes.
 
-    Each is summed by itself, in the same order whoever stands beside it, so that a score is
-    the same in every batch. Small pieces stay in the processor's cache.
+    The `dtype` "auto" is float32 for a cross-encoder.
     """
-    products = np.empty(len(one_rows), np.float32)
-    step = 4096
-    for start in range(0, len(one_rows), step):
-        end = start + step
-        np.einsum("ij,ij->i", one[one_rows[start:end]], other[other_rows[start:end]], out=products[start:end])
-    return products
-
-
-def open_scorer(spec: Spec, *, max_length: int | None = None, device: str | None = None, **settings: Any) -> Scorer:
-    """The scorer that `spec` names; `settings` are prompts of an st: model, or what `open_likelihood` takes."""
     from pairmine.backends.encoders import open_encoder
 
     if spec.kind == "ql":
@@ -161,5 +176,20 @@ def open_scorer(spec: Spec, *, max_length: int | None = None, device: str | None
     if spec.kind == "ce":
         if any(settings.values()):
             raise PairmineError(f"--scorer {spec}: a cross-encoder takes no prompts")
-        return CrossEncoderScorer(spec, max_length=max_length, device=device)
-    return BiEncoderScorer(open_encoder(spec, flag="--scorer", max_length=max_length, device=device, **settings))
+        return CrossEncoderScorer(
+            spec,
+            max_length=max_length,
+            device=device,
+            dtype="float32" if dtype == "auto" else dtype,
+            trust_remote_code=trust_remote_code,
+        )
+    encoder = open_encoder(
+        spec,
+        flag="--scorer",
+        max_length=max_length,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        **settings,
+    )
+    return BiEncoderScorer(encoder)

@@ -1,4 +1,4 @@
-"""Model specs, one spelling everywhere: `st:NAME_OR_PATH`, `ce:NAME_OR_PATH`, `bm25`, `fake:`."""
+"""Model specs, one spelling everywhere: `st:NAME_OR_PATH`, `openai:MODEL`, `bm25`, `npy:FILE`, `run:FILE`, `fake:`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ _EXAMPLES = {
     "ql": "vllm:Qwen/Qwen3-0.6B-Base",
 }
 """Kinds of models that have a name, with one for each."""
+_FILES = {"npy": ("npy:DOCUMENTS[,QUERIES]", "docs.npy,queries.npy"), "run": ("run:FILE", "bm25.trec")}
+"""Kinds that are files, how they are written, and one of each."""
+_FILE_ENDINGS = (
+    ".gz",
+    ".zst",
+    ".npy",
+    ".parquet",
+    ".pq",
+    ".arrow",
+    ".feather",
+    ".ipc",
+    ".txt",
+    ".tsv",
+    ".trec",
+    ".run",
+)
+DENSE = frozenset({"st", "openai", "npy", "fake"})
+"""Kinds of retrievers that search by vectors."""
 _ALIAS = re.compile(r"^([A-Za-z][A-Za-z0-9_]*)=(.+)$", re.S)
 
 
@@ -42,7 +60,9 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """What `origin` calls it: the alias, else the last part of the model's name, else the kind."""
+        """What `origin` calls it: the alias, else the last part of the model's or first file's name, else the kind."""
+        if self.kind in _FILES and not self.alias:
+            return _bare(self.target.partition(",")[0]) or self.kind
         return self.alias or self.target.rstrip("/").rpartition("/")[2] or self.kind
 
     def __str__(self) -> str:
@@ -50,11 +70,21 @@ class Spec:
         return f"{self.alias}={spec}" if self.alias else spec
 
     def public(self) -> str:
-        """The spec as a lineage shows it: a local folder by its last part."""
+        """The spec as a lineage shows it: a local file or folder by its last part."""
         target = self.target
+        if self.kind in _FILES:
+            target = ",".join(part.rstrip("/").rpartition("/")[2] for part in target.split(","))
         if os.path.isabs(target):
             target = Path(target).name
         return str(Spec(self.kind, target, self.alias))
+
+
+def _bare(path: str) -> str:
+    """The name of a file without its endings."""
+    name = path.rstrip("/").rpartition("/")[2]
+    while ending := next((each for each in _FILE_ENDINGS if name.lower().endswith(each)), ""):
+        name = name[: -len(ending)]
+    return name
 
 
 def parse_spec(text: str, kinds: tuple[str, ...], flag: str) -> Spec:
@@ -63,13 +93,16 @@ def parse_spec(text: str, kinds: tuple[str, ...], flag: str) -> Spec:
     if found := _ALIAS.match(text):
         alias, rest = found.groups()
     kind, colon, target = rest.partition(":")
-    known = ", ".join(f"{kind}:MODEL" if kind in _EXAMPLES else kind for kind in kinds)
+    written = {kind: f"{kind}:MODEL" for kind in _EXAMPLES} | {kind: form for kind, (form, _) in _FILES.items()}
+    known = ", ".join(written.get(kind, kind) for kind in kinds)
     if kind not in kinds:
         meant = _meant(kind, rest, kinds)
         raise PairmineError(f"{flag} {text}: no such kind of model; {meant}known: {known}")
     if kind in _EXAMPLES and not target:
         what = "a model" if kind == "openai" else "a model or a folder"
         raise PairmineError(f"{flag} {text}: name {what} after the colon, as in {kind}:{_EXAMPLES[kind]}")
+    if kind in _FILES and not target.strip(","):
+        raise PairmineError(f"{flag} {text}: name a file after the colon, as in {kind}:{_FILES[kind][1]}")
     if kind == "bm25" and colon:
         raise PairmineError(f"{flag} {text}: bm25 takes nothing after it")
     return Spec(kind, target, alias)

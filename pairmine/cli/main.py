@@ -10,7 +10,22 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from pairmine.cli import convert, dedup, derive, export, filter, generate, ledger, look, mine, mix, recipes, score
+from pairmine.cli import (
+    convert,
+    dedup,
+    derive,
+    embed,
+    export,
+    filter,
+    generate,
+    ledger,
+    look,
+    mine,
+    mix,
+    recipes,
+    score,
+    store,
+)
 from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError
 
 _ORDER = (
@@ -18,6 +33,8 @@ _ORDER = (
     "derive",
     "generate",
     "ledger",
+    "embed",
+    "store",
     "mine",
     "score",
     "filter",
@@ -61,6 +78,8 @@ recipes.register(app)
 derive.register(app)
 generate.register(app)
 ledger.register(app, ledger.list_price)
+embed.register(app)
+store.register(app)
 mine.register(app)
 score.register(app)
 filter.register(app)

@@ -6,17 +6,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pairmine.cli import encoder_options as encoder
+from pairmine.cli import fusion_options as fused
+from pairmine.cli import index_options as indexing
+from pairmine.cli import mask_options as masking
 from pairmine.cli import options as shared
-from pairmine.cli.run import Run, given, without_effect
+from pairmine.cli import server_options as server
+from pairmine.cli import store_options as stored
+from pairmine.cli.llm_options import OutputOrNone
+from pairmine.cli.run import Run, choice, given, without_effect
 
 _CHOICE = "Which documents"
+_TAKEN_BY = {
+    **dict.fromkeys(("query_prompt", "document_prompt", "max_length", "truncate_dim"), ("st", "openai")),
+    **dict.fromkeys(("dtype", "backend", "device", "trust_remote_code"), ("st",)),
+    **dict.fromkeys(server.NAMES, ("openai",)),
+}
+"""The kinds of retrievers that an option is for."""
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
     import pyarrow as pa
 
-    from pairmine.backends.retrievers import Retriever
+    from pairmine.backends.encoders import EmbeddingServer, Encoder, Side
+    from pairmine.backends.models import Advance
+    from pairmine.backends.retrievers import MakeSearcher, Retriever
     from pairmine.backends.specs import Spec
-    from pairmine.stages.mine import Strategy
+    from pairmine.backends.vectors import Vectors
+    from pairmine.backends.vectors.store import VectorStore
+    from pairmine.memory import Memory
+    from pairmine.stages.mine import Documents, Queries, Strategy
 
 
 def mine(
@@ -24,7 +45,7 @@ def mine(
     pairs: Annotated[
         str, typer.Argument(help="Pair set: a file, a folder of shards, a BEIR folder, or -.", show_default=False)
     ],
-    output: shared.Output,
+    output: OutputOrNone = None,
     corpus: Annotated[
         str | None,
         typer.Option(
@@ -36,17 +57,19 @@ def mine(
     retriever: Annotated[
         list[str],
         typer.Option(
-            "--retriever", help="st:MODEL or bm25, several times for several; NAME=SPEC names the score column."
+            "--retriever",
+            help="st:MODEL, openai:MODEL, bm25, npy:DOCUMENTS[,QUERIES] (ready-made vectors) or run:FILE (TREC), "
+            "several times for several; NAME=SPEC names the score column.",
         ),
     ] = ["st:all-MiniLM-L6-v2"],  # noqa: B006 (typer copies it)
     depth: Annotated[
         int, typer.Option("--depth", min=1, help="Candidates per query and retriever; with --ranks, the last of them.")
     ] = 100,
-    near: Annotated[
+    search_with: Annotated[
         str,
         typer.Option(
-            "--near",
-            help="What candidates are near to: the query, or its first positive document.",
+            "--search-with",
+            help="What is searched with: the query, or its first positive document: query, positive.",
             rich_help_panel=_CHOICE,
         ),
     ] = "query",
@@ -83,16 +106,30 @@ def mine(
             rich_help_panel=_CHOICE,
         ),
     ] = "second",
+    fuse: fused.Fuse = "union",
+    keep: fused.Keep = None,
+    rrf_k: fused.RrfK = 60,
+    fuse_weights: fused.FuseWeights = None,
+    since: fused.SincePath = None,
+    near: masking.Near = 0.8,
+    no_near: masking.NoNear = False,
+    near_cosine: masking.NearCosine = None,
+    group_column: masking.GroupColumn = None,
+    known: masking.Known = None,
+    rejects: masking.Rejects = None,
+    index: indexing.Index = "exact",
+    recall: indexing.RecallOf = 0.98,
     seed: shared.Seed = 0,
-    query_prompt: Annotated[
-        str | None,
-        typer.Option("--query-prompt", help="Text before every query, or the name of one of the model's prompts."),
-    ] = None,
-    document_prompt: Annotated[str | None, typer.Option("--document-prompt", help="The same for documents.")] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", min=1, help="Tokens of a text that are read; the model's own by default."),
-    ] = None,
+    query_prompt: encoder.QueryPrompt = None,
+    document_prompt: encoder.DocumentPrompt = None,
+    max_length: encoder.MaxLength = None,
+    truncate_dim: encoder.TruncateDim = None,
+    dtype: encoder.Dtype = "auto",
+    backend: encoder.Backend = "torch",
+    device: encoder.Device = None,
+    trust_remote_code: encoder.TrustRemoteCode = False,
+    store: stored.StorePath = stored.DEFAULT,
+    vector_type: stored.VectorType = "float32",
     title: Annotated[
         bool | None,
         typer.Option(
@@ -101,9 +138,18 @@ def mine(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")
-    ] = None,
+    base_url: server.BaseUrl = None,
+    api_key_file: server.ApiKeyFile = None,
+    concurrency: server.Concurrency = None,
+    rpm: server.Rpm = None,
+    tpm: server.Tpm = None,
+    request_arg: server.RequestArg = None,
+    tokenizer: server.Tokenizer = None,
+    memory: shared.Memory = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say how long it would take, and how much memory and disk."),
+    ] = False,
     workers: shared.Workers = 0,
     split: shared.Split = None,
     id_column: shared.IdColumn = None,
@@ -120,23 +166,44 @@ def mine(
 ) -> None:
     """Add candidates for hard negatives to every query of a pair set.
 
-    FAISS over a bi-encoder, BM25, or several at once. Known positives, their copies, the
-    documents that they were cut from and the query's own text are never candidates. Every row
-    gets every retriever's score; nothing is decided here, 'pairmine filter' does that.
+    FAISS over a bi-encoder, BM25, or several at once. Known positives, their copies and near
+    copies, the documents that they were cut from and the query's own text are never candidates. Every
+    row gets every retriever's score; nothing is decided here, 'pairmine filter' does that.
 
-    Other candidates than the nearest: --clusters (ClusterNS, Deng et al. 2023, arXiv 2305.09892), --near document,
-    which adds score_near_NAME, the similarity to the positive, and bands. With the model in training
-    as the retriever, run again each time it was saved, this is ANCE (Xiong et al. 2020, arXiv 2007.00808).
+    Other candidates than the nearest: --clusters (ClusterNS, Deng et al. 2023, arXiv 2305.09892), --search-with
+    positive, which adds score_near_NAME, the similarity to the positive, and bands. With the model in training
+    as the retriever, run again each time it was saved, this is ANCE (Xiong et al. 2020, arXiv 2007.00808);
+    --since says what changed.
 
     \b
       pairmine mine pairs.parquet --corpus docs.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o mined.parquet
       pairmine mine pairs.parquet --corpus docs.jsonl --clusters 128 --depth 10 -o mined.parquet
-      pairmine mine pairs.parquet --corpus docs.jsonl --near document --score-range 0.4:0.8 -o mined.parquet
+      pairmine mine pairs.parquet --corpus docs.jsonl --search-with positive --score-range 0.4:0.8 -o mined.parquet
+      pairmine mine pairs.parquet --corpus docs.jsonl --retriever st:NEW --since mined.parquet -o again.parquet
     """
     from pairmine.backends.models import use_threads
+    from pairmine.backends.retrievers import DenseRetriever
+    from pairmine.backends.specs import DENSE
+    from pairmine.backends.vectors.codec import VECTOR_TYPES
+    from pairmine.cli.mine_plan import Plan, Rehearsal, show_plan
+    from pairmine.errors import PairmineError
     from pairmine.files.beir import find_beir
+    from pairmine.files.qrels import open_known
     from pairmine.files.source import open_documents, open_pairs
-    from pairmine.stages.mine import Documents, Queries, named_specs, search_blocks, wrapped
+    from pairmine.files.text_pool import TextPool
+    from pairmine.memory import Memory
+    from pairmine.stages.mine import (
+        Corpus,
+        Documents,
+        Known,
+        Masks,
+        Queries,
+        cut_from_documents,
+        named_specs,
+        search_blocks,
+        similarity_of,
+        wrapped,
+    )
 
     corpus_only = {
         "--id-column": id_column,
@@ -146,23 +213,41 @@ def mine(
     }
     named = named_specs(retriever)
     if clusters is None:
-        without_effect(context, "without --clusters", "within", "seed")
-    strategy = _strategy(near, ranks, score_range, clusters, within, seed)
+        without_effect(context, "without --clusters", "within")
+        if index == "exact":
+            without_effect(context, "without --clusters", "seed")
+    indexing.check(context, named, index, recall, clusters)
+    strategy = _strategy(search_with, ranks, score_range, clusters, within, seed)
     if strategy.ranks and not given(context, "depth"):
         depth = strategy.ranks[1]
-    strategy.check(depth, len(named), sum(spec.kind != "bm25" for spec, _ in named))
+    fusion = fused.fusion_of(context, len(named), fuse, keep, rrf_k, fuse_weights)
+    fusion.check(depth, len(named), strategy.ranks)
+    strategy.check(fusion.cut(depth), len(named), sum(spec.kind in DENSE for spec, _ in named))
     searched = corpus if corpus is not None or find_beir(pairs) is None else pairs
-    _check_options(
-        named,
-        {
-            "--query-prompt": query_prompt,
-            "--document-prompt": document_prompt,
-            "--max-length": max_length,
-            "--device": device,
-        },
-        [flag for flag, used in corpus_only.items() if used and searched is None],
-    )
-    with Run(context, output, kind=kind, summary=summary, quiet=quiet) as run:
+    settings = {
+        "query_prompt": query_prompt,
+        "document_prompt": document_prompt,
+        "max_length": max_length,
+        "truncate_dim": truncate_dim,
+        "dtype": dtype,
+        "backend": backend,
+        "device": device,
+        "trust_remote_code": trust_remote_code,
+    }
+    at = dict(zip(server.NAMES, (base_url, api_key_file, concurrency, rpm, tpm, request_arg, tokenizer), strict=True))
+    _check_options(context, named, [flag for flag, used in corpus_only.items() if used and searched is None])
+    choice("--vector-type", vector_type, VECTOR_TYPES)
+    if not any(spec.kind in stored.EMBED for spec, _ in named):
+        without_effect(context, "without a retriever that embeds", "store", "vector_type")
+    near_copies = masking.near_copies(context, near, no_near, workers)
+    room = Memory.of(memory)
+    if dry_run:
+        without_effect(context, "with --dry-run", "output", "kind", "rejects")
+        rehearsal = Rehearsal(quiet=quiet)
+    elif output is None:
+        raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
+    opening: Any = rehearsal if dry_run else Run(context, str(output), kind=kind, summary=summary, quiet=quiet)
+    with opening as run:
         pair_source = run.reads(
             open_pairs(
                 pairs,
@@ -183,39 +268,98 @@ def mine(
             )
             if corpus is None:
                 run.say(f"{pairs} is a BEIR folder, so its own corpus is searched; --corpus names another")
+        before = fused.read_since(since, run)
         table = pair_source.read()
-        known = corpus_source.read() if corpus_source else None
-        if title is None and known is not None:
-            title = _with_titles(table, known, run)
-        opened = _open(
-            named,
-            workers,
-            query_prompt=query_prompt,
-            document_prompt=document_prompt,
-            max_length=max_length,
-            device=device,
+        elsewhere = run.reads(open_known(known, run.say), "known").read() if known else None
+        with_titles = title if title is not None else not cut_from_documents(table)
+        own_corpus = None
+        pool = TextPool(room.texts)
+        if corpus_source is not None:
+            own_corpus = Corpus.of(
+                corpus_source.each(),
+                titles=with_titles,
+                storage=pool,
+                group=group_column,
+                may_lack_group=group_column in table.column_names,
+            )
+            if title is None and own_corpus.has_titles and not with_titles:
+                run.say(
+                    "pairs cut from documents hold no titles, so the corpus is searched without them; "
+                    "--title puts them back"
+                )
+        vectors = stored.open_store(store, vector_type, run.say)
+        searcher = indexing.searcher_maker(
+            index, recall, depth=depth, budget_bytes=room.work, threads=workers, seed=seed, say=run.say
         )
+        opened = _open(named, vectors, room, workers, settings, server.server_of(at), run.say, searcher)
         retrievers = wrapped(opened, strategy)
-        queries, documents = Queries.of(table), Documents.of(table, known, titles=title is not False)
+        similarity = similarity_of(opened, near_cosine)
+        queries = Queries.of(table)
+        documents = Documents.of(table, own_corpus, titles=with_titles, group=group_column, known=elsewhere)
+        known_too = None if elsewhere is None else Known.of(elsewhere, queries, documents)
         if documents.copies:
             run.say(f"{documents.copies} documents are exact copies of others; each text is searched once")
         if documents.blank:
             run.say(f"{documents.blank} documents have no text and cannot be candidates")
         use_threads(workers)
+        if dry_run:
+            plan = Plan(queries, documents, room, vectors, depth, index, workers)
+            show_plan(plan, opened, spooled=pool.bytes_on_disk, summary=summary)
+            return
         for each in retrievers if len(queries) else ():
-            each.index(
-                documents.texts, documents.searchable, run.begin(f"documents for {each.name}", len(documents.texts))
-            )
-            each.prepare(queries.texts, run.begin(f"queries for {each.name}", len(queries)))
-        run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
-        advance = run.begin("rows", None)
-        for outcome in search_blocks(table, queries, documents, retrievers, depth=depth, strategy=strategy):
+            _take_in(each, table, queries, documents, run)
+        run.sum_up(embedded=vectors.embedded, reused=vectors.reused)
+        if vectors.embedded or vectors.reused:
+            run.say(stored.embedded_line(vectors))
+        masks = Masks.of(
+            table,
+            queries,
+            documents,
+            near=near_copies,
+            near_cosine=near_cosine,
+            similarity=similarity,
+            known=known_too,
+            advance=run.begin("documents read for near copies", documents.searchable if near_copies else None),
+        )
+        watch = run.begin("documents searched", None)
+        for each in opened:
+            if isinstance(each, DenseRetriever):
+                each.searching = watch
+        sources = fused.sources_of(retrievers, depth, strategy)
+        for outcome in search_blocks(
+            table,
+            queries,
+            documents,
+            retrievers,
+            depth=depth,
+            strategy=strategy,
+            masks=masks,
+            on_masked=masking.open_rejects(run, rejects, masks, queries, documents),
+            fusion=fusion,
+            sources=sources,
+            since=before,
+            budget_bytes=room.work,
+        ):
             run.write(outcome)
-            advance(outcome.kept.num_rows)
+        fused.report_on(run, sources, before)
+        run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
+
+
+def _take_in(retriever: Retriever, pairs: pa.Table, queries: Queries, documents: Documents, run: Run) -> None:
+    """Have `retriever` embed or index everything."""
+    from pairmine.stages.mine import innermost
+
+    inner = innermost(retriever)
+    if take_ids := getattr(inner, "take_ids", None):
+        ids, places = documents.named(pairs)
+        take_ids(ids, queries.ids, places)
+    what = f"documents for {retriever.name}"
+    retriever.index(documents.texts, documents.searchable, run.begin(what, len(documents.texts)))
+    retriever.prepare(queries.texts, run.begin(f"queries for {retriever.name}", len(queries)))
 
 
 def _strategy(
-    near: str, ranks: str | None, score_range: str | None, clusters: int | None, within: str, seed: int
+    search_with: str, ranks: str | None, score_range: str | None, clusters: int | None, within: str, seed: int
 ) -> Strategy:
     from pairmine.errors import PairmineError
     from pairmine.stages.mine import Strategy
@@ -235,51 +379,66 @@ def _strategy(
             colon = ""
         if not colon or score_range == ":":
             raise PairmineError(f"--score-range {score_range}: write LOW:HIGH, as in 0.3:0.8, or :0.8")
-    return Strategy(near, band, scores, clusters, within, seed)
+    return Strategy(search_with, band, scores, clusters, within, seed)
 
 
-def _with_titles(pairs: pa.Table, corpus: pa.Table, run: Run) -> bool:
-    """Whether titles are searched when the user did not say; where they are left out, that is said."""
-    from pairmine.stages.mine import cut_from_documents
-
-    if not cut_from_documents(pairs):
-        return True
-    if "title" in corpus.column_names and corpus["title"].null_count < corpus.num_rows:
-        run.say(
-            "pairs cut from documents hold no titles, so the corpus is searched without them; --title puts them back"
-        )
-    return False
-
-
-def _check_options(named: list[tuple[Spec, str]], model_options: dict[str, object], corpus_options: list[str]) -> None:
+def _check_options(context: typer.Context, named: list[tuple[Spec, str]], corpus_options: list[str]) -> None:
     """Raise a PairmineError for an option that cannot take effect."""
     from pairmine.errors import PairmineError
 
-    unused = [flag for flag, value in model_options.items() if value is not None]
-    if unused and not any(spec.kind == "st" for spec, _ in named):
-        raise PairmineError(f"{unused[0]} is for st: retrievers, and there is none; leave it out")
+    kinds = {spec.kind for spec, _ in named}
+    for name, takers in _TAKEN_BY.items():
+        if kinds.isdisjoint(takers) and given(context, name):
+            flag = "--" + name.replace("_", "-")
+            whose = " and ".join(f"{kind}:" for kind in takers)
+            raise PairmineError(f"{flag} is for {whose} retrievers, and there is none; leave it out")
     if corpus_options:
         raise PairmineError(f"{corpus_options[0]} is for the --corpus, and there is none; leave it out or pass one")
 
 
 def _open(
     named: list[tuple[Spec, str]],
+    store: VectorStore,
+    room: Memory,
     threads: int,
-    *,
-    query_prompt: str | None,
-    document_prompt: str | None,
-    max_length: int | None,
-    device: str | None,
+    settings: Mapping[str, Any],
+    server: EmbeddingServer,
+    say: Callable[[str], None],
+    make_searcher: MakeSearcher | None = None,
 ) -> list[Retriever]:
+    """The retrievers; the dense ones share the memory for vectors, an eighth of it for those of queries."""
     from pairmine.backends.retrievers import open_retriever
+    from pairmine.backends.specs import DENSE
 
-    retrievers = []
+    share = room.vectors // max(sum(spec.kind in DENSE for spec, _ in named), 1)
+
+    def embed(encoder: Encoder, texts: Sequence[str], side: Side, advance: Advance) -> Vectors:
+        return store.vectors(encoder, texts, side, advance, share // 8 if side == "query" else share // 8 * 7)
+
+    at_server = {name: settings[name] for name, takers in _TAKEN_BY.items() if name in settings and "openai" in takers}
+    of_kind: dict[str, Mapping[str, Any]] = {
+        "st": settings,
+        "openai": at_server | {"server": server, "say": say},
+        "npy": {"vectors_bytes": share, "say": say},
+        "run": {"say": say},
+    }
+    found = []
     for spec, score in named:
-        settings = {}
-        if spec.kind == "st":
-            settings = {"query_prompt": query_prompt, "document_prompt": document_prompt, "max_length": max_length}
-        retrievers.append(open_retriever(spec, score=score, threads=threads, device=device, **settings))
-    return retrievers
+        own = of_kind.get(spec.kind, {})
+        common = {
+            "score": score,
+            "threads": threads,
+            "embed": embed,
+            "budget_bytes": room.work,
+            "make_searcher": make_searcher,
+        }
+        found.append(open_retriever(spec, search_device=search_device(settings["device"]), **common, **own))
+    return found
+
+
+def search_device(device: str | None) -> str | None:
+    """Where vectors are searched that `device` embeds: on the first GPU of several."""
+    return device.partition(",")[0].replace("*", "0") if device and device.startswith("cuda") else None
 
 
 def register(app: typer.Typer) -> None:

@@ -37,6 +37,15 @@ Quiet = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", min=-(2**63), max=2**63 - 1, help="Settles every draw.", show_default=True)
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory that the run may take, as 8GB; what does not fit lies on disk. Half of what is free by default.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int,
     typer.Option("--workers", min=0, help="Processes or threads; 0 takes every core. The rows do not depend on it."),
@@ -100,6 +109,8 @@ NOT_IN_LINEAGE = {
     "batch",
     "batch_files",
     "ledger",
+    "store",
+    "memory",
     "offline",
     "price",
     "max_usd",

@@ -44,6 +44,7 @@ class Run:
         summary: str | None = None,
         quiet: bool = False,
         units: tuple[str, str] = ("rows", "rows"),
+        make_sink: Callable[[str, str | None], Any] | None = None,
     ) -> None:
         from pairmine.files.lineage import Lineage
 
@@ -63,7 +64,7 @@ class Run:
         self._inputs: list[tuple[Any, str]] = []
         self._sinks: list[Sink] = []
         self._forget()
-        self._main = self._open(output, kind)
+        self._main = self._open(output, kind, make_sink)
         self._rejects = self._open(rejects, None) if rejects else None
 
     def say(self, line: str) -> None:
@@ -191,11 +192,11 @@ class Run:
             raise PairmineError(f"{earlier} and {flag} both name {what}; give each a place of its own")
         self._targets[place] = flag
 
-    def _open(self, target: str, kind: str | None) -> Sink:
+    def _open(self, target: str, kind: str | None, make: Callable[[str, str | None], Any] | None = None) -> Sink:
         from pairmine.files.sink import Sink
 
         try:
-            sink = Sink(target, kind)
+            sink = (make or Sink)(target, kind)
         except BaseException:
             self._abort()
             raise

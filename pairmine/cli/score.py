@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
+from pairmine.cli import encoder_options as encoder
 from pairmine.cli import options as shared
 from pairmine.cli.llm_options import (
     DryRun,
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 
 _JUDGE = "Judge"
 _KINDS = ("ce", "st", "openai", "vllm", "ql", "fake")
-_MODEL_ONLY = ("query_prompt", "document_prompt", "max_length", "device")
+_ENCODER_ONLY = ("truncate_dim", "backend")
+_MODEL_ONLY = (
+    *("query_prompt", "document_prompt", "max_length", "dtype", "device", "trust_remote_code"),
+    *_ENCODER_ONLY,
+)
 _SERVED = ("base_url", "api_key_file", "concurrency", "timeout", "retries")
 _JUDGE_ONLY = ("recipe", "set_", "shots", "dry_run", "probe")
 
@@ -65,22 +70,14 @@ def score(
     ] = None,
     side: Annotated[str, typer.Option("--side", help="With --vectors: of query, document or both.")] = "both",
     output: OutputOrNone = None,
-    query_prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--query-prompt", help="st: only: text before every query, or the name of one of the model's prompts."
-        ),
-    ] = None,
-    document_prompt: Annotated[
-        str | None, typer.Option("--document-prompt", help="st: only: the same for documents.")
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", min=1, help="Tokens of a pair that are read; the model's own by default."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; chosen by itself otherwise.")
-    ] = None,
+    query_prompt: encoder.QueryPrompt = None,
+    document_prompt: encoder.DocumentPrompt = None,
+    max_length: encoder.MaxLength = None,
+    truncate_dim: encoder.TruncateDim = None,
+    dtype: encoder.Dtype = "auto",
+    backend: encoder.Backend = "torch",
+    device: encoder.Device = None,
+    trust_remote_code: encoder.TrustRemoteCode = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -120,15 +117,22 @@ def score(
     def opened(tell: Callable[[str], None]) -> PairSource:
         return open_pairs(pairs, tell, split=split, replay=True, query=query_column, document=document_column)
 
+    settings: dict[str, object] = {
+        "max_length": max_length,
+        "device": device,
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+        "query_prompt": query_prompt,
+        "document_prompt": document_prompt,
+        "truncate_dim": truncate_dim,
+        "backend": backend,
+    }
     if (scorer is None) == (vectors is None):
         raise PairmineError("pass --scorer for a score, or --vectors for vectors, and one of them")
     if vectors is not None:
         target = _checked_for_vectors(context, vectors, side, output)
         with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-            prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
-            _add_vectors(
-                run, run.reads(opened(run.say), "pairs"), vectors, side, workers, max_length, device, **prompts
-            )
+            _add_vectors(run, run.reads(opened(run.say), "pairs"), vectors, side, workers, **settings)
         return
     assert scorer is not None
     without_effect(context, "without --vectors", "side")
@@ -147,11 +151,10 @@ def score(
         judging.complain()
         return
     with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-        settings: dict[str, object] = {"max_length": max_length, "device": device}
         if spec.kind == "ql":
-            settings |= _likelihood_settings(options, run)
-        else:
-            settings |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
+            settings = {"device": device, **_likelihood_settings(options, run)}
+        elif spec.kind == "ce":
+            settings = {name: value for name, value in settings.items() if name not in _ENCODER_ONLY}
         _score_by_model(run, run.reads(opened(run.say), "pairs"), spec, name, workers, **settings)
 
 
@@ -196,9 +199,7 @@ def _add_vectors(
     vectors: str,
     side: str,
     workers: int,
-    max_length: int | None,
-    device: str | None,
-    **prompts: str | None,
+    **settings: object,
 ) -> None:
     from pairmine.backends.encoders import open_encoder
     from pairmine.backends.models import use_threads
@@ -208,7 +209,7 @@ def _add_vectors(
     spec = parse_spec(vectors, ("st", "fake"), "--vectors")
     rows = _checked_rows(source, SIDES[side])
     use_threads(workers)
-    encoder = open_encoder(spec, flag="--vectors", max_length=max_length, device=device, **prompts)
+    encoder = open_encoder(spec, flag="--vectors", **settings)  # type: ignore[arg-type]
     adder = VectorAdder(encoder, side)
     run.detail(models=[{"name": spec.name, **adder.facts}])
     advance = run.begin("rows", rows)
@@ -305,6 +306,8 @@ def _checked(context: typer.Context, spec: Spec, is_judge: bool, output: str | N
             without_effect(context, "without --dry-run", "probe")
     else:
         without_effect(context, f"with --scorer {spec}", *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
+        if spec.kind == "ce":
+            without_effect(context, f"with --scorer {spec}", *_ENCODER_ONLY)
         if spec.kind in ("ce", "st"):
             locate(spec, "--scorer")
     if output is None and not context.params["dry_run"]:

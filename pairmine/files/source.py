@@ -125,6 +125,13 @@ class Source:
         self.rows = sum(table.num_rows for table in tables)
         return pa.concat_tables([schema.cast_table(table, known) for table in tables])
 
+    def each(self) -> Iterator[pa.Table]:
+        """The rows as they are read, once: in text files and folders the columns may differ from table to table."""
+        self.rows = 0
+        for table in self.batches():
+            self.rows += table.num_rows
+            yield table
+
     def _learn_columns(self) -> None:
         known: pa.Schema | None = None
         for table in self.batches():
@@ -368,9 +375,8 @@ def open_documents(
     `fields` are the columns of a table of text without a header, `_` for one to be left out, "..." at
     the end for whatever follows.
     """
-    role = Role("corpus", DOCUMENT, convert.documents, unique=True)
     beir = _beir_without(path, fields)
-    return Source(beir.corpus if beir else path, role, _given(columns, more), say, replay=replay, fields=fields)
+    return Source(beir.corpus if beir else path, _CORPUS_ROLE, _given(columns, more), say, replay=replay, fields=fields)
 
 
 def open_queries(
@@ -462,6 +468,26 @@ def open_either(path: str, say: Say, **columns: str | None) -> Source:
     return Source(path, role, given, say, opened=opened)
 
 
+def open_texts(path: str, say: Say, *, queries: bool = False, **columns: str | None) -> Source:
+    """A pair set where the file has columns for queries and documents, else a corpus, or with `queries` a query file.
+
+    A BEIR folder is read for its corpus or its queries.
+    """
+    from pairmine.files.beir import find_beir
+
+    opener = open_queries if queries else open_documents
+    if find_beir(path):
+        return opener(path, say, **columns)
+    either = open_either(path, say)
+    if isinstance(either, PairSource):
+        if given := _given(columns):
+            what = "a query file" if queries else "a corpus"
+            raise PairmineError(f"{path}: is a pair set; --{_flag(given)}-column is for {what}")
+        return either
+    role = Role("query file", QUERY, convert.documents, unique=True) if queries else _CORPUS_ROLE
+    return Source(path, role, _given(columns), say, opened=either)
+
+
 _QUERY_NAMES = {"query_id", "query", "anchor", "sentence1", "sent0"}
 _DOCUMENT_NAMES = {"doc_id", "document", "positive", "pos", "sentence2", "sent1"}
 
@@ -472,6 +498,7 @@ def _pairs(raw: Raw, mapped: Mapped) -> pa.Table:
     return convert.long_pairs(raw, mapped)
 
 
+_CORPUS_ROLE = Role("corpus", DOCUMENT, convert.documents, unique=True)
 _PAIR_ROLE = Role("pair set", PAIR, _pairs, unique=False, may_be_empty=True, remark=convert.label_remark)
 ANY = Role("table", (), lambda raw, mapped: raw.table, unique=False)
 

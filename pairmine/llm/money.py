@@ -103,6 +103,18 @@ def _list_price(model: str, base_url: str | None, when: datetime, context: dict[
     return Price(numbers[0], numbers[1], numbers[2], batch_factor=None)
 
 
+def find_input_price(model: str, base_url: str) -> float | None:
+    """Dollars per million tokens of a model that only reads, as those that embed; None where none is known."""
+    import genai_prices
+
+    try:
+        usage = genai_prices.Usage(input_tokens=0)
+        found = genai_prices.calc_price(usage, model, provider_api_url=base_url).model_price
+    except LookupError:
+        return None
+    return None if found.requests_kcount is not None else _short_prompt(found.input_mtok)
+
+
 def _short_prompt(value: Any) -> float | None:
     return None if value is None else float(getattr(value, "base", value))
 

@@ -15,7 +15,7 @@ from pairmine.backends.specs import Spec
 from pairmine.errors import PairmineError
 
 _ROUNDS = 20
-_SAMPLED = 256
+SAMPLED = 256
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Clusters:
             spherical=True,
             seed=seed % (1 << 31),
             min_points_per_centroid=1,
-            max_points_per_centroid=_SAMPLED,
+            max_points_per_centroid=SAMPLED,
             **_start(faiss),
         )
         with _one_thread():

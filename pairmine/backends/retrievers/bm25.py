@@ -2,126 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
+from pairmine.backends.retrievers.lexical import lexical_words, pieces_of, word_lists
+from pairmine.backends.retrievers.postings import Postings, cores, in_order, index_bytes, make_postings
 from pairmine.backends.retrievers.protocol import NOT_FOUND, Hits
+from pairmine.backends.retrievers.word_search import WordSearch
 from pairmine.backends.specs import Spec, slug
-from pairmine.tokens import tokens
+
+__all__ = ["Bm25Retriever", "index_bytes", "lexical_words"]
+
+_PAIRS_AT_ONCE = 1 << 18
+_DOCUMENTS_FOR_THREADS = 1 << 16
+"""In smaller collections a search is so quick that threads would only wait for each other."""
+_MOST_SEARCHING = 8
+"""Threads that search: each has a sum for every document, 4 bytes."""
 
 
 class Bm25Retriever:
-    """BM25 (Lucene's form, k1 1.5, b 0.75) by bm25s; a document without any of the query's words is not found.
+    """BM25 (Lucene's form, k1 1.5, b 0.75); a document without any of the query's words is not found.
 
     Words are runs of letters and digits, NFKC and case folded; each character of a script
     without blanks (Chinese, Japanese, Thai, ...) is a word of its own.
+
+    A sum is made in float32, always in the same order of the query's words, so it is the same number
+    whether a document was found, found in another block, or asked for by `pair_scores`.
+    `threads` read texts and, in large collections, search; 0 stands for one per core.
     """
 
     scale = "bm25"
-    _BLOCK_CELLS = 1 << 23
 
-    def __init__(self, spec: Spec, *, k1: float = 1.5, b: float = 0.75) -> None:
+    def __init__(self, spec: Spec, *, k1: float = 1.5, b: float = 0.75, threads: int = 0) -> None:
         self.name = spec.name
         self.score = slug(spec.alias or "bm25")
         self.facts: dict[str, Any] = {"model": spec.public(), "method": "lucene", "k1": k1, "b": b}
         self._k1, self._b = k1, b
-        self._vocabulary: dict[str, int] = {}
+        self._threads = threads or cores()
         self._searchable = 0
-        self._by_document: Any = None
-        self._queries: Any = None
+        self._postings = make_postings([], 0, k1=k1, b=b)
+        self._queries = _Queries.none()
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
-        """Index `documents` as a sparse matrix of term scores; the collection's statistics are those of all."""
-        import bm25s
-        from scipy.sparse import csc_matrix
-
-        vocabulary: dict[str, int] = {}
-        ids = []
-        for start in range(0, len(documents), 4096):
-            piece = documents[start : start + 4096]
-            ids += [[vocabulary.setdefault(word, len(vocabulary)) for word in lexical_words(text)] for text in piece]
-            advance(len(piece))
-        self._vocabulary = vocabulary
+        """Index `documents` by word; the collection's statistics are those of all."""
         self._searchable = searchable
-        shape = (len(documents), max(len(vocabulary), 1))
-        if not vocabulary:
-            self._by_document = csc_matrix(shape, dtype=np.float32).tocsr()
-            return
-        index = bm25s.BM25(method="lucene", k1=self._k1, b=self._b, backend="numpy", csc_backend="scipy")
-        index.index((ids, vocabulary), create_empty_token=False, show_progress=False)
-        matrix = csc_matrix((index.scores["data"], index.scores["indices"], index.scores["indptr"]), shape=shape)
-        self._by_document = matrix.tocsr()
+        self._postings = make_postings(
+            documents, searchable, k1=self._k1, b=self._b, threads=self._threads, advance=advance
+        )
+        self._queries = _Queries.none()
 
     def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
         """Look up the words of `queries`; a word that comes twice counts twice."""
-        self._queries = self._counts(queries)
-        advance(len(queries))
+        self._queries = _Queries.joined([_Queries.none(), *self._read(queries, advance)])
 
     def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
         """Search with the words of documents; a word that comes twice counts twice."""
-        from scipy.sparse import vstack
+        self._queries = _Queries.joined([self._queries, *self._read(texts, nothing)])
 
-        self._queries = vstack([self._queries, self._counts(texts)]).tocsr()
+    def _read(self, texts: Sequence[str], advance: Advance) -> Iterator[_Queries]:
+        def read(piece: Sequence[str]) -> _Queries:
+            return _queries(piece, self._postings)
 
-    def _counts(self, texts: Sequence[str]) -> Any:
-        """How often each word of the vocabulary stands in each text, as a sparse matrix."""
-        from scipy.sparse import csr_matrix
-
-        rows: list[int] = []
-        columns: list[int] = []
-        for row, text in enumerate(texts):
-            known = [self._vocabulary[word] for word in lexical_words(text) if word in self._vocabulary]
-            rows += [row] * len(known)
-            columns += known
-        shape = (len(texts), self._by_document.shape[1])
-        values = np.ones(len(rows), np.float32)
-        counts = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.float32)
-        counts.sum_duplicates()
-        return counts
+        for queries in in_order(read, pieces_of(texts), self._threads):
+            advance(len(queries))
+            yield queries
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The `k` documents with the highest BM25 sums above zero."""
         found = np.full((len(queries), k), NOT_FOUND, np.int64)
         values = np.full((len(queries), k), -np.inf, np.float32)
-        terms = self._by_document[: self._searchable].T.tocsr()
-        step = max(1, self._BLOCK_CELLS // max(self._searchable, 1))
-        for start in range(0, len(queries), step):
-            sums = self._queries[queries[start : start + step]] @ terms
-            for row in range(sums.shape[0]):
-                low, high = sums.indptr[row], sums.indptr[row + 1]
-                self._take(sums.indices[low:high], sums.data[low:high], found[start + row], values[start + row])
-        return found, values
+        if not k:
+            return found, values
 
-    def _take(self, places: np.ndarray, scores: np.ndarray, found: np.ndarray, values: np.ndarray) -> None:
-        k = len(found)
-        if len(scores) > k:
-            least = np.partition(scores, len(scores) - k)[len(scores) - k]
-            kept = scores >= least
-            places, scores = places[kept], scores[kept]
-        order = np.lexsort((places, -scores))[:k]
-        order = order[scores[order] > 0]
-        found[: len(order)] = places[order]
-        values[: len(order)] = scores[order]
+        def fill(rows: np.ndarray) -> None:
+            search = WordSearch(self._postings, self._searchable)
+            for row, query in zip(rows.tolist(), queries[rows].tolist(), strict=True):
+                places, scores = search.best(*self._queries.words_of(query), k)
+                found[row, : len(places)] = places
+                values[row, : len(places)] = scores
+
+        threads = min(self._threads, _MOST_SEARCHING) if self._searchable >= _DOCUMENTS_FOR_THREADS else 1
+        for _ in in_order(fill, np.array_split(np.arange(len(queries)), threads), threads):
+            pass
+        return found, values
 
     def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """BM25 sums of single pairs, 0 where no word is shared."""
-        sums = np.empty(len(queries), np.float32)
-        step = 65_536
-        for start in range(0, len(queries), step):
-            rows = slice(start, start + step)
-            shared = self._queries[queries[rows]].multiply(self._by_document[documents[rows]])
-            sums[rows] = np.asarray(shared.sum(axis=1), np.float32).ravel()
+        sums = np.zeros(len(queries), np.float32)
+        lengths = np.diff(self._queries.starts)[queries]
+        ends = np.cumsum(lengths)
+        low = 0
+        while low < len(queries):
+            before = ends[low - 1] if low else 0
+            high = max(low + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
+            self._add_up(sums[low:high], queries[low:high], documents[low:high], lengths[low:high])
+            low = high
         return sums
 
+    def _add_up(self, sums: np.ndarray, queries: np.ndarray, documents: np.ndarray, lengths: np.ndarray) -> None:
+        """Add what each of a query's words gives to its document, in the order of `search`."""
+        pair = np.repeat(np.arange(len(queries)), lengths)
+        word = np.arange(len(pair)) + np.repeat(self._queries.starts[queries] - (np.cumsum(lengths) - lengths), lengths)
+        words, weights = self._queries.words[word], self._queries.weights[word]
+        place = self._postings.place_of(words, documents[pair])
+        there = place >= 0
+        # np.add.at goes through its places in their order, so the rounding is that of a search.
+        np.add.at(sums, pair[there], self._postings.scores[place[there]] * weights[there])
 
-def lexical_words(text: str) -> list[str]:
-    """The words of `text` as BM25 counts them: its tokens, cut at underscores too, as names in code want it.
 
-    >>> lexical_words("Read_CSV, 東京!")
-    ['read', 'csv', '東', '京']
+@dataclass(frozen=True)
+class _Queries:
+    """Known words of queries, each once with how often it comes: those of query q at `starts[q]:starts[q + 1]`.
+
+    The word that can give most comes first: with it the sums of the best documents are soon beyond what
+    the remaining words can give any other.
     """
-    return tokens(text.replace("_", " "))
+
+    words: np.ndarray
+    weights: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @staticmethod
+    def none() -> _Queries:
+        return _Queries(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(1, np.int64))
+
+    @staticmethod
+    def joined(parts: Sequence[_Queries]) -> _Queries:
+        lengths = np.concatenate([np.diff(part.starts) for part in parts])
+        words = np.concatenate([part.words for part in parts])
+        weights = np.concatenate([part.weights for part in parts])
+        return _Queries(words, weights, np.append(0, np.cumsum(lengths)))
+
+    def words_of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
+        """The words of one query and their weights."""
+        own = slice(self.starts[query], self.starts[query + 1])
+        return self.words[own], self.weights[own]
+
+
+def _queries(texts: Sequence[str], postings: Postings) -> _Queries:
+    from scipy.sparse import csr_array
+
+    lists = word_lists(texts)
+    ones = np.ones(len(lists.places), np.int32)
+    counts = csr_array((ones, lists.places, lists.starts), shape=(len(lists), len(lists.words)))
+    counts.sum_duplicates()
+    known = np.array([postings.vocabulary.get(word, -1) for word in lists.words], np.int32)
+    words = known[counts.indices]
+    rows = np.repeat(np.arange(len(lists)), np.diff(counts.indptr))[words >= 0]
+    weights = counts.data[words >= 0].astype(np.float32)
+    words = words[words >= 0]
+    order = np.lexsort((words, -(postings.highest[words] * weights), rows))
+    starts = np.append(0, np.cumsum(np.bincount(rows, minlength=len(lists))))
+    return _Queries(words[order], weights[order], starts)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pairmine.backends.models import Advance
+from pairmine.backends.vectors.exact import best
 from pairmine.backends.vectors.search import NOT_FOUND, Hits
 
 __all__ = ["NOT_FOUND", "Hits", "Retriever", "best"]
@@ -19,7 +20,10 @@ class Retriever(Protocol):
     name: str
     score: str
     scale: str
-    facts: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a lineage records of it."""
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = ...) -> None:
         """Take in `documents`; only the first `searchable` of them are found, the others are only scored."""
@@ -38,15 +42,3 @@ class Retriever(Protocol):
 
     def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """The scores of single pairs, (n,) float32."""
-
-
-def best(places: np.ndarray, scores: np.ndarray, k: int) -> Hits:
-    """Found documents (n, m) in order of falling score, then of place, cut or filled up to `k` columns."""
-    order = np.lexsort((places, -scores), axis=1)[:, :k]
-    found = np.take_along_axis(places, order, axis=1).astype(np.int64)
-    values = np.take_along_axis(scores, order, axis=1)
-    if found.shape[1] < k:
-        room = ((0, 0), (0, k - found.shape[1]))
-        found = np.pad(found, room, constant_values=NOT_FOUND)
-        values = np.pad(values, room, constant_values=-np.inf)
-    return found, values

@@ -73,3 +73,36 @@ class Subset:
     def block(self, start: int, stop: int) -> np.ndarray:
         """Copies of neighbours, (stop - start, dim) float32."""
         return self._whole.take(self._places[start:stop])
+
+
+class Joined:
+    """Some vectors behind others."""
+
+    def __init__(self, first: Vectors, second: Vectors) -> None:
+        self._first = first
+        self._second = second
+
+    @property
+    def dim(self) -> int:
+        """The length of each vector."""
+        return self._first.dim if len(self._first) else self._second.dim
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Copies of some of them, (n, dim) float32."""
+        found = np.empty((len(places), self.dim), np.float32)
+        is_first = places < len(self._first)
+        found[is_first] = self._first.take(places[is_first])
+        found[~is_first] = self._second.take(places[~is_first] - len(self._first))
+        return found
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Copies of neighbours, (stop - start, dim) float32."""
+        return self.take(np.arange(start, stop))
+
+
+def as_vectors(vectors: Vectors | np.ndarray) -> Vectors:
+    """A matrix (n, dim) float32 as `Vectors`, others as they are."""
+    return InMemory(vectors) if isinstance(vectors, np.ndarray) else vectors

@@ -63,7 +63,7 @@ class Matches:
     def similarity_of(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For pairs of `members`: their Jaccard similarity, float64, and whether they are near copies, bool."""
         left, right = np.searchsorted(self.members, left), np.searchsorted(self.members, right)
-        return _compare_pairs(self.texts, left, right, self.near)
+        return compare_pairs(self.texts, left, right, self.near)
 
 
 def find_matches(column: pa.ChunkedArray, near: Near) -> Matches:
@@ -92,7 +92,7 @@ def find_matches(column: pa.ChunkedArray, near: Near) -> Matches:
 def _verify(texts: Texts, left: np.ndarray, right: np.ndarray, near: Near) -> Pairs:
     possible = _sizes_allow(texts.shingles.sizes[left], texts.shingles.sizes[right], near.threshold)
     left, right = left[possible], right[possible]
-    similarity, is_match = _compare_pairs(texts, left, right, near)
+    similarity, is_match = compare_pairs(texts, left, right, near)
     return Pairs(left[is_match], right[is_match], similarity[is_match], len(left))
 
 
@@ -102,7 +102,8 @@ def _sizes_allow(left: np.ndarray, right: np.ndarray, threshold: float) -> np.nd
     return allowed
 
 
-def _compare_pairs(texts: Texts, left: np.ndarray, right: np.ndarray, near: Near) -> tuple[np.ndarray, np.ndarray]:
+def compare_pairs(texts: Texts, left: np.ndarray, right: np.ndarray, near: Near) -> tuple[np.ndarray, np.ndarray]:
+    """For pairs of `texts` that have a word: their Jaccard similarity, float64, and whether they are near copies."""
     similarity, is_match = np.empty(len(left)), np.empty(len(left), bool)
     order = np.argsort(left, kind="stable")
     for run in np.split(order, np.flatnonzero(np.diff(left[order])) + 1):

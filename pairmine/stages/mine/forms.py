@@ -33,12 +33,12 @@ class Forms:
 
     def places_of(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All places that have one of `keys`: the number of the key asked for, and the place."""
-        asked, at = _matches(self.keys, keys)
+        asked, at = matches(self.keys, keys)
         return asked, self.places[at]
 
     def keys_of(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All keys of `places`: the number of the place asked for, and the key."""
-        asked, at = _matches(self.places[self.by_place], places)
+        asked, at = matches(self.places[self.by_place], places)
         return asked, self.keys[self.by_place[at]]
 
 
@@ -51,7 +51,7 @@ def distinct(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return one[new], other[new]
 
 
-def _matches(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matches(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The number of each wanted value and the index in the sorted `known`, for every match."""
     low, high = (np.searchsorted(known, wanted, side) for side in ("left", "right"))
     count = high - low

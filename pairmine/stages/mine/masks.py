@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,72 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
-from pairmine.backends.retrievers import NOT_FOUND
+from pairmine.backends.encoders import nothing
+from pairmine.backends.models import Advance
+from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Retriever
+from pairmine.errors import PairmineError
 from pairmine.identity import NO_TEXT
-from pairmine.stages.mine.forms import distinct
+from pairmine.outcome import with_reason
+from pairmine.stages.dedup.matches import Near
+from pairmine.stages.mine.forms import distinct, matches
+from pairmine.stages.mine.near_copies import Asked, near_copies
+from pairmine.stages.mine.strategy import innermost
 from pairmine.stages.mine.texts import Documents, Queries
 
-REASONS = ("a known positive, its source or a copy", "the query's own text", "in the pair set already")
-_POSITIVE, _OWN_TEXT, _PRESENT = range(3)
+REASONS = (
+    "a known positive, its source or a copy",
+    "the query's own text",
+    "in the pair set already",
+    "of the group of a positive",
+    "a near copy of a positive",
+    "a near copy of the query",
+    "too similar to a positive",
+)
+_POSITIVE, _OWN_TEXT, _PRESENT, _SIBLING, _NEAR_POSITIVE, _NEAR_QUERY, _SIMILAR = range(7)
+_PAIRS_AT_ONCE = 65_536
+
+Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Cosines of documents and others, by their places, (n,) float."""
+
+
+def similarity_of(retrievers: Sequence[Retriever], near_cosine: float | None) -> Similarity | None:
+    """The cosines of documents by the first dense of `retrievers`; None where `near_cosine` is.
+
+    Raises PairmineError where none of them is dense.
+    """
+    if near_cosine is None:
+        return None
+    for each in map(innermost, retrievers):
+        if isinstance(each, DenseRetriever):
+            return each.similarity
+    raise PairmineError(
+        f"--near-cosine {near_cosine:g} wants a retriever with vectors, as st:MODEL, and there is none; "
+        "add one or leave it out"
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """Positives that are known from elsewhere: the number of the query of each, and the place of the document."""
+
+    queries: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pa.Table, queries: Queries, documents: Documents) -> Known:
+        """From rows of `query_id` and `doc_id`, whose places `documents.of_known` has.
+
+        Those of other queries and of documents that are not searched are left out. Raises PairmineError where no row
+        is about a query of the pair set.
+        """
+        number = pc.fill_null(pc.index_in(rows["query_id"], value_set=queries.ids), NOT_FOUND).to_numpy()
+        if rows.num_rows and not (number != NOT_FOUND).any():
+            raise PairmineError(
+                f"--known: none of its {rows.num_rows:,} positives is of a query of the pair set, whose first is "
+                f'"{queries.ids[0] if len(queries) else ""}"; pass the file that goes with these queries'
+            )
+        usable = (number != NOT_FOUND) & (documents.of_known != NOT_FOUND)
+        return cls(number[usable].astype(np.int64), documents.of_known[usable])
 
 
 @dataclass(frozen=True)
@@ -23,43 +83,131 @@ class Masks:
     """What is masked for all queries of one text, and what for each query by itself.
 
     Queries with the same text share their positives, whatever their ids. `group` is the number of
-    each query's text, `per_query` how many places are masked for it at most, `positive` says which
-    pair rows are positive. Where several reasons hold, the first of `REASONS` counts.
+    each query's text, `per_query` how many places are masked for it at most, not counting those that are
+    `similar`; `positive` says which pair rows are positive. Where several reasons hold, the first of `REASONS` counts.
     """
 
     of_text: Marks
     of_query: Marks
+    siblings: Siblings
+    near: NearMarks
+    similar: Similar | None
     group: np.ndarray
     per_query: np.ndarray
     positive: np.ndarray
     width: int
 
     @classmethod
-    def of(cls, pairs: pa.Table, queries: Queries, documents: Documents) -> Masks:
-        """Everything that the pair set knows about its queries."""
+    def of(
+        cls,
+        pairs: pa.Table,
+        queries: Queries,
+        documents: Documents,
+        *,
+        near: Near | None = None,
+        near_cosine: float | None = None,
+        similarity: Similarity | None = None,
+        known: Known | None = None,
+        advance: Advance = nothing,
+    ) -> Masks:
+        """Everything that the pair set knows about its queries, and `known` besides.
+
+        `near` is when a document is a near copy of a positive or of the query, None to mask none of them; `advance` is
+        told of each document that is read for that. From a cosine of `near_cosine` on by `similarity` to a positive,
+        documents are too similar to it. Siblings are masked where `documents` have groups.
+        """
+        if near_cosine is not None and not -1 <= near_cosine <= 1:
+            raise PairmineError(f"--near-cosine {near_cosine:g}: a cosine from -1 to 1, as 0.95")
         width = max(len(documents.texts), 1)
         rows = queries.of_rows(0, len(queries))
         positive = _positive(pairs)
         texts, group = np.unique(queries.keys, return_inverse=True)
         searched = np.where(documents.of_pair < documents.searchable, documents.of_pair, NOT_FOUND)
         named = np.stack([searched, documents.of_id, documents.of_source])
-        owners, places = _belonging(group[rows[positive]], named[:, positive], positive, documents)
+        known = known or Known(np.empty(0, np.int64), np.empty(0, np.int64))
+        owners = np.concatenate([np.tile(group[rows[positive]], len(named)), group[known.queries]])
+        places = np.concatenate([named[:, positive].ravel(), known.places])
+        own = group[rows[positive]], documents.pair_keys[positive]
+        owners, places = _with_copies(owners, places, own, documents)
         askers, own_texts = documents.forms.places_of(texts)
+        present = named[:, ~positive].ravel()
+        # What each text's positives are by themselves: their places, which may lie behind those that are searched.
+        of_positives = distinct(
+            np.concatenate([own[0], group[known.queries]]), np.concatenate([documents.of_pair[positive], known.places])
+        )
+        near_marks = NearMarks.none(width)
+        if near is not None:
+            everything = distinct(np.concatenate([owners, of_positives[0]]), np.concatenate([places, of_positives[1]]))
+            near_marks = NearMarks.of_texts(everything, group, queries, documents, near, width, advance)
         of_text = Marks.of(
-            np.concatenate([owners, askers]),
-            np.concatenate([places, own_texts]),
-            np.repeat([_POSITIVE, _OWN_TEXT], [len(owners), len(askers)]),
+            np.concatenate([owners, askers, near_marks.keys // width]),
+            np.concatenate([places, own_texts, near_marks.keys % width]),
+            np.concatenate([np.repeat([_POSITIVE, _OWN_TEXT], [len(owners), len(askers)]), near_marks.reasons]),
             width,
         )
-        present = named[:, ~positive].ravel()
         of_query = Marks.of(np.tile(rows[~positive], len(named)), present, np.full(len(present), _PRESENT), width)
-        per_query = of_text.count(len(texts))[group] + of_query.count(len(queries))
-        return cls(of_text, of_query, group, per_query, positive, width)
+        siblings = Siblings.of(
+            np.concatenate([own[0], group[known.queries]]),
+            np.concatenate([documents.pair_groups[positive], _at(documents.groups, known.places)]),
+            documents.groups,
+        )
+        per_query = of_text.count(len(texts))[group] + of_query.count(len(queries)) + siblings.count(len(texts))[group]
+        similar = None
+        if near_cosine is not None and similarity is not None:
+            similar = Similar(*of_positives, near_cosine, similarity)
+        return cls(of_text, of_query, siblings, near_marks, similar, group, per_query, positive, width)
 
     def find(self, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
         """The reason why each place (n, k) is masked for its query (n,), -1 where it is not or there is none."""
-        shared = self.of_text.find(self.group[queries], places)
-        return np.where(shared == NOT_FOUND, self.of_query.find(queries, places), shared)
+        groups = self.group[queries]
+        reasons = _first(self.of_text.find(groups, places), self.of_query.find(queries, places))
+        reasons = _first(reasons, self.siblings.find(groups, places))
+        if self.similar is not None:
+            row, column = np.nonzero((reasons == NOT_FOUND) & (places != NOT_FOUND))
+            _, cosine = self.similar.nearest(groups[row], places[row, column])
+            close = cosine >= self.similar.threshold
+            reasons[row[close], column[close]] = _SIMILAR
+        return reasons
+
+    def table(
+        self,
+        queries: Queries,
+        documents: Documents,
+        numbers: np.ndarray,
+        places: np.ndarray,
+        reasons: np.ndarray,
+        **columns: pa.Array,
+    ) -> pa.Table:
+        """Masked documents as rows of a pair set with their `reason`, one for each number of a query and place.
+
+        Of a near copy or one too similar, `similarity` is the Jaccard similarity or cosine, float64, and
+        `similar_to` the id of the document that it is like, null where that is the query or has no id in the
+        corpus. `columns` go before the reason.
+        """
+        of, similarity = self._nearest(numbers, places, reasons)
+        known = (of >= 0) & (of < documents.searchable)
+        found = pa.table(
+            {
+                "query_id": queries.ids.take(pa.array(numbers)),
+                "query": queries.texts.take(numbers).cast(pa.string()),
+                "doc_id": documents.ids.take(pa.array(places)),
+                "document": documents.texts.take(places).cast(pa.string()),
+                **columns,
+            }
+        )
+        found = with_reason(found, pa.array([REASONS[reason] for reason in reasons], pa.string()))
+        found = found.append_column("similarity", pa.array(similarity, mask=np.isnan(similarity)))
+        return found.append_column("similar_to", documents.ids.take(pa.array(of, mask=~known)))
+
+    def _nearest(self, numbers: np.ndarray, places: np.ndarray, reasons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The place that a masked document is like, -1 for none, and how much, NaN where that is not the reason."""
+        of, similarity = self.near.nearest(self.group[numbers], places)
+        is_near = (reasons == _NEAR_POSITIVE) | (reasons == _NEAR_QUERY)
+        of, similarity = np.where(is_near, of, NOT_FOUND), np.where(is_near, similarity, np.nan)
+        rows = np.flatnonzero(reasons == _SIMILAR)
+        if self.similar is not None and len(rows):
+            of[rows], similarity[rows] = self.similar.nearest(self.group[numbers[rows]], places[rows])
+        return of, similarity
 
 
 @dataclass(frozen=True)
@@ -88,22 +236,162 @@ class Marks:
             return np.full(places.shape, NOT_FOUND, np.int8)
         keys = owners[:, None] * self.width + places
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where((self.keys[at] == keys) & (places != NOT_FOUND), self.reasons[at], NOT_FOUND)
+        return np.where((self.keys[at] == keys) & (places != NOT_FOUND), self.reasons[at], np.int8(NOT_FOUND))
 
 
-def _belonging(
-    groups: np.ndarray, named: np.ndarray, positive: np.ndarray, documents: Documents
+@dataclass(frozen=True)
+class Siblings:
+    """The groups of the positives of each query text, and the group of each searched document, -1 for none.
+
+    `of_place` has one more at its end, for the place -1.
+    """
+
+    marks: Marks
+    of_place: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, owners: np.ndarray, groups: np.ndarray, of_place: np.ndarray) -> Siblings:
+        """From the groups of positives beside their owners, and those of all searched documents."""
+        width = 1 + int(max(groups.max(initial=0), of_place.max(initial=0)))
+        marks = Marks.of(owners, groups, np.full(len(groups), _SIBLING), width)
+        return cls(marks, np.append(of_place, NOT_FOUND), np.bincount(of_place[of_place >= 0], minlength=width))
+
+    def count(self, owners: int) -> np.ndarray:
+        """How many documents are siblings for each of so many owners."""
+        weights = self.sizes[self.marks.keys % self.marks.width]
+        return np.bincount(self.marks.keys // self.marks.width, weights, minlength=owners).astype(np.int64)
+
+    def find(self, owners: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The reason at each place (n, k) of its owner (n,), -1 where it is no sibling."""
+        if not len(self.marks.keys):
+            return np.full(places.shape, NOT_FOUND, np.int8)
+        return self.marks.find(owners, self.of_place[places])
+
+
+@dataclass(frozen=True)
+class NearMarks:
+    """The near copies of each query text's positives and of itself: keys as in `Marks`, ascending, each once.
+
+    `of` is the place of the positive that it is most like, -1 where it is the query, `similarity` the Jaccard
+    similarity to that. A near copy of both has the reason of the positive.
+    """
+
+    keys: np.ndarray
+    reasons: np.ndarray
+    of: np.ndarray
+    similarity: np.ndarray
+    width: int
+
+    @classmethod
+    def none(cls, width: int) -> NearMarks:
+        """No near copies."""
+        nothing_found = np.empty(0, np.int64)
+        return cls(nothing_found, nothing_found, nothing_found, np.empty(0), width)
+
+    @classmethod
+    def _one_each(cls, found: NearMarks) -> NearMarks:
+        order = np.lexsort((found.of, -found.similarity, found.reasons, found.keys))
+        order = order[np.diff(found.keys[order], prepend=-1) != 0]
+        return cls(found.keys[order], found.reasons[order], found.of[order], found.similarity[order], found.width)
+
+    @classmethod
+    def of_texts(
+        cls,
+        positives: tuple[np.ndarray, np.ndarray],
+        group: np.ndarray,
+        queries: Queries,
+        documents: Documents,
+        near: Near,
+        width: int,
+        advance: Advance,
+    ) -> NearMarks:
+        """The near copies among the searched documents; `positives` are query texts and places side by side."""
+        owners, places = positives
+        places_asked = np.unique(places[places >= 0])
+        texts, first = np.unique(group, return_index=True)
+        asked = [Asked(documents.texts, places_asked, True), Asked(queries.texts, first)]
+        found = near_copies(asked, documents.texts, documents.searchable, near, advance)
+        of_positive = found.of < len(places_asked)
+        place_of = places_asked[found.of[of_positive]]
+        number, at = matches(place_of, places)
+        of_query = ~of_positive
+        asker = texts[found.of[of_query] - len(places_asked)]
+        sizes = [len(number), len(asker)]
+        return cls._one_each(
+            cls(
+                np.concatenate(
+                    [owners[number] * width + found.place[of_positive][at], asker * width + found.place[of_query]]
+                ),
+                np.repeat([_NEAR_POSITIVE, _NEAR_QUERY], sizes),
+                np.concatenate([place_of[at], np.full(len(asker), NOT_FOUND)]),
+                np.concatenate([found.similarity[of_positive][at], found.similarity[of_query]]),
+                width,
+            )
+        )
+
+    def nearest(self, owners: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What each place (n,) of its owner (n,) nearly copies, -1 for the query or nothing, and the similarity."""
+        if not len(self.keys):
+            return np.full(len(places), NOT_FOUND), np.full(len(places), np.nan)
+        keys = owners * self.width + places
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        known = self.keys[at] == keys
+        return np.where(known, self.of[at], NOT_FOUND), np.where(known, self.similarity[at], np.nan)
+
+
+@dataclass(frozen=True)
+class Similar:
+    """How similar documents are to the positives of a query text: `owners` and `places` side by side, ascending."""
+
+    owners: np.ndarray
+    places: np.ndarray
+    threshold: float
+    similarity: Similarity
+
+    def nearest(self, owners: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The positive most similar to each place (n,) of its owner (n,), -1 without one, and the cosine, -inf."""
+        of, best = np.full(len(places), NOT_FOUND), np.full(len(places), -np.inf)
+        start = 0
+        ends = np.cumsum(np.searchsorted(self.owners, owners, "right") - np.searchsorted(self.owners, owners))
+        while start < len(places):
+            before = ends[start - 1] if start else 0
+            stop = max(int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, "right")), start + 1)
+            number, at = matches(self.owners, owners[start:stop])
+            if len(number):
+                cosine = np.asarray(self.similarity(self.places[at], places[start:stop][number]), np.float64)
+                order = np.lexsort((at, -cosine, number))
+                first = order[np.diff(number[order], prepend=-1) != 0]
+                of[start + number[first]], best[start + number[first]] = self.places[at[first]], cosine[first]
+            start = stop
+        return of, best
+
+
+def _first(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The lower reason of two, where there is one."""
+    # As unsigned numbers, -1 is the highest.
+    return np.minimum(one.view(np.uint8), other.view(np.uint8)).view(np.int8)
+
+
+def _at(groups: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The group at each place, -1 at those behind the searched ones."""
+    return np.where(places < len(groups), np.append(groups, NOT_FOUND)[np.minimum(places, len(groups))], NOT_FOUND)
+
+
+def _with_copies(
+    owners: np.ndarray, places: np.ndarray, own: tuple[np.ndarray, np.ndarray], documents: Documents
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The places that positives name (3, n), and those of every copy of them, beside their query's group (n,)."""
-    all_groups, places = np.tile(groups, len(named)), named.ravel()
+    """The places that belong to owners and those of every copy, beside their owners.
+
+    `own` are further owners and the keys of texts that belong to them.
+    """
     number, keys = documents.forms.keys_of(places)
-    own_keys = documents.pair_keys[positive]
-    has_text = own_keys != NO_TEXT
+    has_text = own[1] != NO_TEXT
     asking, asked = distinct(
-        np.concatenate([all_groups[number], groups[has_text]]), np.concatenate([keys, own_keys[has_text]])
+        np.concatenate([owners[number], own[0][has_text]]), np.concatenate([keys, own[1][has_text]])
     )
     number, copies = documents.forms.places_of(asked)
-    return np.concatenate([all_groups, asking[number]]), np.concatenate([places, copies])
+    return np.concatenate([owners, asking[number]]), np.concatenate([places, copies])
 
 
 def _positive(pairs: pa.Table) -> np.ndarray:

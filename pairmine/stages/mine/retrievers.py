@@ -7,17 +7,18 @@ from typing import Any
 
 from pairmine.backends import retrievers as backend
 from pairmine.backends.retrievers import Retriever
-from pairmine.backends.specs import Spec, locate, parse_spec, slug
+from pairmine.backends.specs import DENSE, Spec, locate, parse_spec, slug
 from pairmine.errors import PairmineError
 
 _FLAG = "--retriever"
+KINDS = ("st", "openai", "bm25", "npy", "run", "fake")
 
 
 def open_retriever(spec: Spec | str, *, score: str | None = None, threads: int = 0, **settings: Any) -> Retriever:
-    """The retriever that `spec` names: "bm25", "st:MODEL", or either as "NAME=SPEC".
+    """The retriever that `spec` names: one of `KINDS`, also as "NAME=SPEC".
 
-    `score` names its score column without the prefix; `query_prompt`, `document_prompt`,
-    `max_length` and `device` are for st: models. Raises PairmineError for an unknown spec or model.
+    `score` names its score column without the prefix; `query_prompt`, `document_prompt` and `max_length` are for
+    models that embed. Raises PairmineError for an unknown spec or model.
     """
     if isinstance(spec, str):
         ((spec, own),) = named_specs([spec])
@@ -27,15 +28,14 @@ def open_retriever(spec: Spec | str, *, score: str | None = None, threads: int =
 
 def named_specs(specs: Sequence[str]) -> list[tuple[Spec, str]]:
     """Each retriever's spec and the name of its score column; two of one name are an error."""
-    parsed = [parse_spec(text, ("st", "bm25", "fake"), _FLAG) for text in specs]
+    parsed = [parse_spec(text, KINDS, _FLAG) for text in specs]
     for spec in parsed:
         if spec.kind == "st":
             locate(spec, _FLAG)
-    dense = sum(spec.kind != "bm25" for spec in parsed)
+    dense = sum(spec.kind in DENSE for spec in parsed)
     named: list[tuple[Spec, str]] = []
     for text, spec in zip(specs, parsed, strict=True):
-        own_name = spec.kind == "bm25" or spec.alias or dense > 1
-        score = slug(spec.name) if own_name else "dense"
+        score = _score_name(spec, dense)
         if twin := next((earlier for earlier, name in named if name == score), None):
             raise PairmineError(
                 f'{_FLAG} {twin} and {_FLAG} {spec} would both fill the column "score_{score}"; '
@@ -43,6 +43,13 @@ def named_specs(specs: Sequence[str]) -> list[tuple[Spec, str]]:
             )
         named.append((spec, score))
     return named
+
+
+def _score_name(spec: Spec, dense: int) -> str:
+    """The name of a score column; that of the only dense retriever is "dense"."""
+    if spec.alias or spec.kind == "bm25" or (spec.kind in DENSE and dense > 1):
+        return slug(spec.name)
+    return "dense" if spec.kind in DENSE else spec.kind
 
 
 def checked(retrievers: Sequence[Retriever | str]) -> list[Retriever | tuple[Spec, str]]:

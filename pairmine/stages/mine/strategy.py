@@ -13,26 +13,28 @@ import numpy as np
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
 from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, Retriever
+from pairmine.backends.vectors import Subset, Vectors
 from pairmine.errors import PairmineError
-from pairmine.stages.clusters import Clusters
-from pairmine.stages.mine.texts import Documents, Queries
+from pairmine.stages.clusters import SAMPLED, Clusters
+from pairmine.stages.mine.texts import Documents, Queries, Texts
 
-NEAR = ("query", "document")
+SEARCH_WITH = ("query", "positive")
 WITHIN = ("second", "all")
+_PIECE = 65_536
 
 
 @dataclass(frozen=True)
 class Strategy:
     """Which documents become candidates.
 
-    `near` is what they are near to: the query, or its first positive ("document"). `ranks` keeps the ranks from
-    the first to the second of each list, both included; `scores` the scores from the first to the second, of the
+    `search_with` is what is searched with: the query, or its first positive. `ranks` keeps the ranks from the
+    first to the second of each list, both included; `scores` the scores from the first to the second, of the
     list's own kind. With `clusters`, documents are put into that many and candidates come from the one whose
     centroid is second nearest to the query's first positive (`within` "second"), or from anywhere ("all");
     `seed` is that of k-means.
     """
 
-    near: str = "query"
+    search_with: str = "query"
     ranks: tuple[int, int] | None = None
     scores: tuple[float, float] | None = None
     clusters: int | None = None
@@ -41,8 +43,8 @@ class Strategy:
 
     def check(self, depth: int, retrievers: int, dense: int) -> None:
         """Raise a PairmineError where it does not fit `depth`, or so many retrievers, of which so many are dense."""
-        if self.near not in NEAR:
-            raise PairmineError(f"--near {self.near}: choose {', '.join(NEAR)}")
+        if self.search_with not in SEARCH_WITH:
+            raise PairmineError(f"--search-with {self.search_with}: choose {', '.join(SEARCH_WITH)}")
         if self.within not in WITHIN:
             raise PairmineError(f"--within {self.within}: choose {', '.join(WITHIN)}")
         if self.ranks is not None:
@@ -108,11 +110,11 @@ class NearDocument:
         self._queries = len(queries)
         self.inner.prepare(queries, advance)
 
-    def aim(self, anchors: np.ndarray, texts: Sequence[str]) -> None:
+    def aim(self, anchors: np.ndarray, texts: Texts) -> None:
         """Take in the place of each query's positive, -1 for none, and all texts by place."""
         self._anchors = anchors
         places = np.maximum(anchors, 0)
-        self.inner.near(places, [texts[int(place)] for place in places] if len(texts) else [])
+        self.inner.near(places, texts.at(places))
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The documents nearest to each query's positive, with the scores of that."""
@@ -151,7 +153,7 @@ class SecondCluster:
 
     def __init__(self, dense: DenseRetriever, strategy: Strategy) -> None:
         assert strategy.clusters is not None
-        self._dense = dense
+        self.inner = dense
         self._count, self._seed = strategy.clusters, strategy.seed
         self._is_open = strategy.within == "all"
         self.name = dense.name if self._is_open else f"{dense.name}/cluster"
@@ -169,46 +171,52 @@ class SecondCluster:
             raise PairmineError(
                 f"--clusters {self._count}: {searchable:,} documents are searched; ask for fewer clusters"
             )
-        self._dense.index(documents, searchable, advance)
-        vectors = self._dense.document_vectors
+        self.inner.index(documents, searchable, advance)
+        vectors = self.inner.document_vectors
         self._searchable = searchable
-        self._clusters = Clusters.of(vectors[:searchable], self._count, seed=self._seed)
-        self.cluster = self._clusters.nearest(vectors, 1)[:, 0]
+        self._clusters = Clusters.of(sample(vectors, searchable, self._count, self._seed), self._count, seed=self._seed)
+        self.cluster = np.empty(len(vectors), np.int64)
+        for start in range(0, len(vectors), _PIECE):
+            block = vectors.block(start, min(start + _PIECE, len(vectors)))
+            self.cluster[start : start + _PIECE] = self._clusters.nearest(block, 1)[:, 0]
 
     def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
         """Embed `queries`."""
-        self._dense.prepare(queries, advance)
+        self.inner.prepare(queries, advance)
 
     def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
         """Take in documents as further queries."""
-        self._dense.near(places, texts)
+        self.inner.near(places, texts)
 
-    def aim(self, anchors: np.ndarray, texts: Sequence[str]) -> None:
+    def aim(self, anchors: np.ndarray, texts: Texts) -> None:
         """Find the cluster of each query by its positive's place, -1 for none."""
         if self._is_open:
             return
-        queries = self._dense.query_vectors[: len(anchors)]
-        looked_from = np.where((anchors >= 0)[:, None], self._dense.document_vectors[np.maximum(anchors, 0)], queries)
-        self._targets = self._clusters.nearest(looked_from, 2)[:, 1]
+        self._targets = np.empty(len(anchors), np.int64)
+        for start in range(0, len(anchors), _PIECE):
+            rows = np.arange(start, min(start + _PIECE, len(anchors)))
+            known = anchors[rows] >= 0
+            looked_from = self.inner.query_vectors.take(rows)
+            looked_from[known] = self.inner.document_vectors.take(anchors[rows[known]])
+            self._targets[rows] = self._clusters.nearest(looked_from, 2)[:, 1]
         order = np.argsort(self.cluster[: self._searchable], kind="stable")
-        # One copy in the order of the clusters: then each of them is a slice.
-        vectors = self._dense.document_vectors[order]
         bounds = np.searchsorted(self.cluster[order], np.arange(self._count + 1))
         self._parts = []
         for low, high in pairwise(bounds):
-            self._parts.append((order[low:high], self._dense.over(vectors[low:high])))
+            members = order[low:high]
+            self._parts.append((members, self.inner.over(Subset(self.inner.document_vectors, members))))
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The nearest documents of each query's cluster."""
         if self._is_open:
-            return self._dense.search(queries, k)
+            return self.inner.search(queries, k)
         found = np.full((len(queries), k), NOT_FOUND, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         targets = self._targets[queries % len(self._targets)] if len(queries) else queries
         for target in np.unique(targets):
             rows = np.flatnonzero(targets == target)
             members, part = self._parts[target]
-            part.take_query_vectors(self._dense.query_vectors[queries[rows]])
+            part.take_query_vectors(Subset(self.inner.query_vectors, queries[rows]))
             places, values = part.search(np.arange(len(rows)), k)
             found[rows] = np.where(places == NOT_FOUND, NOT_FOUND, members[places]) if len(members) else NOT_FOUND
             scores[rows] = values
@@ -216,7 +224,15 @@ class SecondCluster:
 
     def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Cosines of single pairs."""
-        return self._dense.pair_scores(queries, documents)
+        return self.inner.pair_scores(queries, documents)
+
+
+def sample(vectors: Vectors, count: int, clusters: int, seed: int) -> np.ndarray:
+    """Of the first `count` vectors as many as k-means looks at for so many clusters, (n, dim) float32."""
+    wanted = SAMPLED * clusters
+    if count <= wanted:
+        return vectors.take(np.arange(count))
+    return vectors.take(np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False)))
 
 
 def wrapped(retrievers: Sequence[Retriever], strategy: Strategy) -> list[Retriever]:
@@ -224,7 +240,14 @@ def wrapped(retrievers: Sequence[Retriever], strategy: Strategy) -> list[Retriev
     found = list(retrievers)
     if strategy.clusters is not None:
         found = [SecondCluster(each, strategy) if isinstance(each, DenseRetriever) else each for each in found]
-    return [NearDocument(each) for each in found] if strategy.near == "document" else found
+    return [NearDocument(each) for each in found] if strategy.search_with == "positive" else found
+
+
+def innermost(retriever: Retriever) -> Retriever:
+    """The retriever that a strategy wraps, or itself."""
+    while (inner := getattr(retriever, "inner", None)) is not None:
+        retriever = inner
+    return retriever
 
 
 def aim(retrievers: Sequence[Retriever], queries: Queries, documents: Documents, positive: np.ndarray) -> None:

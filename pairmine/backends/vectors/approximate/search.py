@@ -1,0 +1,199 @@
+"""Search by an index: it proposes candidates, and each is scored by itself in float32."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from pairmine.backends.models import Advance
+from pairmine.backends.precision import has_bfloat16
+from pairmine.backends.vectors.approximate.choice import FEWEST_DOCUMENTS, index_bytes, lists_for
+from pairmine.backends.vectors.approximate.faiss_indexes import Hnsw, Pq
+from pairmine.backends.vectors.approximate.ivf import Ivf
+from pairmine.backends.vectors.approximate.recall import SAMPLE, Recall
+from pairmine.backends.vectors.approximate.workers import cores
+from pairmine.backends.vectors.exact import ExactSearch, best, exact_products
+from pairmine.backends.vectors.matrix import Vectors, as_vectors
+from pairmine.backends.vectors.search import NOT_FOUND, Hits, Searcher
+from pairmine.errors import PairmineError
+
+
+class Index(Protocol):
+    """Proposes documents; `effort` is a whole number, and more of it finds more."""
+
+    first_effort: int
+    largest_effort: int
+    widenings: tuple[float, ...]
+
+    def candidates(self, queries: np.ndarray, wide: int, effort: int, advance: Advance) -> np.ndarray:
+        """`wide` places for each query, (n, wide) int64, -1 for none; those of a query never depend on the others."""
+
+    def settings(self, effort: int) -> dict[str, Any]:
+        """What the facts say of it."""
+
+
+def nothing(_: int) -> None:
+    """Nobody is told."""
+
+
+class ApproximateSearch:
+    """The nearest of `searchable` vectors among those that an index proposes.
+
+    Scores are exact and a query's result is its own, whatever stands beside it. How much of the
+    index a query looks at was settled by measuring the recall on a sample of the queries.
+    """
+
+    def __init__(self, kind: str, index: Index, exact: ExactSearch, vectors: Vectors, searchable: int) -> None:
+        self.facts: dict[str, Any] = {"index": kind}
+        self._index = index
+        self._exact = exact
+        self._vectors = vectors
+        self._searchable = searchable
+        self._effort = index.first_effort
+        self._widening = index.widenings[0]
+        self._threads = 1
+        self._rows = 1
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        vectors: Vectors,
+        searchable: int,
+        queries: Vectors | np.ndarray,
+        *,
+        depth: int,
+        budget_bytes: int = 1 << 30,
+        threads: int = 0,
+        seed: int = 0,
+        target_recall: float = 0.98,
+        advance: Advance = nothing,
+    ) -> Searcher:
+        """An index of `kind` (ivf, hnsw or pq) for searching `depth` documents for each of `queries` (n, dim).
+
+        A sample of the queries settles its effort. `facts` hold the kind, its settings, the `recall` measured, the
+        number of queries it was `measured_on` and the `target_recall`. Where an index makes no sense, an exact search
+        is the answer, and `facts` say `why`. Raises a PairmineError where the index does not fit into
+        `budget_bytes`.
+        """
+        threads, queries = cores(threads), as_vectors(queries)
+        exact = ExactSearch(vectors, searchable, threads=threads, budget_bytes=budget_bytes)
+        if why := _needless(searchable, len(queries), depth):
+            exact.facts = {"index": "exact", "asked_for": kind, "why": why}
+            return exact
+        _check_budget(kind, searchable, vectors.dim, budget_bytes)
+        index = _build(kind, vectors, searchable, budget_bytes, threads, seed, advance)
+        search = cls(kind, index, exact, vectors, searchable)
+        search._threads = threads
+        search._rows = max(1, budget_bytes // 4 // (64 * max(index.widenings[0], 1.0).__ceil__() * (depth + 16)))
+        search._measure(queries, depth, seed, target_recall)
+        return search
+
+    def _measure(self, queries: Vectors, depth: int, seed: int, target_recall: float) -> None:
+        generator = np.random.default_rng(seed)
+        sample = np.sort(generator.choice(len(queries), min(SAMPLE, len(queries)), replace=False))
+        measured = Recall(queries.take(sample), self._exact, depth)
+        index = self._index
+        chosen = measured.choose(
+            self._with,
+            index.first_effort,
+            index.largest_effort,
+            index.widenings,
+            target_recall,
+            index.effort_for if isinstance(index, Ivf) else None,
+        )
+        self._effort, self._widening = chosen.effort, chosen.widening
+        self.facts |= index.settings(chosen.effort)
+        if self._widening != index.widenings[0]:
+            self.facts["rescored"] = self._widening
+        self.facts |= {
+            "depth": depth,
+            "recall": round(chosen.recall, 4),
+            "measured_on": measured.sample,
+            "target_recall": target_recall,
+        }
+
+    def search(self, queries: np.ndarray, k: int, advance: Advance = nothing) -> Hits:
+        """The `k` best places for each query, as `Searcher` says; exactly, where `k` is a quarter of them and more."""
+        if 4 * k >= self._searchable:
+            return self._exact.search(queries, k, advance)
+        return self._with(queries, k, self._effort, self._widening, advance)
+
+    def _with(self, queries: np.ndarray, k: int, effort: int, widening: float, advance: Advance = nothing) -> Hits:
+        places = np.full((len(queries), k), NOT_FOUND, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        wide = min(max(k + 16, int(k * widening)), self._searchable)
+        for start in range(0, len(queries), self._rows):
+            rows = slice(start, start + self._rows)
+            found = self._index.candidates(queries[rows], wide, effort, nothing)
+            values = exact_products(queries[rows], self._vectors, found, threads=self._threads)
+            places[rows], scores[rows] = best(found, values, k)
+            advance(self._searchable)
+        return places, scores
+
+
+def _needless(searchable: int, queries: int, depth: int) -> str | None:
+    if searchable < FEWEST_DOCUMENTS:
+        return f"{searchable:,} documents are soon looked at"
+    if 4 * depth >= searchable:
+        return f"{depth:,} of {searchable:,} documents are wanted"
+    return None if queries else "there are no queries"
+
+
+def _check_budget(kind: str, searchable: int, dim: int, budget_bytes: int) -> None:
+    least = index_bytes("ivf-ids" if kind == "ivf" else kind, searchable, dim)
+    if least <= budget_bytes:
+        return
+    smaller = "--index ivf, --index exact" if kind != "ivf" else "--index exact"
+    raise PairmineError(
+        f"--index {kind}: takes {_megabytes(least)} for {searchable:,} documents, and there are "
+        f"{_megabytes(budget_bytes)}; raise --memory, or take {smaller}"
+    )
+
+
+def _megabytes(count: int) -> str:
+    return f"{-(-count // 1_000_000):,} MB"
+
+
+def _build(
+    kind: str, vectors: Vectors, searchable: int, budget_bytes: int, threads: int, seed: int, advance: Advance
+) -> Index:
+    lists, quick = lists_for(searchable), has_bfloat16()
+    if kind == "hnsw":
+        return Hnsw(vectors, searchable, threads=threads, advance=advance)
+    if kind == "pq":
+        return Pq(vectors, searchable, lists=lists, seed=seed, threads=threads, quick=quick, advance=advance)
+    return Ivf(
+        vectors,
+        searchable,
+        lists=lists,
+        seed=seed,
+        threads=threads,
+        packed=index_bytes("ivf", searchable, vectors.dim) <= budget_bytes // 2,
+        block_bytes=min(budget_bytes // 4, 1 << 28),
+        quick=quick,
+    )
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """One line on an index for the user: `index ivf (632 lists, 8.1 % of the documents looked at): recall ...`."""
+    if "why" in facts:
+        return f"index {facts['asked_for']}: not needed, {facts['why']}; the search is exact"
+    settings = {
+        "ivf": "{lists:,} lists, {scanned:.1%} of the documents looked at",
+        "hnsw": "{links} links, ef {ef}",
+        "pq": "{lists:,} lists, {probed:,} probed, {bytes_per_document} bytes a document",
+    }[facts["index"]].format(**facts)
+    measured = f"recall of the first {facts['depth']} {facts['recall']:.3f}, measured on {facts['measured_on']} queries"
+    return f"index {facts['index']} ({settings}): {measured}"
+
+
+def warning(facts: dict[str, Any]) -> str | None:
+    """What to say of a recall below its target, and None where it is reached."""
+    if facts.get("recall", 1.0) >= facts.get("target_recall", 0.0):
+        return None
+    return (
+        f"--index {facts['index']} finds {facts['recall']:.1%} of what an exact search finds, "
+        f"below {facts['target_recall']:.1%}; --index exact finds all"
+    )
