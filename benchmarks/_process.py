@@ -19,7 +19,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Cost:
-    """What a finished command took: elapsed and processor seconds of it and its children, and its peak memory in MB."""
+    """What a finished command took: elapsed and processor seconds of it and its children, its peak in MB (10^6)."""
 
     seconds: float
     cpu_s: float
@@ -58,7 +58,7 @@ def run(command: Sequence[str | Path], **environment: str) -> Cost:
             )
     if used.ru_maxrss <= before:
         raise SystemExit("the benchmark itself holds more memory than the command, so the peak is not known")
-    return Cost(seconds, used.ru_utime + used.ru_stime, max(used.ru_maxrss / 1024, together.peak_mb))
+    return Cost(seconds, used.ru_utime + used.ru_stime, max(used.ru_maxrss * 1024 / 1e6, together.peak_mb))
 
 
 class _Together(threading.Thread):
@@ -81,13 +81,13 @@ class _Together(threading.Thread):
             fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
             if int(fields[3]) != self._session:
                 return 0.0
-            return int((process / "statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+            return int((process / "statm").read_text().split()[1]) * resource.getpagesize() / 1e6
         except (OSError, IndexError, ValueError):  # it has gone in the meantime
             return 0.0
 
 
 def memory_mb(field: str) -> float:
-    """MB of resident memory of this process: now (VmRSS) or at its highest (VmHWM)."""
+    """MB of 10^6 bytes that this process holds in memory: now (VmRSS) or at its highest (VmHWM)."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
+    return int(line.split()[1]) * 1024 / 1e6

@@ -84,8 +84,8 @@ def _timed() -> Iterator[_Taken]:
     start, cpu = time.perf_counter(), time.process_time()
     yield taken
     taken.seconds, taken.cpu_s = time.perf_counter() - start, time.process_time() - cpu
-    taken.peak_bytes = (memory_mb("VmHWM") - before) * 2**20
-    taken.kept_bytes = (_settled_mb() - before) * 2**20
+    taken.peak_bytes = (memory_mb("VmHWM") - before) * 1e6
+    taken.kept_bytes = (_settled_mb() - before) * 1e6
 
 
 def _settled_mb() -> float:
@@ -131,6 +131,8 @@ def _texts(options: argparse.Namespace) -> None:
     pairs = open_pairs(str(options.folder / "pairs.parquet"), lambda _: None).read()
     queries = Queries.of(pairs)
     per = MILLION / options.documents
+    few = pairs.slice(0, 10)
+    pairmine.stages.mine.Masks.of(few, Queries.of(few), Documents.of(few, None), near=_near())  # imports what it needs
     for kind in ("parquet", "jsonl"):
         path = _corpus(options)
         if kind == "jsonl":

@@ -14,7 +14,7 @@ _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.I)
 _LIBRARIES = 600 << 20
 """What the interpreter, Arrow, torch and FAISS take before any data (measured: 450 to 600 MB)."""
-_LEAST = 1 << 30
+_LEAST = 10**9
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

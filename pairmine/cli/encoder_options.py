@@ -12,12 +12,12 @@ QueryPrompt = Annotated[
     str | None,
     typer.Option(
         "--query-prompt",
-        help="st: text before every query, or the name of one of the model's prompts.",
+        help="Text before every query, or the name of one of the model's prompts.",
         rich_help_panel=_PANEL,
     ),
 ]
 DocumentPrompt = Annotated[
-    str | None, typer.Option("--document-prompt", help="st: the same for documents.", rich_help_panel=_PANEL)
+    str | None, typer.Option("--document-prompt", help="The same for documents.", rich_help_panel=_PANEL)
 ]
 MaxLength = Annotated[
     int | None,
@@ -33,7 +33,7 @@ TruncateDim = Annotated[
     typer.Option(
         "--truncate-dim",
         min=1,
-        help="st: keep the first so many dimensions (Matryoshka models); the model's own by default.",
+        help="Keep the first so many dimensions (Matryoshka models); the model's own by default.",
         rich_help_panel=_PANEL,
     ),
 ]

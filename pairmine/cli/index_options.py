@@ -56,9 +56,20 @@ def check(
 
 
 def searcher_maker(
-    index: str, recall: float, *, depth: int, budget_bytes: int, threads: int, seed: int, say: Callable[[str], None]
+    index: str,
+    recall: float,
+    *,
+    depth: int,
+    budget_bytes: int,
+    threads: int,
+    seed: int,
+    device: str | None,
+    say: Callable[[str], None],
 ) -> MakeSearcher | None:
-    """What makes the search of a retriever's vectors, and says how good it is; None for the exact one."""
+    """What makes the search of a retriever's vectors, and says how good it is; None for the exact one.
+
+    `device` is where an exact search multiplies.
+    """
     if index == "exact":
         return None
     threads = cores(threads)
@@ -72,7 +83,7 @@ def searcher_maker(
             kind = choose(searchable, len(queries), documents.dim, depth, budget_bytes, threads=threads)
         if kind == "exact":
             say("index auto: the search is exact, an index would save little")
-            return ExactSearch(documents, searchable, threads=threads, budget_bytes=budget_bytes)
+            return ExactSearch(documents, searchable, threads=threads, budget_bytes=budget_bytes, device=device)
         search = ApproximateSearch.of(
             kind,
             documents,

@@ -19,7 +19,9 @@ from pairmine.cli.run import Run, choice, given, without_effect
 _CHOICE = "Which documents"
 _TAKEN_BY = {
     **dict.fromkeys(("query_prompt", "document_prompt", "max_length", "truncate_dim"), ("st", "openai")),
-    **dict.fromkeys(("dtype", "backend", "device", "trust_remote_code"), ("st",)),
+    **dict.fromkeys(("dtype", "backend", "trust_remote_code"), ("st",)),
+    "device": ("st", "npy"),
+    **dict.fromkeys(("bm25_k1", "bm25_b"), ("bm25",)),
     **dict.fromkeys(server.NAMES, ("openai",)),
 }
 """The kinds of retrievers that an option is for."""
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    import pyarrow as pa
-
     from pairmine.backends.encoders import EmbeddingServer, Encoder, Side
     from pairmine.backends.models import Advance
     from pairmine.backends.retrievers import MakeSearcher, Retriever
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pairmine.backends.vectors import Vectors
     from pairmine.backends.vectors.store import VectorStore
     from pairmine.memory import Memory
-    from pairmine.stages.mine import Documents, Queries, Strategy
+    from pairmine.stages.mine import Strategy
 
 
 def mine(
@@ -130,6 +130,10 @@ def mine(
     trust_remote_code: encoder.TrustRemoteCode = False,
     store: stored.StorePath = stored.DEFAULT,
     vector_type: stored.VectorType = "float32",
+    bm25_k1: Annotated[float, typer.Option("--bm25-k1", help="bm25: how slowly a word that comes again counts.")] = 1.5,
+    bm25_b: Annotated[
+        float, typer.Option("--bm25-b", help="bm25: how far long documents are held back, 0 to 1.")
+    ] = 0.75,
     title: Annotated[
         bool | None,
         typer.Option(
@@ -202,6 +206,7 @@ def mine(
         named_specs,
         search_blocks,
         similarity_of,
+        take_in,
         wrapped,
     )
 
@@ -240,6 +245,9 @@ def mine(
     if not any(spec.kind in stored.EMBED for spec, _ in named):
         without_effect(context, "without a retriever that embeds", "store", "vector_type")
     near_copies = masking.near_copies(context, near, no_near, workers)
+    if bm25_k1 < 0 or not 0 <= bm25_b <= 1:
+        raise PairmineError(f"--bm25-k1 {bm25_k1:g} and --bm25-b {bm25_b:g}: k1 is 0 or more, b is from 0 to 1")
+    words = {"k1": bm25_k1, "b": bm25_b}
     room = Memory.of(memory)
     if dry_run:
         without_effect(context, "with --dry-run", "output", "kind", "rejects")
@@ -289,9 +297,16 @@ def mine(
                 )
         vectors = stored.open_store(store, vector_type, run.say)
         searcher = indexing.searcher_maker(
-            index, recall, depth=depth, budget_bytes=room.work, threads=workers, seed=seed, say=run.say
+            index,
+            recall,
+            depth=depth,
+            budget_bytes=room.work,
+            threads=workers,
+            seed=seed,
+            device=search_device(device),
+            say=run.say,
         )
-        opened = _open(named, vectors, room, workers, settings, server.server_of(at), run.say, searcher)
+        opened = _open(named, vectors, room, workers, settings, words, server.server_of(at), run.say, searcher)
         retrievers = wrapped(opened, strategy)
         similarity = similarity_of(opened, near_cosine)
         queries = Queries.of(table)
@@ -306,11 +321,6 @@ def mine(
             plan = Plan(queries, documents, room, vectors, depth, index, workers)
             show_plan(plan, opened, spooled=pool.bytes_on_disk, summary=summary)
             return
-        for each in retrievers if len(queries) else ():
-            _take_in(each, table, queries, documents, run)
-        run.sum_up(embedded=vectors.embedded, reused=vectors.reused)
-        if vectors.embedded or vectors.reused:
-            run.say(stored.embedded_line(vectors))
         masks = Masks.of(
             table,
             queries,
@@ -321,6 +331,11 @@ def mine(
             known=known_too,
             advance=run.begin("documents read for near copies", documents.searchable if near_copies else None),
         )
+        for each in retrievers if len(queries) else ():
+            take_in(each, table, queries, documents, masks, depth=depth, watch=run.begin)
+        run.sum_up(embedded=vectors.embedded, reused=vectors.reused)
+        if vectors.embedded or vectors.reused:
+            run.say(stored.embedded_line(vectors))
         watch = run.begin("documents searched", None)
         for each in opened:
             if isinstance(each, DenseRetriever):
@@ -343,19 +358,6 @@ def mine(
             run.write(outcome)
         fused.report_on(run, sources, before)
         run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
-
-
-def _take_in(retriever: Retriever, pairs: pa.Table, queries: Queries, documents: Documents, run: Run) -> None:
-    """Have `retriever` embed or index everything."""
-    from pairmine.stages.mine import innermost
-
-    inner = innermost(retriever)
-    if take_ids := getattr(inner, "take_ids", None):
-        ids, places = documents.named(pairs)
-        take_ids(ids, queries.ids, places)
-    what = f"documents for {retriever.name}"
-    retriever.index(documents.texts, documents.searchable, run.begin(what, len(documents.texts)))
-    retriever.prepare(queries.texts, run.begin(f"queries for {retriever.name}", len(queries)))
 
 
 def _strategy(
@@ -390,7 +392,7 @@ def _check_options(context: typer.Context, named: list[tuple[Spec, str]], corpus
     for name, takers in _TAKEN_BY.items():
         if kinds.isdisjoint(takers) and given(context, name):
             flag = "--" + name.replace("_", "-")
-            whose = " and ".join(f"{kind}:" for kind in takers)
+            whose = " and ".join(kind if kind == "bm25" else f"{kind}:" for kind in takers)
             raise PairmineError(f"{flag} is for {whose} retrievers, and there is none; leave it out")
     if corpus_options:
         raise PairmineError(f"{corpus_options[0]} is for the --corpus, and there is none; leave it out or pass one")
@@ -402,6 +404,7 @@ def _open(
     room: Memory,
     threads: int,
     settings: Mapping[str, Any],
+    bm25: Mapping[str, Any],
     server: EmbeddingServer,
     say: Callable[[str], None],
     make_searcher: MakeSearcher | None = None,
@@ -421,11 +424,12 @@ def _open(
         "openai": at_server | {"server": server, "say": say},
         "npy": {"vectors_bytes": share, "say": say},
         "run": {"say": say},
+        "bm25": bm25,
     }
     found = []
     for spec, score in named:
         own = of_kind.get(spec.kind, {})
-        common = {
+        common: dict[str, Any] = {
             "score": score,
             "threads": threads,
             "embed": embed,

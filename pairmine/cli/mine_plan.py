@@ -27,6 +27,8 @@ _TRIED_DOCUMENTS = 16_384
 _BYTES_A_DOCUMENT = 150
 """Ids, text keys and places of a document, in memory whatever happens (measured: docs/scale.md)."""
 _LIBRARIES = 600 << 20
+_NEAR_COPY_S = 8e-6
+"""Seconds a document that the look for near copies takes (measured on texts of 60 words: docs/scale.md)."""
 
 
 class Rehearsal:
@@ -161,7 +163,7 @@ def show_plan(plan: Plan, retrievers: Sequence[Retriever], *, spooled: int, summ
     steps = [_step_of(each, plan) for each in retrievers]
     own = _BYTES_A_DOCUMENT * len(documents.texts)
     memory = _LIBRARIES + own + room.work + min(sum(step.memory for step in steps), room.vectors) + room.texts // 2
-    seconds = sum(step.embed_s + step.search_s for step in steps)
+    seconds = sum(step.embed_s + step.search_s for step in steps) + _NEAR_COPY_S * documents.searchable
     rows = len(queries) * plan.depth * len(steps)
     facts = [
         ("queries", f"{len(queries):,}"),

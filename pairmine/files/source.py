@@ -477,7 +477,7 @@ def open_texts(path: str, say: Say, *, queries: bool = False, **columns: str | N
 
     opener = open_queries if queries else open_documents
     if find_beir(path):
-        return opener(path, say, **columns)
+        return opener(path, say, columns=columns)
     either = open_either(path, say)
     if isinstance(either, PairSource):
         if given := _given(columns):

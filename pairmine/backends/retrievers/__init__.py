@@ -41,7 +41,7 @@ def open_retriever(
     from pairmine.backends.encoders import open_encoder
 
     if spec.kind == "bm25":
-        return Bm25Retriever(spec, threads=threads)
+        return Bm25Retriever(spec, threads=threads, **settings)
     if spec.kind == "run":
         return RunRetriever(spec, score=score or "run", **settings)
     if spec.kind == "npy":

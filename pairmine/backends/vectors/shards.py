@@ -52,7 +52,7 @@ class Rows:
 
     def read_bytes(self, into: np.ndarray, offset: int) -> None:
         """Fill `into` from `offset` of the file on."""
-        view = memoryview(into).cast("B") if into.size else memoryview(b"")
+        view = into.data.cast("B") if into.size else memoryview(b"")
         while len(view):
             count = os.preadv(self._descriptor, [view], offset)
             if not count:
@@ -86,7 +86,7 @@ class Rows:
         ends = np.append(np.flatnonzero(np.diff(rows[order]) != 1) + 1, len(rows))
         start = 0
         for end in ends.tolist():
-            view = memoryview(np.ascontiguousarray(content[order[start:end]])).cast("B")
+            view = np.ascontiguousarray(content[order[start:end]]).data.cast("B")
             offset = self._offset + int(rows[order[start]]) * self._row_bytes
             while len(view):
                 count = os.pwrite(self._descriptor, view, offset)
@@ -118,7 +118,7 @@ class Shard(Rows):
             raise Damaged("it was cut short")
         self.keys = np.empty((rows, 2), "<u8")
         self.read_bytes(self.keys, _HEAD_BYTES)
-        if zlib.crc32(self.keys) != crc_of_keys:
+        if zlib.crc32(self.keys.data) != crc_of_keys:
             raise Damaged("its keys do not agree with their checksum")
         self._is_sound: bool | None = None
 
@@ -128,7 +128,7 @@ class Shard(Rows):
         if self._is_sound is None:
             crc, step = 0, max(_READ_BYTES // self._row_bytes, 1)
             for start in range(0, self.rows, step):
-                crc = zlib.crc32(self.read(start, min(start + step, self.rows)), crc)
+                crc = zlib.crc32(self.read(start, min(start + step, self.rows)).data, crc)
             self._is_sound = crc == self._crc
         return self._is_sound
 
@@ -139,14 +139,14 @@ def write_shard(folder: Path, codec: Codec, keys: np.ndarray, pieces: Iterable[n
     keys = np.ascontiguousarray(keys, "<u8")
     with put_whole(target) as handle:
         handle.write(bytes(_HEAD_BYTES))
-        handle.write(memoryview(keys).cast("B") if keys.size else b"")
+        handle.write(keys.data.cast("B") if keys.size else b"")
         crc = 0
         for piece in pieces:
-            view = memoryview(np.ascontiguousarray(piece)).cast("B")
+            view = np.ascontiguousarray(piece).data.cast("B")
             crc = zlib.crc32(view, crc)
             handle.write(view)
         kind = VECTOR_TYPES.index(codec.kind)
-        head = _HEAD.pack(_MAGIC, FORMAT, kind, codec.dim, len(keys), zlib.crc32(keys), crc)
+        head = _HEAD.pack(_MAGIC, FORMAT, kind, codec.dim, len(keys), zlib.crc32(keys.data), crc)
         head = head.ljust(_HEAD_BYTES - 4, b"\0")
         handle.seek(0)
         handle.write(head + zlib.crc32(head).to_bytes(4, "little"))

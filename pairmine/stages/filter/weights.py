@@ -169,7 +169,7 @@ def _importance(rows: Weighed, options: Options) -> np.ndarray:
     if name is None:
         raise PairmineError(f"{what}: no score column to tell hard from easy; run 'pairmine score' first, or pass by=")
     column = numeric_column(rows.pairs.schema, str(name), what)
-    if scale_of(rows.pairs.schema.field(column)) in ("logit", "bm25") and options["temperature"] == TEMPERATURE:
+    if scale_of(rows.pairs.schema.field(column)) in ("logit", "bm25", "run") and options["temperature"] == TEMPERATURE:
         raise PairmineError(
             f"{what}: {column} is no cosine or probability, so the default temperature {TEMPERATURE:g} would give one "
             "negative all the weight; pass temperature=, about the spread of a query's scores"

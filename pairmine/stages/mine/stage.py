@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
-from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, Retriever
+from pairmine.backends.encoders import nothing
+from pairmine.backends.models import Advance
+from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, ReadyRetriever, Retriever, RunRetriever
 from pairmine.backends.specs import DENSE, Spec
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects
@@ -22,7 +24,7 @@ from pairmine.stages.mine.near_copies import NEAR, near_as_dedup
 from pairmine.stages.mine.overlap import Sources
 from pairmine.stages.mine.remine import Since
 from pairmine.stages.mine.retrievers import checked, opened
-from pairmine.stages.mine.strategy import NEAREST, NearDocument, Strategy, aim, clusters_of, wrapped
+from pairmine.stages.mine.strategy import NEAREST, NearDocument, Strategy, aim, clusters_of, innermost, wrapped
 from pairmine.stages.mine.texts import Documents, Queries
 
 BLOCK_QUERIES = 4096
@@ -130,9 +132,6 @@ def mine_blocks(
     loaded = opened(wanted)
     similarity = similarity_of(loaded, near_cosine)
     ready = wrapped(loaded, strategy)
-    for retriever in ready if len(queries) else ():
-        retriever.index(documents.texts, documents.searchable)
-        retriever.prepare(queries.texts)
     masks = Masks.of(
         pairs,
         queries,
@@ -142,6 +141,8 @@ def mine_blocks(
         similarity=similarity,
         known=None if known is None else Known.of(known, queries, documents),
     )
+    for retriever in ready if len(queries) else ():
+        take_in(retriever, pairs, queries, documents, masks, depth=depth)
     yield from search_blocks(
         pairs,
         queries,
@@ -155,6 +156,32 @@ def mine_blocks(
         sources=sources,
         since=since,
     )
+
+
+def take_in(
+    retriever: Retriever,
+    pairs: pa.Table,
+    queries: Queries,
+    documents: Documents,
+    masks: Masks,
+    *,
+    depth: int,
+    watch: Callable[[str, int], Advance] = lambda what, total: nothing,
+) -> None:
+    """Have `retriever` embed, index or look up everything that is searched, and all queries.
+
+    `watch` starts a count of something and gives what adds to it.
+    """
+    inner = innermost(retriever)
+    if isinstance(inner, ReadyRetriever | RunRetriever):
+        ids, places = documents.named(pairs)
+        inner.take_ids(ids, queries.ids, places)
+    if isinstance(inner, RunRetriever) and masks.similar is None:
+        rows = queries.of_rows(0, len(queries))
+        inner.keep_only(depth + masks.per_query, rows, documents.of_pair)
+    what = f"documents for {retriever.name}"
+    retriever.index(documents.texts, documents.searchable, watch(what, len(documents.texts)))
+    retriever.prepare(queries.texts, watch(f"queries for {retriever.name}", len(queries)))
 
 
 def _is_dense(retriever: Retriever | tuple[Spec, str]) -> bool:
@@ -207,7 +234,9 @@ def search_blocks(
         sources.know(queries, documents, masks)
     if since is not None:
         since.prepare(queries, documents, masks, retrievers, fusion.cut(depth))
-    found = _Found(plain, queries, documents, masks, retrievers, strategy, fusion, sources, since, on_masked)
+    found = _Found(
+        plain, queries, documents, masks, retrievers, strategy, fusion, sources, since, on_masked, budget_bytes
+    )
     together = max(block, budget_bytes // (_HIT_BYTES * (depth + 8) * len(retrievers)) // block * block)
     for first in range(0, max(len(queries), 1), together):
         last = min(first + together, len(queries))
@@ -251,6 +280,7 @@ class _Found:
     sources: Sources | None
     since: Since | None
     on_masked: OnMasked | None
+    budget_bytes: int
 
     def search(self, number: int, queries: np.ndarray, depth: int, notes: Counter[str]) -> Hits:
         """Of the first `depth` documents of each query that are not masked, those in the bands, each at its rank.
@@ -267,13 +297,17 @@ class _Found:
         while len(rows):
             short = []
             for spare in np.unique(room[rows]):
-                members = rows[room[rows] == spare]
-                found, values = retriever.search(queries[members], depth + int(spare))
-                for start in range(0, len(members), BLOCK_QUERIES):
-                    part = slice(start, start + BLOCK_QUERIES)
-                    hits = found[part], values[part]
-                    taken = self._take(number, queries, members[part], hits, (places, scores), notes)
-                    short.append(members[part][~taken])
+                wide = depth + int(spare)
+                asking = rows[room[rows] == spare]
+                together = max(1, self.budget_bytes // (_HIT_BYTES * wide))
+                for low in range(0, len(asking), together):
+                    members = asking[low : low + together]
+                    hits = retriever.search(queries[members], wide)
+                    for start in range(0, len(members), BLOCK_QUERIES):
+                        part = slice(start, start + BLOCK_QUERIES)
+                        some = hits[0][part], hits[1][part]
+                        taken = self._take(number, queries, members[part], some, (places, scores), notes)
+                        short.append(members[part][~taken])
             rows = np.concatenate(short)
             room[rows] *= 4
         if few := len(queries) - int((places[:, -1] != NOT_FOUND).sum()):

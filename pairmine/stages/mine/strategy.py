@@ -12,7 +12,7 @@ import numpy as np
 
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
-from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, Retriever
+from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, Retriever, RunRetriever
 from pairmine.backends.vectors import Subset, Vectors
 from pairmine.errors import PairmineError
 from pairmine.stages.clusters import SAMPLED, Clusters
@@ -238,6 +238,11 @@ def sample(vectors: Vectors, count: int, clusters: int, seed: int) -> np.ndarray
 def wrapped(retrievers: Sequence[Retriever], strategy: Strategy) -> list[Retriever]:
     """`retrievers` as `strategy` has them search."""
     found = list(retrievers)
+    if strategy.search_with == "positive" and (runs := [each for each in found if isinstance(each, RunRetriever)]):
+        raise PairmineError(
+            f"--retriever {runs[0].name}: a run has lists for queries and none for documents; "
+            "leave out --search-with positive"
+        )
     if strategy.clusters is not None:
         found = [SecondCluster(each, strategy) if isinstance(each, DenseRetriever) else each for each in found]
     return [NearDocument(each) for each in found] if strategy.search_with == "positive" else found

@@ -239,7 +239,8 @@ class Documents:
     """Every distinct text once: those of the corpus, which are searched, then those only in the pair set.
 
     `texts` are all of them by place, the searched ones first. `ids` are the ids of the searched ones, `searchable`
-    their number; `copy_ids` and `copy_places` the ids of their copies in the corpus and what those are copies of; `of_pair` is the place of each pair row's document; `of_id` and `of_source` the places of the corpus
+    their number; `copy_ids` and `copy_places` the ids of their copies in the corpus and what those are copies
+    of; `of_pair` is the place of each pair row's document; `of_id` and `of_source` the places of the corpus
     documents that the row's doc_id and source_id name, `of_known` those that the doc_ids of `known` name. Where there
     is none, a place is -1. `pair_keys` are the text keys of the pair rows' own documents, 0 where a row has none;
     `forms` says which searched ones share a text, with or without a title. `groups` is the number of each searched
