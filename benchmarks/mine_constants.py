@@ -6,7 +6,8 @@
 
 Each part runs in a process of its own on made-up texts of 60 words and unit vectors around 500 centres (those of
 `mine_scale.py`), and prints seconds and bytes per million, or for a search seconds per million queries times
-million documents. Seconds elapse on all cores unless CPU is said. The dearest part, the model, is timed by `embed.py`.
+million documents; peaks are those of this run, above what was held before. Seconds elapse on all cores unless CPU is
+said. The dearest part, the model, is timed by `embed.py`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def main() -> None:
         data += ["--sizes", str(options.documents), "--queries", str(options.queries), "--seed", "0"]
         subprocess.run(data, check=True)
         base = [sys.executable, __file__, "--folder", folder, "--dim", *map(str, options.dim)]
-        base += ["--documents", str(options.documents), "--queries", str(options.queries)]
+        base += ["--documents", str(options.documents), "--queries", str(options.queries), "--index", *options.index]
+        if options.vectors is not None:
+            base += ["--vectors", str(options.vectors), "--query-vectors", str(options.query_vectors)]
         print(f"{options.documents:,} documents, {options.queries:,} queries, depth {DEPTH}", flush=True)
         for part in options.parts:
             subprocess.run([*base, "--part", part], check=True)
@@ -60,6 +63,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--documents", type=int, default=200_000)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--dim", type=int, nargs="+", default=[384, 768, 1024], help="of searches")
+    parser.add_argument("--vectors", type=Path, help="of documents, .npy, for the indexes instead of made-up ones")
+    parser.add_argument("--query-vectors", type=Path, help="of queries, .npy")
+    parser.add_argument("--index", nargs="+", default=["ivf", "hnsw", "pq"], choices=["ivf", "hnsw", "pq"])
     parser.add_argument("--folder", type=Path, help="where files are put meanwhile")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -128,7 +134,11 @@ def _texts(options: argparse.Namespace) -> None:
     from pairmine.files.text_pool import TextPool
     from pairmine.stages.mine import Corpus, Documents, Queries
 
-    pairs = open_pairs(str(options.folder / "pairs.parquet"), lambda _: None).read()
+    paths = str(options.folder / "pairs.parquet"), lambda _: None
+    open_pairs(*paths).read()
+    with _timed() as taken:
+        pairs = open_pairs(*paths).read()
+    _say("a pair set, per million rows", s=taken.seconds * 1e6 / pairs.num_rows, kept_MB=pairs.nbytes / pairs.num_rows)
     queries = Queries.of(pairs)
     per = MILLION / options.documents
     few = pairs.slice(0, 10)
@@ -157,20 +167,37 @@ def _texts(options: argparse.Namespace) -> None:
         s=taken.seconds * per,
         CPU_s=taken.cpu_s * per,
         disk_GB=pool.bytes_on_disk * per / 1e9,
-        kept_MB=taken.kept_bytes * per / 1e6,
-        peak_MB=taken.peak_bytes * per / 1e6,
+        kept_MB=_bytes_in(corpus) * per / 1e6,
+        peak_MB=taken.peak_bytes / 1e6,
     )
     with _timed() as taken:
         documents = Documents.of(pairs, corpus)
     _say(
         "places and copies",
         s=taken.seconds * per,
-        kept_MB=taken.kept_bytes * per / 1e6,
-        peak_MB=taken.peak_bytes * per / 1e6,
+        kept_MB=_bytes_in(documents, known=corpus) * per / 1e6,
+        peak_MB=taken.peak_bytes / 1e6,
     )
     with _timed() as taken:
         pairmine.stages.mine.Masks.of(pairs, queries, documents, near=_near())
-    _say("near copies, MinHash", s=taken.seconds * per, CPU_s=taken.cpu_s * per, peak_MB=taken.peak_bytes * per / 1e6)
+    _say("near copies, MinHash", s=taken.seconds * per, CPU_s=taken.cpu_s * per, peak_MB=taken.peak_bytes / 1e6)
+
+
+def _bytes_in(one: object, known: object = None) -> int:
+    """Bytes of all arrays that `one` holds and `known` does not."""
+    return sum(size for at, size in _arrays(one).items() if at not in _arrays(known))
+
+
+def _arrays(one: object) -> dict[int, int]:
+    """The bytes of each array that an object holds, by where it lies."""
+    if isinstance(one, list | tuple):
+        parts = list(one)
+    elif hasattr(one, "nbytes"):
+        buffers = one.chunks if hasattr(one, "chunks") else [one]
+        return {each.buffers()[-1].address if hasattr(each, "buffers") else id(each): each.nbytes for each in buffers}
+    else:
+        parts = list(getattr(one, "__dict__", {}).values())
+    return {at: size for part in parts for at, size in _arrays(part).items()}
 
 
 def _near() -> object:
@@ -201,7 +228,9 @@ def _types(options: argparse.Namespace) -> None:
                 f"{kind}, {dim} dimensions",
                 disk_GB=path.stat().st_size * per / 1e9,
                 write_s=writing.seconds * per,
+                write_CPU_s=writing.cpu_s * per,
                 read_s=reading.seconds * per,
+                read_CPU_s=reading.cpu_s * per,
             )
         path.unlink()
 
@@ -230,21 +259,26 @@ def _search(options: argparse.Namespace) -> None:
             _say(
                 f"exact, {dim} dimensions, first pass {first}",
                 s_per_million_x_million=taken.seconds * per,
-                of_that_hours=taken.seconds * per / 3600,
+                CPU_s=taken.cpu_s * per,
                 peak_MB=taken.peak_bytes / 1e6,
             )
 
 
 def _index(options: argparse.Namespace) -> None:
     """Indexes: seconds to build and measure, per million documents; seconds of search as above; bytes."""
+    import numpy as np
+
     from pairmine.backends.vectors import InMemory
     from pairmine.backends.vectors.approximate import ApproximateSearch, describe, index_bytes
 
-    dim = options.dim[0]
-    documents = InMemory(_vectors(options, options.documents, dim, 1))
-    queries = _vectors(options, options.queries, dim, 2)
-    per = MILLION / options.documents
-    for kind in ("ivf", "hnsw", "pq"):
+    if options.vectors is not None:
+        documents, queries = InMemory(np.load(options.vectors)), np.load(options.query_vectors)
+    else:
+        documents = InMemory(_vectors(options, options.documents, options.dim[0], 1))
+        queries = _vectors(options, options.queries, options.dim[0], 2)
+    dim = documents.dim
+    per = MILLION / len(documents)
+    for kind in options.index:
         with _timed() as building:
             search = ApproximateSearch.of(
                 kind, documents, len(documents), queries, depth=DEPTH, budget_bytes=8 << 30, target_recall=0.98
@@ -254,10 +288,10 @@ def _index(options: argparse.Namespace) -> None:
         _say(
             f"{kind}, {dim} dimensions",
             build_s=building.seconds * per,
-            s_per_million_x_million=searching.seconds * per * MILLION / options.queries,
-            s_per_million_queries=searching.seconds * MILLION / options.queries,
-            kept_GB=building.kept_bytes * per / 1e9,
-            planned_GB=index_bytes(kind, options.documents, dim) * per / 1e9,
+            build_CPU_s=building.cpu_s * per,
+            s_per_million_x_million=searching.seconds * per * MILLION / len(queries),
+            CPU_s=searching.cpu_s * per * MILLION / len(queries),
+            planned_GB=index_bytes(kind, len(documents), dim) * per / 1e9,
         )
         print(f"{'':<4}{describe(search.facts)}", flush=True)
 
@@ -283,9 +317,11 @@ def _words(options: argparse.Namespace) -> None:
     _say(
         "bm25, 60 words, queries of 10",
         build_s=building.seconds * per,
+        build_CPU_s=building.cpu_s * per,
         kept_GB=building.kept_bytes * per / 1e9,
         peak_GB=building.peak_bytes * per / 1e9,
         s_per_million_x_million=searching.seconds * per * MILLION / len(asked),
+        CPU_s=searching.cpu_s * per * MILLION / len(asked),
     )
 
 

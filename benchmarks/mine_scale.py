@@ -51,7 +51,8 @@ def main() -> None:
             for case in cases if number % 2 == 0 else cases[::-1]:
                 costs[case].append(run(_command(options, folder, *case)))
         _compare_outputs(folder, options.sizes[-1])
-        _report(options, costs)
+        sizes = {case: _output(folder, *case).stat().st_size / 1e6 for case in cases}
+        _report(options, costs, sizes)
 
 
 def _options() -> argparse.Namespace:
@@ -101,15 +102,18 @@ print(f"{one.metadata.num_rows:,} rows; with and without the bound", "the same" 
     )
 
 
-def _report(options: argparse.Namespace, costs: dict[tuple[int, bool], list[Cost]]) -> None:
+def _report(
+    options: argparse.Namespace, costs: dict[tuple[int, bool], list[Cost]], sizes: dict[tuple[int, bool], float]
+) -> None:
     print(f"{options.queries:,} queries, {options.dim} dimensions, depth {options.depth}, median of {options.runs}")
-    print(f"{'documents':>12}{'--memory':>12}{'seconds':>10}{'CPU, s':>10}{'peak, MB':>10}")
+    print(f"{'documents':>12}{'--memory':>12}{'seconds':>10}{'CPU, s':>10}{'peak, MB':>10}{'output, MB':>12}")
     middle = {}
     for (size, is_bounded), found in costs.items():
         values = [median(each) for each in zip(*((c.seconds, c.cpu_s, c.peak_mb) for c in found), strict=True)]
         middle[size, is_bounded] = values
         memory = options.memory if is_bounded else options.unbounded
-        print(f"{size:>12,}{memory:>12}{values[0]:>10,.1f}{values[1]:>10,.1f}{values[2]:>10,.0f}")
+        figures = f"{values[0]:>10,.1f}{values[1]:>10,.1f}{values[2]:>10,.0f}{sizes[size, is_bounded]:>12,.0f}"
+        print(f"{size:>12,}{memory:>12}{figures}")
     last = options.sizes[-1]
     ratios = [one / other for one, other in zip(middle[last, True], middle[last, False], strict=True)]
     print(f"with / without the bound: seconds {ratios[0]:.2f}, CPU {ratios[1]:.2f}, peak {ratios[2]:.2f}")

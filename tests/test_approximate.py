@@ -282,3 +282,30 @@ def test_an_option_that_cannot_take_effect_is_an_error(options: list[str], told:
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"pairmine: {told}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_query_that_looks_far_beyond_the_depth_still_gets_everything(kind: str) -> None:
+    # 20 far groups of 400 documents: to look into one group is enough for 10, but not for the 900 first.
+    generator = np.random.default_rng(3)
+    centres = generator.standard_normal((20, DIM))
+    documents = unit(np.repeat(centres, 400, axis=0) + 0.6 * generator.standard_normal((8000, DIM)))
+    queries = unit(centres[generator.integers(0, 20, 200)] + 0.6 * generator.standard_normal((200, DIM)))
+    search = opened(kind, documents, queries, depth=10)
+    places, scores = search.search(queries[:20], 900)
+    assert (places >= 0).all()
+    truth = true_scores(documents, queries[:20], 900)
+    assert (scores >= truth[:, -1:] - 1e-6).mean() >= 0.98
+
+
+def test_lists_keep_their_recall_where_all_documents_lie_close_together() -> None:
+    # Products rounded to bfloat16 are equal for many neighbours here; only more of them scored in full tell them apart.
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((10, DIM))
+    documents = unit(np.repeat(centres, 1000, axis=0) + 0.2 * generator.standard_normal((10_000, DIM)))
+    queries = unit(centres[generator.integers(0, 10, 300)] + 0.2 * generator.standard_normal((300, DIM)))
+    search = opened("ivf", documents, queries, depth=10)
+    scores = search.search(queries, 10)[1]
+    assert (scores >= true_scores(documents, queries, 10)[:, -1:] - 1e-6).mean() >= 0.97
+    assert search.facts["recall"] >= 0.98
+    assert search.facts["scanned"] < 0.5

@@ -212,6 +212,9 @@ def test_a_prompt_is_a_name_where_the_model_knows_it_and_else_a_text(tmp_path: P
     assert by_name.facts["prompts"] == by_text.facts["prompts"] == {"query": instruct}
     assert same(by_name.encode(["hills"], "query"), by_text.encode(["hills"], "query"))
     assert unknown.facts["prompts"] == {"query": "webs"}
+    empty = open_encoder(spec, device="cpu", query_prompt="query", document_prompt="document")
+    assert empty.facts["prompts"] == {}  # the model's own prompts of these names, which are empty: not the bare words
+    assert same(empty.encode(["hills"], "query"), open_encoder(spec, device="cpu").encode(["hills"], "query"))
 
 
 def test_static_embeddings_work_and_take_no_dtype(tmp_path: Path) -> None:
@@ -374,6 +377,9 @@ def test_devices_that_are_not_there_or_do_not_go_together_are_told() -> None:
         minilm(device="cpu,")
     with pytest.raises(PairmineError, match="must be of one kind"):
         minilm(device="cpu,meta")
+    for device in ("meta", "xpu", "vulkan"):  # names that torch knows, and devices that nobody has here
+        with pytest.raises(PairmineError, match=f"--device {device}: torch finds no such device here"):
+            minilm(device=device)
     if not torch.cuda.is_available():
         for device in ("cuda:*", "cuda:1", "cuda:0,cuda:1"):
             with pytest.raises(PairmineError, match="finds no CUDA device here"):

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairmine.backends.retrievers import DenseRetriever
+from pairmine.backends.specs import Spec
 from pairmine.backends.vectors import InMemory, Joined, Subset, exact
 from pairmine.backends.vectors.exact import ExactSearch, pair_products, row_products
 from pairmine.backends.vectors.search import NOT_FOUND
@@ -182,3 +184,29 @@ def test_joined_and_picked_vectors_are_read_as_one() -> None:
     assert joined.dim == 8
     assert (joined.block(3, 7) == np.concatenate([one[3:], other[[3, 1]]])).all()
     assert (joined.take(np.array([6, 0, 5])) == np.stack([other[1], one[0], other[3]])).all()
+
+
+@pytest.mark.parametrize("first_pass", FIRST_PASSES)
+@pytest.mark.parametrize("size", [1e-41, 1e-20, 1e15])
+def test_vectors_of_any_length_are_found_in_their_order(first_pass: str, size: float) -> None:
+    """Processors take bfloat16 numbers below the least normal one for zero."""
+    documents, queries = unit(9000, 64, 19) * np.float32(size), unit(9, 64, 20) * np.float32(min(1 / size, 1e3))
+    places, scores = ExactSearch(InMemory(documents), 9000, first_pass=first_pass).search(queries, 50)
+    own = row_products(queries, documents, np.repeat(np.arange(9), 9000), np.tile(np.arange(9000), 9)).reshape(9, -1)
+    order = np.stack([np.lexsort((np.arange(9000), -row)) for row in own])[:, :50]
+    assert (places == order).all()
+    assert (scores == np.take_along_axis(own, order, axis=1)).all()
+
+
+def test_many_queries_are_not_all_in_memory_and_find_the_same() -> None:
+    documents, queries = unit(500, 64, 21), OnDisk(unit(3000, 64, 22))
+    found = []
+    for budget in (1 << 30, 1 << 18):
+        retriever = DenseRetriever(Spec("st", "made-up"), None, budget_bytes=budget)  # type: ignore[arg-type]
+        retriever.take_vectors(documents, 500)
+        retriever.take_query_vectors(queries)
+        queries.longest = 0
+        found.append(retriever.search(np.arange(3000), 7))
+    assert queries.longest * 64 * 4 <= (1 << 18) // 2
+    assert (found[0][0] == found[1][0]).all()
+    assert (found[0][1] == found[1][1]).all()

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -67,7 +68,7 @@ def test_a_json_array_of_objects_is_read_as_rows(tmp_path: Path) -> None:
 
 
 def test_compressed_files_of_several_members_are_read_to_the_end(tmp_path: Path) -> None:
-    assert len(rows(tmp_path, "a.jsonl.gz", gzip.compress(ROWS) + gzip.compress(ROWS))) == 6000
+    assert len(rows(tmp_path, "a.jsonl.gz", gzip.compress(ROWS, mtime=0) + gzip.compress(ROWS, mtime=0))) == 6000
     frame = pa.compress(ROWS, codec="zstd", asbytes=True)
     assert len(rows(tmp_path, "a.jsonl.zst", frame + frame)) == 6000
 
@@ -135,14 +136,18 @@ def test_a_csv_row_over_several_lines_is_named_by_its_first_one(tmp_path: Path) 
         ("a.tsv", "id\ttext\n1\n", "a.tsv:2: 1 field where the header has 2"),
         ("a.jsonl.gz", b'{"id":1}\n', "a.jsonl.gz: holds text that is not compressed; rename it to a.jsonl"),
         ("a.csv.zst", "id,text\n1,日\n", "a.csv.zst: holds text that is not compressed; rename it to a.csv"),
-        ("a.jsonl.zst", gzip.compress(ROWS), "a.jsonl.zst: holds gzip data, not zstd; rename it to a.jsonl.gz"),
+        (
+            "a.jsonl.zst",
+            gzip.compress(ROWS, mtime=0),
+            "a.jsonl.zst: holds gzip data, not zstd; rename it to a.jsonl.gz",
+        ),
         ("a.jsonl.gz", PARQUET, "a.jsonl.gz: holds parquet data, not gzip; rename it to a.parquet"),
-        ("a.jsonl", gzip.compress(ROWS), "a.jsonl: holds gzip data; rename it to a.jsonl.gz"),
+        ("a.jsonl", gzip.compress(ROWS, mtime=0), "a.jsonl: holds gzip data; rename it to a.jsonl.gz"),
         ("a.csv", pa.compress(ROWS, codec="zstd", asbytes=True), "a.csv: holds zstd data; rename it to a.csv.zst"),
         ("a.jsonl", PARQUET, "a.jsonl: holds parquet data, not jsonl; rename it to a.parquet"),
         ("a.tsv", b"ARROW1\0\0rest", "a.tsv: holds arrow data, not tsv; rename it to a.arrow"),
         ("a.parquet", b"\xff\xff\xff\xffrest", "a.parquet: holds arrow data, not parquet; rename it to a.arrow"),
-        ("a.parquet", gzip.compress(PARQUET), "a.parquet: holds gzip data, not parquet; decompress it first"),
+        ("a.parquet", gzip.compress(PARQUET, mtime=0), "a.parquet: holds gzip data, not parquet; decompress it first"),
         ("a.jsonl.gz", b"\0\1\2\3", "a.jsonl.gz: the gzip file is truncated or damaged; fetch or write it again"),
         ("a.csv", "id;text\n1;x\n", "a.csv:1: the header is one column, 'id;text', and seems to be separated by semic"),
         (
@@ -155,8 +160,8 @@ def test_a_csv_row_over_several_lines_is_named_by_its_first_one(tmp_path: Path) 
             "id,text\n1,x\n",
             "a.tsv:1: the header is one column, 'id,text', and seems to be separated by commas",
         ),
-        ("a.jsonl.gz", gzip.compress(ROWS)[:-900], "a.jsonl.gz: the gzip file is truncated or damaged"),
-        ("a.jsonl.gz", gzip.compress(ROWS)[:-4], "a.jsonl.gz: the gzip file is truncated or damaged"),
+        ("a.jsonl.gz", gzip.compress(ROWS, mtime=0)[:-900], "a.jsonl.gz: the gzip file is truncated or damaged"),
+        ("a.jsonl.gz", gzip.compress(ROWS, mtime=0)[:-4], "a.jsonl.gz: the gzip file is truncated or damaged"),
         ("a.jsonl.zst", pa.compress(ROWS, codec="zstd", asbytes=True)[:-9], "a.jsonl.zst: the zstd file is truncated"),
         ("a.parquet", b"PAR1 and more", "a.parquet: not a whole Parquet file ("),
         ("a.arrow", b"ARROW1\0\0", "a.arrow: not a whole Arrow file ("),
@@ -201,7 +206,7 @@ def test_a_text_file_is_a_text_to_each_line_that_is_not_blank(tmp_path: Path) ->
     found = raws(tmp_path, "a.txt", "\ufeffone, two\r\n\r\n  \n日本\there\nlast")
     assert [row["text"] for raw in found for row in raw.table.to_pylist()] == ["one, two", "日本\there", "last"]
     assert found[0].where(1).endswith("a.txt:4")
-    assert rows(tmp_path, "b.txt.gz", gzip.compress(b"x\n")) == [{"text": "x"}]
+    assert rows(tmp_path, "b.txt.gz", gzip.compress(b"x\n", mtime=0)) == [{"text": "x"}]
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.txt", "a.data", "corpus"])
@@ -227,7 +232,7 @@ def test_a_single_name_takes_whole_lines_and_dots_leave_the_rest_out(tmp_path: P
         {"one": "a", "two": "b"},
         {"one": "c", "two": "d"},
     ]
-    assert named(tmp_path, "e.tsv.gz", gzip.compress(b"a\tb\n"), "one,...") == [{"one": "a"}]
+    assert named(tmp_path, "e.tsv.gz", gzip.compress(b"a\tb\n", mtime=0), "one,...") == [{"one": "a"}]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +245,7 @@ def test_a_single_name_takes_whole_lines_and_dots_leave_the_rest_out(tmp_path: P
         ("a.jsonl", '{"x":1}\n', "x", "a.jsonl: is jsonl, which names its columns itself; leave out --columns"),
         ("a.parquet", PARQUET, "x", "a.parquet: is parquet, which names its columns itself; leave out --columns"),
         ("a.data", PARQUET, "x", "a.data: holds parquet data, which names its columns itself; leave out --columns"),
-        ("a.data", gzip.compress(ROWS), "x", "a.data: holds gzip data; rename it to a.data.gz"),
+        ("a.data", gzip.compress(ROWS, mtime=0), "x", "a.data: holds gzip data; rename it to a.data.gz"),
         ("a.data", b"a\n\xe9\n", "x", "a.data:2: not UTF-8"),
         ("a.data", "", "x", "a.data: the file is empty"),
     ],
@@ -273,3 +278,20 @@ def test_names_that_cannot_be_are_told_before_the_file_is_opened(fields: str, li
 def test_two_fields_may_be_left_out(tmp_path: Path) -> None:
     check_fields(["_", "a", "_"])
     assert named(tmp_path, "a.tsv", "x\ty\tz\n", "_,a,_") == [{"a": "y"}]
+
+
+def test_a_long_parquet_file_is_not_held_in_memory_while_it_is_read(tmp_path: Path) -> None:
+    """Nor are 16 thousand of its rows where each is as long as a book."""
+    text = np.random.default_rng(0).integers(33, 126, 40_000, np.uint8).tobytes().decode()
+    path = tmp_path / "books.parquet"
+    with pq.ParquetWriter(path, pa.schema([("id", pa.string()), ("text", pa.string())])) as writer:
+        for start in range(0, 3000, 300):
+            texts = [text[at % 997 :] + str(at) for at in range(start, start + 300)]
+            writer.write_table(pa.table({"id": [str(at) for at in range(start, start + 300)], "text": texts}))
+    before = pa.total_allocated_bytes()
+    most = rows = 0
+    (shard,) = find_shards(str(path))
+    for raw in read_raw(shard):
+        most, rows = max(most, pa.total_allocated_bytes() - before), rows + raw.table.num_rows
+    assert rows == 3000
+    assert most < 100 << 20, f"{most / 1e6:.0f} MB of a file with 120 MB of text"

@@ -598,7 +598,7 @@ def test_the_same_bytes_come_with_other_workers_and_batch_sizes(
         (["--retriever", "bm25", "--retriever", "bm25"], 'would both fill the column "score_bm25"'),
         (["--retriever", "fake:", "--retriever", "fake:"], "as in second=fake:"),
         (["--retriever", "bm25", "--query-prompt", "q: "], "--query-prompt is for st: and openai: retrievers"),
-        (["--retriever", "fake:", "--device", "cpu"], "--device is for st: retrievers"),
+        (["--retriever", "fake:", "--device", "cpu"], "--device is for st: and npy: retrievers"),
         (["--retriever", "bm25", "--text-column", "body"], "--text-column is for the --corpus"),
         (["--retriever", "bm25", "--title"], "--title is for the --corpus"),
         (["--retriever", "bm25", "--no-title"], "--no-title is for the --corpus"),

@@ -266,6 +266,65 @@ STORY = (
 OTHER = "A glass of water stands on the table."
 
 
+def filled(count: int, *, words: int = 100) -> list[str]:
+    """One template of so many words, two of which are other ones in each text, so that all are near copies."""
+    template = [f"w{number}" for number in range(words - 2)]
+    return [" ".join([*template[:50], f"a{number}", f"b{number % 7}", *template[50:]]) for number in range(count)]
+
+
+def test_texts_with_a_crowd_of_near_copies_are_judged_as_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [*filled(40), *filled(20, words=84), "quite another text", " ".join(filled(1)[0].split()[:90])]
+    corpus = corpus_of(*texts)
+    rows = [("q", "d0", 1), (texts[5], "d1", 1), (texts[5], "d60", 1), (texts[45], "d60", 1), ("r", "d61", 1)]
+    pairs = pairs_of(*rows)
+    queries, documents = Queries.of(pairs), Documents.of(pairs, corpus)
+    numbers, places = (grid.ravel() for grid in np.indices((len(queries), documents.searchable)))
+
+    def told(crowd: tuple[int, int]) -> tuple[list[Any], pa.Table]:
+        monkeypatch.setattr("pairmine.stages.mine.near_copies._CROWD", crowd)
+        masks = Masks.of(pairs, queries, documents, near=near_as_dedup(0.8))
+        assert (masks.near.crowds is not None) == (crowd == (3, 3))
+        why = masks.find(numbers, places[:, None])[:, 0]
+        lists = np.tile(np.arange(documents.searchable), (len(queries), 1))
+        first = masks.find(np.arange(len(queries)), lists, 2)
+        for row, reasons_of in enumerate(first):
+            known = np.cumsum(reasons_of < 0) <= 2
+            assert (reasons_of[known] == why[numbers == row][known]).all()
+        masked = np.flatnonzero(why >= 0)
+        return why.tolist(), masks.table(queries, documents, numbers[masked], places[masked], why[masked])
+
+    few, listed = told((3, 3)), told((10**9, 10**9))
+    assert listed[0].count(REASONS.index(NEAR)) > 100
+    assert listed[0].count(REASONS.index(NEAR_QUERY)) > 10
+    assert few[0] == listed[0]
+    assert few[1].equals(listed[1])
+
+
+def test_cosines_are_asked_for_as_far_down_as_candidates_are_wanted() -> None:
+    corpus = corpus_of(*(f"text {number}" for number in range(500)))
+    asked: list[int] = []
+
+    def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        asked.extend(other.tolist())
+        return np.where(other % 2, 0.99, 0.1)  # every second one is like the positive
+
+    pairs = pairs_of(("q", "d0", 1))
+    masks = Masks.of(pairs, Queries.of(pairs), Documents.of(pairs, corpus), near_cosine=0.9, similarity=similarity)
+    found = masks.find(np.array([0]), np.arange(500)[None], 10)[0]
+    sure = [place for place in range(500) if place and place % 2 == 0][:10]
+    assert (found[sure] == -1).all()
+    assert (found[1 : sure[-1] : 2] == REASONS.index(SIMILAR)).all()
+    assert len(asked) == len(set(asked)) < 50
+    assert (masks.find(np.array([0]), np.arange(500)[None])[0, 1::2] == REASONS.index(SIMILAR)).all()
+
+
+def test_near_copies_of_one_template_take_no_memory_of_their_square() -> None:
+    texts = texts_of(*filled(1500, words=40))
+    found = near_copies([Asked(texts, np.arange(1500), True)], texts, 1500, near_as_dedup(0.3))
+    assert len(found.of) == 0
+    assert found.crowded.tolist() == list(range(1500))
+
+
 def test_a_near_copy_of_a_positive_is_masked_under_its_own_reason() -> None:
     corpus = corpus_of(STORY, STORY.replace(".", "!").upper(), STORY + " Nobody knew why.", OTHER)
     found = reasons(pairs_of(("who counts boats", "d0", 1)), corpus)
@@ -317,6 +376,16 @@ def test_the_group_of_a_positive_is_masked_and_no_group_is_none() -> None:
         [None, None, None, COPY, None],
         [None, None, PRESENT, None, None],
     ]
+
+
+def test_a_positive_known_by_its_text_or_its_source_alone_has_siblings_too() -> None:
+    corpus = corpus_of("red apples", "green apples", "red pears", "an old house", page=["p1", "p1", "p2", "p1"])
+    by_text = pairs_of(("q", "of another numbering", 1), document=["red apples"])
+    assert reasons(by_text, corpus, group="page") == [[COPY, SIBLING, None, SIBLING]]
+    by_source = pairs_of(("q", "cut", 1), document=["red"], source_id=["d0"])
+    assert reasons(by_source, corpus, group="page") == [[COPY, SIBLING, None, SIBLING]]
+    negative = pairs_of(("q", "of another numbering", 0), document=["red apples"])
+    assert reasons(negative, corpus, group="page") == [[PRESENT, None, None, None]]
 
 
 def test_a_pair_set_can_name_the_group_of_a_positive_that_the_corpus_does_not_have() -> None:
@@ -586,6 +655,12 @@ def test_a_copy_that_is_searched_under_another_id_is_known_too() -> None:
     corpus = corpus_of("b", "a", "A")
     known = pa.table({"query_id": ["q x"], "doc_id": ["d2"]})
     assert reasons(pairs_of(("x", "d0", 1)), corpus, known=known) == [[COPY, COPY]]
+
+
+def test_positives_of_another_corpus_are_told() -> None:
+    known = pa.table({"query_id": ["q q", "q r"], "doc_id": ["elsewhere", "there"]})
+    with pytest.raises(PairmineError, match=r'none of its 2 positives is a document that is searched.*"elsewhere"'):
+        reasons(pairs_of(("q", "d0", 1)), corpus_of("one", "two"), known=known)
 
 
 def test_positives_of_other_queries_alone_are_told() -> None:

@@ -20,6 +20,7 @@ from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.schema import as_pairs, empty_pairs, scale_of
 from pairmine.stages.mine import Strategy, mine, mine_blocks
+from pairmine.stages.mine.strategy import wrapped
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no collections in {DATA}")
@@ -302,3 +303,23 @@ def test_real_questions_find_no_positive_of_theirs_in_any_cluster(tmp_path: Path
     assert not positives & {(row["query_id"], row["doc_id"]) for row in mined}
     first = {row["query_id"]: row["cluster"] for row in reversed(rows) if row["label"] == 1}
     assert all(row["cluster"] != first[row["query_id"]] for row in mined)
+
+
+def test_an_index_is_tuned_on_the_positives_that_are_searched_with_and_its_recall_is_recorded() -> None:
+    from pairmine.backends.vectors.exact import ExactSearch
+
+    tuned_on = []
+
+    def make_searcher(documents: Any, searchable: int, queries: Any) -> ExactSearch:
+        tuned_on.append(queries.take(np.arange(len(queries))))
+        search = ExactSearch(documents, searchable)
+        search.facts = {"index": "ivf", "recall": 0.99}
+        return search
+
+    dense = DenseRetriever(Spec("fake", "", "compass"), Compass(), score="dense", make_searcher=make_searcher)
+    (near,) = wrapped([dense], Strategy(search_with="positive"))
+    texts = ["90 north", "80 north", "10 east"]
+    pairs = pairs_of(("0 east", "90 north", 1), ("5 east", "80 north", 1))
+    mine(pairs, corpus_of(*texts), [near], depth=2)
+    assert np.allclose(tuned_on, [[[0, 1], [np.cos(np.radians(80)), np.sin(np.radians(80))]]], atol=1e-6)
+    assert near.facts["recall"] == 0.99

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +170,7 @@ def test_ids_may_stand_beside_in_three_forms(tmp_path: Path, ending: str) -> Non
         np.save(path, np.array(ids))
     else:
         path.write_bytes(json.dumps(ids).encode() if ending == ".ids.json" else "a b\r\né日\n10\n".encode())
-    retriever = opened(str(tmp_path / "v.npy"))
+    retriever = opened(f"{tmp_path / 'v.npy'},{tmp_path / 'v.npy'}")
     searched(retriever, ids[::-1], ids[:1])
     np.testing.assert_array_equal(retriever.document_vectors.take(np.arange(3)), unit(3, 5)[::-1])
 
@@ -246,3 +250,91 @@ def test_names_come_from_the_file_and_columns_from_what_else_searches(tmp_path: 
     assert split_target(f"{tmp_path}/a,b.npy") == (f"{tmp_path}/a,b.npy", None)
     assert split_target(f"{tmp_path}/a,b.npy,q.npy") == (f"{tmp_path}/a,b.npy", "q.npy")
     assert split_target("none.npy,q.npy") == ("none.npy", "q.npy")
+
+
+def test_one_file_for_both_never_gives_a_query_the_vector_of_the_document_with_its_id(tmp_path: Path) -> None:
+    numbers = [str(number) for number in range(40)]  # as BEIR folders number both sides
+    docs = table(tmp_path / "d.npy", numbers, D)
+    with pytest.raises(PairmineError, match=r'9 ids are those of a query and of a document, the first is "0".*npy:DOC'):
+        searched(opened(str(docs)), numbers, numbers[:9])
+    found = searched(opened(f"{docs},{docs}"), numbers, numbers[:9])[0]
+    assert found[:, 0].tolist() == list(range(9))  # meant so: queries that are documents find themselves
+
+
+def test_a_folder_may_have_a_shard_without_rows(tmp_path: Path) -> None:
+    table(tmp_path / "0.parquet", DOCS + QUERIES, np.vstack([D, Q]))
+    pq.write_table(pa.table({"id": pa.array([], pa.string()), "vector": pa.array([], pa.list_(pa.float32()))}),
+                   tmp_path / "1.parquet")  # fmt: skip
+    np.testing.assert_array_equal(searched(opened(str(tmp_path)))[0], brute_force(D, Q)[0])
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"id": [["a"]], "vector": [[1.0]]}, "cannot be read as a table of vectors .*cast"),
+        ({"id": [b"\xff"], "vector": [[1.0]]}, "cannot be read as a table of vectors .*UTF8"),
+        ({"id": ["a"], "vector": pa.array([[]], pa.list_(pa.float32()))}, 'the vector of "a" has no numbers'),
+        ({"id": ["a"], "vector": pa.array([[1]], pa.list_(pa.int8())), "scale": ["much"]}, "cannot be read .*much"),
+        ({"id": ["a"], "vector": [[1e300]]}, 'the vector of "a" is not finite'),
+        ({"id": ["a"], "vector": pa.array([[1e-40]], pa.list_(pa.float32()))}, 'the vector of "a" is too small'),
+        ({"id": ["a"], "vector": [["1"]]}, "vectors are object, and wanted as float16"),
+    ],
+)
+def test_columns_of_another_kind_are_one_line_and_no_traceback(
+    tmp_path: Path, columns: dict[str, Any], told: str, ending: str
+) -> None:
+    found, path = pa.table(columns), tmp_path / f"d.{ending}"
+    if ending == "parquet":
+        pq.write_table(found, path)
+    else:
+        with pa.OSFile(str(path), "wb") as handle, pa.ipc.new_file(handle, found.schema) as writer:
+            writer.write_table(found)
+    with pytest.raises(PairmineError, match=told):
+        searched(opened(f"{path},{table(tmp_path / 'q.npy', QUERIES, Q)}"), ["a"])
+
+
+def test_a_damaged_head_of_a_matrix_and_ids_that_never_end_are_told(tmp_path: Path) -> None:
+    queries, docs = table(tmp_path / "q.npy", QUERIES, Q), table(tmp_path / "d.npy", DOCS, D)
+    whole = docs.read_bytes()
+    for at in range(0, 128, 3):
+        docs.write_bytes(whole[:at] + b"(" + whole[at + 1 :])
+        with contextlib.suppress(PairmineError):  # not every byte matters, but none makes a traceback
+            searched(opened(f"{docs},{queries}"))
+    docs.write_bytes(whole)
+    (tmp_path / "d.ids.txt").rename(tmp_path / "gone")
+    (tmp_path / "d.ids.json").write_text("[" * 100_000)
+    with pytest.raises(PairmineError, match="cannot be read as ids"):
+        searched(opened(f"{docs},{queries}"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads its peak memory from /proc")
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_table_in_one_piece_is_not_read_into_memory_as_a_whole(tmp_path: Path, ending: str) -> None:
+    count, dim = 100_000, 256  # 100 MB in one row group, or one batch
+    script = textwrap.dedent(f"""
+        import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+        from pathlib import Path
+        from pairmine.files.vectors import read_vectors
+        def peak():
+            return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) >> 10
+        ids = pa.array([str(number) for number in range({count})])
+        before = peak()
+        found = read_vectors([Path("d.{ending}")], ids, np.arange({count}), {count}, budget_bytes=1)
+        for start in range(0, {count}, 8192):
+            found.vectors.block(start, min(start + 8192, {count}))
+        print(peak() - before, len(found.vectors), int(found.missing.sum()))
+    """)
+    vectors = np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+    found = pa.table({"id": pa.array([str(number) for number in range(count)]), "vector": rows})
+    if ending == "parquet":
+        pq.write_table(found, tmp_path / "d.parquet", row_group_size=count)
+    else:
+        with pa.OSFile(str(tmp_path / "d.arrow"), "wb") as handle, pa.ipc.new_file(handle, found.schema) as writer:
+            writer.write_table(found)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    grown, length, missing = map(int, done.stdout.split())
+    assert (length, missing) == (count, 0)
+    assert grown < 95  # MB; the whole of it would be 100 at the least, and was 370 for a batch of Arrow

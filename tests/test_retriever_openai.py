@@ -25,6 +25,7 @@ from pairmine.backends.encoders import openai_embeddings as module
 from pairmine.backends.encoders.openai_embeddings import EmbeddingServer as At
 from pairmine.backends.encoders.openai_embeddings import OpenAIEncoder
 from pairmine.backends.specs import Spec
+from pairmine.backends.vectors.store import VectorStore
 from pairmine.cli.main import app
 from pairmine.errors import PairmineError
 
@@ -384,6 +385,7 @@ def test_mine_asks_each_text_once_and_takes_vectors_and_runs_beside_it(
     np.save("v.npy", vectors)
     Path("v.ids.txt").write_text("".join(f"d{n}\n" for n in range(40)) + "".join(f"q{n}\n" for n in range(8)))
     wanted = ["--retriever", "openai:test-model", "--retriever", "npy:v.npy", "--retriever", "run:r.trec"]
+    wanted += ["--store", "kept"]
     with EmbeddingServer() as server:
         command = ["mine", "p.jsonl", "--corpus", "c.jsonl", "--depth", "5", *wanted, "--base-url", server.base_url]
         results = [CliRunner().invoke(app, [*command, "-o", name]) for name in ("1.parquet", "2.parquet")]
@@ -400,3 +402,49 @@ def test_mine_asks_each_text_once_and_takes_vectors_and_runs_beside_it(
         assert row["rank_run"] == (ranks.get(row["doc_id"]) if row["label"] is None else None)
     assert KEY not in results[0].output
     assert KEY.encode() not in Path("1.parquet").read_bytes()
+
+
+def turned(texts: list[str]) -> np.ndarray:
+    """The vectors of another model of the same length."""
+    return FakeEncoder().encode(texts, "document")[:, ::-1].copy()
+
+
+def test_vectors_of_another_model_under_the_same_name_never_stand_beside_those_that_are_kept(tmp_path: Path) -> None:
+    with EmbeddingServer() as server:
+        VectorStore(tmp_path).vectors(encoder(server), TEXTS, "document")
+        grown = [*TEXTS, "a new text"]
+        whole = VectorStore(tmp_path)
+        whole.vectors(encoder(server), grown, "document")
+        assert (whole.embedded, whole.reused) == (1, 150)
+        assert sum(server.asked.values()) == 152  # the new one, and one of the old ones to compare
+        server.vectors = turned
+        again = VectorStore(tmp_path)
+        again.vectors(encoder(server), grown, "document")  # nothing new, so nobody is asked
+        assert sum(server.asked.values()) == 152
+        with pytest.raises(PairmineError, match=r'gives "text number 0 .*cosine.*another model.*prune --model openai:'):
+            VectorStore(tmp_path).vectors(encoder(server), [*grown, "another"], "document")
+        own, store = encoder(server, query_prompt="q: "), VectorStore(tmp_path)
+        store.vectors(own, grown, "document")
+        with pytest.raises(PairmineError, match="another model goes by this name"):  # documents kept, queries new
+            store.vectors(own, ["a query"], "query")
+
+
+def test_a_first_run_in_several_pieces_asks_for_no_text_twice(tmp_path: Path) -> None:
+    with EmbeddingServer() as server:
+        own, store = encoder(server), VectorStore(tmp_path)
+        for texts in (TEXTS[:60], TEXTS[40:100], TEXTS[:150]):
+            store.vectors(own, texts, "document")
+        store.vectors(own, TEXTS[:5], "query")
+        assert set(server.asked.values()) == {1}
+
+
+def test_a_server_whose_last_bits_differ_is_the_same_model(tmp_path: Path) -> None:
+    with EmbeddingServer() as server:
+        for kind in ("float32", "int8"):
+            VectorStore(tmp_path, vector_type=kind).vectors(encoder(server), TEXTS, "document")
+            server.vectors = lambda texts: (
+                FakeEncoder().encode(texts, "document") + np.random.default_rng(len(texts)).normal(0, 1e-3, (1, 64))
+            )
+            store = VectorStore(tmp_path, vector_type=kind)
+            store.vectors(encoder(server), [*TEXTS, "a new text"], "document")
+            assert store.embedded == 1

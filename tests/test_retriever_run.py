@@ -56,7 +56,7 @@ def test_candidates_are_those_of_the_run_in_its_order_with_its_scores(tmp_path: 
         ("trailing.txt", TREC.replace("\n", " \n")),
         ("mixed.txt", TREC.replace("d1 2", "d1\t2") + "\n\n"),
         ("windows.txt", TREC.replace("\n", "\r\n")),
-        ("packed.trec.gz", gzip.compress(TREC.encode())),
+        ("packed.trec.gz", gzip.compress(TREC.encode(), mtime=0)),
         ("no-tag.txt", TREC.replace(" tag", "")),
         ("no-q0.txt", TREC.replace(" tag", "").replace(" Q0", "")),
         ("tevatron.tsv", "q1\td3\t9.5\nq1\td1\t8.25\nq1\td7\t0.01\nq2\td0\t3\n"),
@@ -180,3 +180,36 @@ def test_names_and_columns_of_runs() -> None:
     assert named[0][0].public() == "run:bm25.trec.gz"
     with pytest.raises(PairmineError, match='would both fill the column "score_run"; give one of them another name'):
         named_specs(["run:a.trec", "run:b.trec"])
+
+
+def test_a_mark_at_the_beginning_is_no_part_of_the_first_id_whatever_reader_takes_it(tmp_path: Path) -> None:
+    for text in (TREC, TREC.replace("d1 2", "d1\t2")):  # the second has mixed blanks
+        lines: list[str] = []
+        places, _ = ready(opened(tmp_path / "a.trec", b"\xef\xbb\xbf" + text.encode(), lines)).search(np.array([0]), 3)
+        assert places.tolist() == [[3, 1, 7]]
+        assert not [line for line in lines if "other queries" in line]
+
+
+def test_judgements_in_place_of_a_run_are_told_even_where_a_document_is_called_0(tmp_path: Path) -> None:
+    judged = "q1 0 d3 1\nq1 0 d1 2\nq2 0 d0 1\n".replace("d", "")
+    with pytest.raises(PairmineError, match=r"looks like judgements .* which --known takes"):
+        ready(opened(tmp_path / "qrels.txt", judged), docs=[str(number) for number in range(10)])
+    four = "q1 0 1 9.5\nq1 3 2 8\nq2 0 1 3\n"  # a run of four columns, whose first document is called 0
+    retriever = ready(opened(tmp_path / "four.txt", four), docs=[str(number) for number in range(10)])
+    assert retriever.search(np.array([0, 1]), 2)[0].tolist() == [[0, 3], [0, -1]]
+
+
+def test_a_run_of_ranks_stays_one_where_the_look_at_its_beginning_ends_within_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "q1 d3 1\nq1 d1 2\nq2 d5 3\nq2 d4 2\nq2 d2 1\n"
+    expected = ready(opened(tmp_path / "a.txt", text)).search(np.array([0, 1]), 3)
+    assert expected[0].tolist() == [[3, 1, -1], [2, 4, 5]]
+    for size in range(9, len(text) + 3):
+        monkeypatch.setattr(runs, "_SNIFFED_BYTES", size)
+        found = ready(opened(tmp_path / "a.txt", text)).search(np.array([0, 1]), 3)
+        np.testing.assert_array_equal(found[0], expected[0], err_msg=str(size))
+    monkeypatch.setattr(runs, "_SNIFFED_BYTES", 24)
+    for odd in ("0", "-3", "2.5"):
+        with pytest.raises(PairmineError, match=f"line 5: {odd} is no rank, and lines before it have ranks"):
+            ready(opened(tmp_path / "b.txt", text.replace("d2 1", f"d2 {odd}")))

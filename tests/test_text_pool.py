@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from pairmine.backends.retrievers import open_retriever
+from pairmine.backends.specs import Spec
 from pairmine.files.text_pool import TextPool
+from pairmine.schema import as_pairs
+from pairmine.stages.mine import Documents, Queries, search_blocks
 
 TEXTS = ["", "one", "zwei äöü", "東京 " * 50, "a\nb\tc", "🦊" * 10, "x" * 100_000, "last"]
 
 
-def pool_of(limit: int, *batches: list[str | None]) -> TextPool:
+def pool_of(limit: int, *batches: Sequence[str | None]) -> TextPool:
     pool = TextPool(limit)
     for batch in batches:
         pool.append(pa.chunked_array([pa.array(batch, pa.large_string())]))
@@ -77,3 +82,36 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     assert str(tmp_path) in found.stdout, found.stderr
     assert len(found.stdout.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20])
+def test_the_length_of_a_text_is_known_without_reading_it(limit: int) -> None:
+    pool = pool_of(limit, TEXTS[:3], TEXTS[3:], [None])
+    rows = np.array([8, 7, 3, 3, 0, 6])
+    everything = [*TEXTS, ""]
+    assert pool.sizes(rows).tolist() == [len(everything[row].encode()) for row in rows]
+
+
+def test_candidates_whose_texts_fill_memory_are_written_a_few_queries_at_a_time() -> None:
+    """The rows are the same; no block holds more texts than a quarter of the budget, unless of one query."""
+    corpus = pa.table({"id": [f"d{i}" for i in range(60)], "text": [f"word{i} common " * 400 for i in range(60)]})
+    rows = {"query_id": [f"q{i}" for i in range(40)], "query": [f"common word{i}" for i in range(40)]}
+    pairs = as_pairs(
+        pa.table({**rows, "doc_id": [f"d{i}" for i in range(40)], "label": [1] * 40, "origin": ["x"] * 40})
+    )
+    queries, documents = Queries.of(pairs), Documents.of(pairs, corpus)
+    found = []
+    for budget in (1 << 30, 200_000):
+        retriever = open_retriever(Spec("bm25", ""))
+        retriever.index(documents.texts, documents.searchable)
+        retriever.prepare(queries.texts)
+        blocks = search_blocks(pairs, queries, documents, [retriever], depth=10, budget_bytes=budget)
+        found.append([outcome.kept for outcome in blocks])
+    assert len(found[0]) == 1
+    assert len(found[1]) > 5
+    assert pa.concat_tables(found[1]).to_pylist() == found[0][0].to_pylist()
+    assert all(
+        sum(map(len, set(block["document"].to_pylist()))) <= 50_000 or len(set(block["query_id"].to_pylist())) == 1
+        for block in found[1]
+    )
+    assert found[0][0]["document"].null_count == 0

@@ -377,7 +377,8 @@ def test_a_process_that_is_killed_loses_its_last_moments_at_most(tmp_path: Path,
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == -number
-    saved = sum(Shard(path).rows for path in shards(folder))
+    # What was being written when the signal came may be there twice.
+    saved = len(np.unique(np.concatenate([Shard(path).keys for path in shards(folder)]), axis=0))
     assert 0 < saved < 300
     if number == signal.SIGINT:  # but for a batch in the air, all that was asked for is there
         assert int(out.split()[0]) - 10 <= saved

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pairmine.errors import PairmineError
 
 
@@ -18,11 +20,13 @@ def find_devices(given: str | None) -> list[str]:
             return ["cuda"]
         return ["mps"] if torch.backends.mps.is_available() else ["cpu"]
     names = [name for part in given.split(",") for name in _expanded(part.strip(), given)]
-    kinds = {check_device(name, given) for name in names}
+    kinds = {_device(name, given).type for name in names}
     if len(kinds) > 1:
         raise PairmineError(
             f"--device {given}: several devices must be of one kind, here are {', '.join(sorted(kinds))}"
         )
+    for name in names:
+        check_device(name, given)
     repeated = {name for name in names if names.count(name) > 1 and name != "cpu"}
     if repeated:
         raise PairmineError(f"--device {given}: {min(repeated)} stands there twice")
@@ -34,10 +38,7 @@ def check_device(name: str, given: str | None = None) -> str:
     import torch
 
     shown = given or name
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise PairmineError(f"--device {shown}: no such device; for example cpu, cuda, cuda:1 or mps") from None
+    device = _device(name, shown)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
@@ -46,7 +47,21 @@ def check_device(name: str, given: str | None = None) -> str:
             raise PairmineError(f"--device {shown}: there is no {name}, the last one is cuda:{count - 1}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise PairmineError(f"--device {shown}: torch finds no such device here; leave the option out")
-    return device.type
+    if device.type not in ("cpu", "cuda", "mps"):
+        try:
+            torch.zeros(1, device=device).tolist()
+        except Exception:  # each kind raises its own; "meta" has no numbers at all
+            raise PairmineError(f"--device {shown}: torch finds no such device here; leave the option out") from None
+    return str(device.type)
+
+
+def _device(name: str, shown: str) -> Any:
+    import torch
+
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise PairmineError(f"--device {shown}: no such device; for example cpu, cuda, cuda:1 or mps") from None
 
 
 def _expanded(name: str, given: str) -> list[str]:

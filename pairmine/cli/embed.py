@@ -13,7 +13,7 @@ from pairmine.cli import options as shared
 from pairmine.cli import server_options as server
 from pairmine.cli.encoder_options import Backend, Device, Dtype, MaxLength, TruncateDim, TrustRemoteCode
 from pairmine.cli.llm_options import OutputOrNone
-from pairmine.cli.run import Run, choice, say, without_effect
+from pairmine.cli.run import Run, choice, without_effect
 from pairmine.cli.store_options import DEFAULT, StorePath, VectorType, embedded_line, open_store
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def embed(
       pairmine embed corpus.jsonl --dry-run
     """
     from pairmine.backends.vectors.codec import VECTOR_TYPES
+    from pairmine.cli.mine_plan import Rehearsal
     from pairmine.errors import PairmineError
     from pairmine.files.npy import ENDING, NpySink
     from pairmine.files.source import open_texts
@@ -125,9 +126,9 @@ def embed(
     }
     if dry_run:
         without_effect(context, "with --dry-run", "output", "kind", "rejects")
-        quietly = _silent if quiet else say
-        opened = open_texts(source, quietly, queries=side == "query", **columns)
-        _show_estimate(_Texts(opened, side, title is not False), opening, workers, store, vector_type, summary, quietly)
+        trial = Rehearsal(summary, quiet=quiet)
+        texts = _Texts(trial.reads(open_texts(source, trial.say, queries=side == "query", **columns)), side, title)
+        _show_estimate(texts, opening, workers, store, vector_type, summary, trial.say)
         return
     if output is None:
         raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
@@ -140,9 +141,7 @@ def embed(
         make_sink=make_sink,
     ) as run:  # fmt: skip
         opened = run.reads(open_texts(source, run.say, queries=side == "query", **columns), "source")
-        texts = _Texts(opened, side, title is not False)
-        if texts.is_pairs and title is not None:
-            raise PairmineError(f"--{'' if title else 'no-'}title has no effect on a pair set, which has no titles")
+        texts = _Texts(opened, side, title)
         model = _open(run, workers, **opening)
         kept = open_store(store, vector_type, run.say)
         advance = run.begin("texts")
@@ -155,12 +154,15 @@ def embed(
 class _Texts:
     """The texts of an input in tables of some ten thousand rows."""
 
-    def __init__(self, source: Source, side: Any, titles: bool) -> None:
+    def __init__(self, source: Source, side: Any, title: bool | None) -> None:
+        from pairmine.errors import PairmineError
         from pairmine.files.source import PairSource
 
         self.side = side
-        self.titles = titles
+        self.titles = title is not False
         self.is_pairs = isinstance(source, PairSource)
+        if self.is_pairs and title is not None:
+            raise PairmineError(f"--{'' if title else 'no-'}title has no effect on a pair set, which has no titles")
         self._source = source
 
     def tables(self) -> Iterator[tuple[pa.Table, int, pa.Table | None]]:
@@ -332,10 +334,6 @@ def _span(seconds: float) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
-
-
-def _silent(_: str) -> None:
-    """Nobody listens."""
 
 
 def register(app: typer.Typer) -> None:

@@ -10,19 +10,22 @@ import typer
 from pairmine.cli.run import cores, without_effect
 
 if TYPE_CHECKING:
-    from pairmine.backends.retrievers import MakeSearcher
+    from pairmine.backends.retrievers import MakeSearcher, Retriever
     from pairmine.backends.specs import Spec
     from pairmine.backends.vectors import Searcher, Vectors
 
 _PANEL = "How it is searched"
 _NOT_DENSE = ("bm25", "run")
+AUTO_THREADS = 8
+"""What `auto` reckons with wherever it runs: the same rows on a laptop and on a server."""
 
 Index = Annotated[
     str,
     typer.Option(
         "--index",
         help="How vectors are searched: exact, ivf (inverted lists), hnsw (a graph; slow to build), pq (compressed; "
-        "least memory), or auto: exact unless ivf saves minutes. The recall of an index is measured and said.",
+        "least memory), or auto: exact unless ivf saves minutes and fits in --memory. The recall of an index is "
+        "measured and said.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -80,7 +83,7 @@ def searcher_maker(
 
         kind = index
         if index == "auto":
-            kind = choose(searchable, len(queries), documents.dim, depth, budget_bytes, threads=threads)
+            kind = choose(searchable, len(queries), documents.dim, depth, budget_bytes, threads=AUTO_THREADS)
         if kind == "exact":
             say("index auto: the search is exact, an index would save little")
             return ExactSearch(documents, searchable, threads=threads, budget_bytes=budget_bytes, device=device)
@@ -101,3 +104,15 @@ def searcher_maker(
         return search
 
     return make
+
+
+def settle(context: typer.Context, index: str, retrievers: Sequence[Retriever]) -> None:
+    """Have the lineage name the index that `auto` took, since on another machine it may take another."""
+    from pairmine.backends.retrievers import DenseRetriever
+
+    taken = {each.facts.get("index") for each in retrievers if isinstance(each, DenseRetriever)}
+    if index != "auto" or len(taken) != 1:
+        return
+    context.params["index"] = taken.pop() or "exact"
+    if context.params["index"] == "exact":
+        context.params["recall"] = next(each.default for each in context.command.params if each.name == "recall")

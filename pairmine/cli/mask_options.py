@@ -9,7 +9,7 @@ import typer
 from pairmine.cli.run import cores, without_effect
 
 if TYPE_CHECKING:
-    from pairmine.cli.run import Run
+    from pairmine.files.sink import Sink
     from pairmine.stages.dedup.matches import Near as Rule
     from pairmine.stages.mine import Documents, Masks, Queries
     from pairmine.stages.mine.stage import OnMasked
@@ -76,14 +76,13 @@ def near_copies(context: typer.Context, near: float, no_near: bool, workers: int
     return near_as_dedup(near, cores(workers))
 
 
-def open_rejects(run: Run, target: str | None, masks: Masks, queries: Queries, documents: Documents) -> OnMasked | None:
-    """What takes masked documents to `target`; there is a file even where none was masked."""
+def rejects_into(sink: Sink | None, masks: Masks, queries: Queries, documents: Documents) -> OnMasked | None:
+    """What takes masked documents into `sink`, which has columns even where none was masked."""
     import numpy as np
     import pyarrow as pa
 
-    if target is None:
+    if sink is None:
         return None
-    sink = run.open_extra("--rejects", target)
     none = np.empty(0, np.int64)
     columns: dict[str, Any] = {"origin": pa.string(), "rank": pa.int32(), "score": pa.float32()}
     empty = {name: pa.array([], kind) for name, kind in columns.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -216,6 +217,9 @@ def mine(
         "--title-column": title_column,
         "--title" if title else "--no-title": title is not None,
     }
+    piped = [name for name, path in (("pairs", pairs), ("--corpus", corpus), ("--since", since)) if path == "-"]
+    if len(piped) > 1:
+        raise PairmineError(f"mine reads standard input once, and {' and '.join(piped)} both name it; pass a file")
     named = named_specs(retriever)
     if clusters is None:
         without_effect(context, "without --clusters", "within")
@@ -245,17 +249,20 @@ def mine(
     if not any(spec.kind in stored.EMBED for spec, _ in named):
         without_effect(context, "without a retriever that embeds", "store", "vector_type")
     near_copies = masking.near_copies(context, near, no_near, workers)
-    if bm25_k1 < 0 or not 0 <= bm25_b <= 1:
+    if not 0 <= bm25_k1 < math.inf or not 0 <= bm25_b <= 1:
         raise PairmineError(f"--bm25-k1 {bm25_k1:g} and --bm25-b {bm25_b:g}: k1 is 0 or more, b is from 0 to 1")
     words = {"k1": bm25_k1, "b": bm25_b}
     room = Memory.of(memory)
     if dry_run:
         without_effect(context, "with --dry-run", "output", "kind", "rejects")
-        rehearsal = Rehearsal(quiet=quiet)
+        rehearsal = Rehearsal(summary, quiet=quiet)
     elif output is None:
         raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
     opening: Any = rehearsal if dry_run else Run(context, str(output), kind=kind, summary=summary, quiet=quiet)
     with opening as run:
+        masked_to = run.open_extra("--rejects", rejects) if rejects else None
+        for path in (each for spec, _ in named for each in _files_of(spec)):
+            run.guard("what a retriever reads", path)
         pair_source = run.reads(
             open_pairs(
                 pairs,
@@ -276,9 +283,24 @@ def mine(
             )
             if corpus is None:
                 run.say(f"{pairs} is a BEIR folder, so its own corpus is searched; --corpus names another")
+        known_source = run.reads(open_known(known, run.say), "known") if known else None
         before = fused.read_since(since, run)
+        vectors = stored.open_store(store, vector_type, run.say)
+        searcher = indexing.searcher_maker(
+            index,
+            recall,
+            depth=depth,
+            budget_bytes=room.work,
+            threads=workers,
+            seed=seed,
+            device=search_device(device),
+            say=run.say,
+        )
+        opened = _open(named, vectors, room, workers, settings, words, server.server_of(at), run.say, searcher)
+        retrievers = wrapped(opened, strategy)
+        similarity = similarity_of(opened, near_cosine)
         table = pair_source.read()
-        elsewhere = run.reads(open_known(known, run.say), "known").read() if known else None
+        elsewhere = None if known_source is None else known_source.read()
         with_titles = title if title is not None else not cut_from_documents(table)
         own_corpus = None
         pool = TextPool(room.texts)
@@ -295,20 +317,6 @@ def mine(
                     "pairs cut from documents hold no titles, so the corpus is searched without them; "
                     "--title puts them back"
                 )
-        vectors = stored.open_store(store, vector_type, run.say)
-        searcher = indexing.searcher_maker(
-            index,
-            recall,
-            depth=depth,
-            budget_bytes=room.work,
-            threads=workers,
-            seed=seed,
-            device=search_device(device),
-            say=run.say,
-        )
-        opened = _open(named, vectors, room, workers, settings, words, server.server_of(at), run.say, searcher)
-        retrievers = wrapped(opened, strategy)
-        similarity = similarity_of(opened, near_cosine)
         queries = Queries.of(table)
         documents = Documents.of(table, own_corpus, titles=with_titles, group=group_column, known=elsewhere)
         known_too = None if elsewhere is None else Known.of(elsewhere, queries, documents)
@@ -318,7 +326,8 @@ def mine(
             run.say(f"{documents.blank} documents have no text and cannot be candidates")
         use_threads(workers)
         if dry_run:
-            plan = Plan(queries, documents, room, vectors, depth, index, workers)
+            held = table.nbytes + pool.bytes_in_memory
+            plan = Plan(queries, documents, room, vectors, depth, index, workers, held, near_copies is not None)
             show_plan(plan, opened, spooled=pool.bytes_on_disk, summary=summary)
             return
         masks = Masks.of(
@@ -349,7 +358,7 @@ def mine(
             depth=depth,
             strategy=strategy,
             masks=masks,
-            on_masked=masking.open_rejects(run, rejects, masks, queries, documents),
+            on_masked=masking.rejects_into(masked_to, masks, queries, documents),
             fusion=fusion,
             sources=sources,
             since=before,
@@ -358,6 +367,7 @@ def mine(
             run.write(outcome)
         fused.report_on(run, sources, before)
         run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
+        indexing.settle(context, index, opened)
 
 
 def _strategy(
@@ -396,6 +406,15 @@ def _check_options(context: typer.Context, named: list[tuple[Spec, str]], corpus
             raise PairmineError(f"{flag} is for {whose} retrievers, and there is none; leave it out")
     if corpus_options:
         raise PairmineError(f"{corpus_options[0]} is for the --corpus, and there is none; leave it out or pass one")
+
+
+def _files_of(spec: Spec) -> tuple[str, ...]:
+    """The files that a retriever reads as they are."""
+    from pairmine.backends.retrievers.ready import split_target
+
+    if spec.kind == "npy":
+        return tuple(path for path in split_target(spec.target) if path)
+    return (spec.target,) if spec.kind == "run" else ()
 
 
 def _open(

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairmine.backends.encoders import Encoder, Side
-from pairmine.backends.retrievers import DenseRetriever, ReadyRetriever, Retriever
+from pairmine.backends.retrievers import Bm25Retriever, DenseRetriever, ReadyRetriever, Retriever
+from pairmine.cli.index_options import AUTO_THREADS
 from pairmine.cli.progress import Advance
-from pairmine.cli.run import cores, say
+from pairmine.cli.run import cores, place_of, say
+from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
     from pairmine.backends.vectors.store import VectorStore
@@ -27,14 +29,18 @@ _TRIED_DOCUMENTS = 16_384
 _BYTES_A_DOCUMENT = 150
 """Ids, text keys and places of a document, in memory whatever happens (measured: docs/scale.md)."""
 _LIBRARIES = 600 << 20
+_HIT_BYTES = 192
+"""What a place of a query's list takes while it is searched and written (measured: docs/scale.md)."""
+_TRIED_TEXTS = 2048
 _NEAR_COPY_S = 8e-6
 """Seconds a document that the look for near copies takes (measured on texts of 60 words: docs/scale.md)."""
 
 
 class Rehearsal:
-    """Stands where a run is: inputs are read and remarks are said, nothing is written."""
+    """Stands where a run is: inputs are read and remarks are said, nothing is written but a summary."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, summary: str | None, *, quiet: bool) -> None:
+        self._summary = summary
         self._quiet = quiet
 
     def __enter__(self) -> Rehearsal:
@@ -49,8 +55,14 @@ class Rehearsal:
             say(line)
 
     def reads(self, source: Any, role: str = "input") -> Any:
-        """Any input."""
+        """An input, whose place the summary does not take."""
+        self.guard("an input too", source.path)
         return source
+
+    def guard(self, what: str, path: str) -> None:
+        """See to it that the summary does not take the place of `path`, which `what` is."""
+        if self._summary and path != "-" and place_of(path) == place_of(self._summary):
+            raise PairmineError(f"--summary {path}: is {what} and would be lost; name another file")
 
     def begin(self, what: str, total: int | None = None) -> Advance:
         """No progress."""
@@ -59,7 +71,7 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be mined, and how."""
+    """What is to be mined, and how; `held` are the bytes of pairs and texts that are in memory by now."""
 
     queries: Queries
     documents: Documents
@@ -68,6 +80,8 @@ class Plan:
     depth: int
     index: str
     threads: int
+    held: int
+    near_copies: bool
 
 
 @dataclass
@@ -78,6 +92,7 @@ class Step:
     texts: int = 0
     embed: int = 0
     embed_s: float = 0.0
+    index_s: float = 0.0
     search_s: float = 0.0
     memory: int = 0
     disk: int = 0
@@ -89,7 +104,13 @@ class Step:
 def _step_of(retriever: Retriever, plan: Plan) -> Step:
     """What `retriever` would do; an encoder is timed on some of the texts, a search on vectors of their width."""
     step = Step(retriever.name)
-    if isinstance(retriever, DenseRetriever) and not isinstance(retriever, ReadyRetriever):
+    if isinstance(retriever, Bm25Retriever):
+        _add_words(step, retriever, plan)
+    elif isinstance(retriever, ReadyRetriever):
+        step.dim = retriever.dim_on_disk()
+        step.memory = min(4 * step.dim * (len(plan.documents.texts) + len(plan.queries)), plan.room.vectors)
+        _add_search(step, plan)
+    elif isinstance(retriever, DenseRetriever):
         sides: list[tuple[Sequence[str], Side]] = [(plan.documents.texts, "document"), (plan.queries.texts, "query")]
         for texts, side in sides:
             _add_embedding(step, retriever.encoder, texts, side, plan.store)
@@ -127,12 +148,33 @@ def _add_search(step: Step, plan: Plan) -> None:
         return
     size = plan.documents.searchable, len(plan.queries), step.dim, plan.depth
     threads = cores(plan.threads)
-    step.index = choose(*size, plan.room.work, threads=threads) if plan.index == "auto" else plan.index
+    step.index = choose(*size, plan.room.work, threads=AUTO_THREADS) if plan.index == "auto" else plan.index
     if step.index == "exact":
         step.search_s = _exact_seconds(*size, plan.threads)
     else:
         step.search_s = index_seconds(step.index, *size, threads=threads)
         step.memory += index_bytes(step.index, plan.documents.searchable, step.dim)
+
+
+def _add_words(step: Step, retriever: Bm25Retriever, plan: Plan) -> None:
+    """By indexing some of the documents, spread over all, and searching them with some of the queries."""
+    from pairmine.backends.retrievers.postings import index_bytes
+
+    texts, queries = plan.documents.texts, plan.queries.texts
+    some = [texts[place] for place in range(0, len(texts), max(1, len(texts) // _TRIED_TEXTS))][:_TRIED_TEXTS]
+    asked = [queries[place] for place in range(0, len(queries), max(1, len(queries) // _SAMPLE))][:_SAMPLE]
+    if not some or not asked:
+        return
+    start = time.perf_counter()
+    retriever.index(some, len(some))
+    indexed = time.perf_counter()
+    retriever.prepare(asked)
+    retriever.search(np.arange(len(asked)), min(plan.depth, len(some)))
+    searched = time.perf_counter()
+    step.index = "words"
+    step.index_s = (indexed - start) / len(some) * len(texts)
+    step.search_s = (searched - indexed) / len(asked) * len(queries) * len(texts) / len(some)
+    step.memory = index_bytes(len(texts), retriever.postings_count / len(some))
 
 
 def _exact_seconds(documents: int, queries: int, dim: int, depth: int, threads: int) -> float:
@@ -161,10 +203,10 @@ def show_plan(plan: Plan, retrievers: Sequence[Retriever], *, spooled: int, summ
 
     queries, documents, room, store = plan.queries, plan.documents, plan.room, plan.store
     steps = [_step_of(each, plan) for each in retrievers]
-    own = _BYTES_A_DOCUMENT * len(documents.texts)
-    memory = _LIBRARIES + own + room.work + min(sum(step.memory for step in steps), room.vectors) + room.texts // 2
-    seconds = sum(step.embed_s + step.search_s for step in steps) + _NEAR_COPY_S * documents.searchable
-    rows = len(queries) * plan.depth * len(steps)
+    seconds = sum(step.embed_s + step.index_s + step.search_s for step in steps)
+    seconds += _NEAR_COPY_S * documents.searchable if plan.near_copies else 0.0
+    memory = _memory(plan, steps)
+    rows = len(queries) * min(plan.depth, documents.searchable) * len(steps)
     facts = [
         ("queries", f"{len(queries):,}"),
         ("documents", f"{documents.searchable:,} searched ({documents.copies:,} copies, {documents.blank:,} blank)"),
@@ -196,9 +238,25 @@ def show_plan(plan: Plan, retrievers: Sequence[Retriever], *, spooled: int, summ
         write_atomically(summary, json.dumps(body, indent=2) + "\n")
 
 
+def _memory(plan: Plan, steps: Sequence[Step]) -> int:
+    """What a run would hold at its largest: what it cannot do without, and of each part of the room what it fills."""
+    lists = _HIT_BYTES * len(plan.queries) * (plan.depth + 16) * len(steps)
+    widest = max((step.dim for step in steps), default=0)
+    blocks = 4 * min(len(plan.queries), 4096) * min(plan.documents.searchable, 8192) + 8 * widest * len(plan.queries)
+    own = _BYTES_A_DOCUMENT * len(plan.documents.texts) + plan.held
+    return _LIBRARIES + own + min(lists + blocks, plan.room.work) + sum(step.memory for step in steps)
+
+
 def _lines_of(step: Step, store: VectorStore, room: Memory) -> list[tuple[str, str]]:
+    if step.index == "words":
+        size = _size(step.memory)
+        return [
+            (step.name, f"index of at most {size}, about {_span(step.index_s)}"),
+            ("", f"search, about {_span(step.search_s)}"),
+        ]
     if not step.texts:
-        return [(step.name, "searched as it is")]
+        ready = f"{step.index} search of ready vectors of {step.dim} dimensions, about {_span(step.search_s)}"
+        return [(step.name, ready if step.dim else "searched as it is")]
     found = f", {step.texts - step.embed:,} are in {store.folder}" if store.folder is not None else ""
     cost = "" if step.usd is None else f", about ${step.usd:,.2f}"
     when = f", about {_span(step.embed_s)}" if step.embed_s else ""

@@ -74,7 +74,7 @@ class Run:
 
     def reads(self, source: Any, role: str = "input") -> Any:
         """Note `source` as an input of this run, for the lineage; no output may take its place."""
-        taken = self._targets.get(_place(source.path))
+        taken = self._targets.get(place_of(source.path))
         if taken and source.path != "-":
             from pairmine.errors import PairmineError
 
@@ -87,7 +87,7 @@ class Run:
         """See to it that no output takes the place of `path`, which `what` is."""
         from pairmine.errors import PairmineError
 
-        if path and (taken := self._targets.get(_place(path))):
+        if path and (taken := self._targets.get(place_of(path))):
             self._abort()
             raise PairmineError(f"{taken} {path}: is {what} and would be lost; name another file")
 
@@ -186,7 +186,7 @@ class Run:
 
         if not target:
             return
-        place = _place(target)
+        place = place_of(target)
         if earlier := self._targets.get(place):
             what = "standard output" if target == "-" else target
             raise PairmineError(f"{earlier} and {flag} both name {what}; give each a place of its own")
@@ -269,7 +269,7 @@ def report(title: str, rows: list[tuple[str, int]]) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def _place(path: str) -> str:
+def place_of(path: str) -> str:
     """What two spellings of one file have in common; a pipe in is not the pipe out."""
     import os
 
@@ -325,6 +325,10 @@ def _public(value: Any) -> Any:
         return [_public(item) for item in value]
     if isinstance(value, str) and "://" not in value:
         head, colon, path = value.partition(":")
+        if colon and head.rpartition("=")[2] == "npy":
+            from pairmine.backends.retrievers.ready import split_target
+
+            return f"{head}:{','.join(shown_path(each) for each in split_target(path) if each)}"
         return f"{head}:{_public(path)}" if colon and "/" not in head else shown_path(value)
     if isinstance(value, str):
         return shown_path(value)

@@ -7,6 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,8 @@ _COLUMNS = {
 _USED = ("query", "document", "rank", "score")
 _FORMS = '"query Q0 document rank score tag", "query document score" or "query document rank"'
 _SNIFFED_BYTES = 1 << 20
-_BLOCK_BYTES = 64 << 20
+_BLOCK_BYTES = 32 << 20
+_BOM = b"\xef\xbb\xbf"
 _PIECE_LINES = 100_000
 # So many lines are held before those beyond the bound are dropped.
 _HELD_LINES = 20_000_000
@@ -117,8 +119,10 @@ class _Form:
         """By its first lines."""
         with _readable(shard), shard.open() as handle:
             head = handle.read(_SNIFFED_BYTES)
+        head = head.removeprefix(_BOM)
+        is_cut = len(head) + len(_BOM) >= _SNIFFED_BYTES
         lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip()]
-        if len(head) == _SNIFFED_BYTES:
+        if is_cut:
             lines = lines[:-1]
         if not lines:
             raise PairmineError(f"{shard.name}: no lines in it; a run has {_FORMS}")
@@ -127,8 +131,25 @@ class _Form:
         if columns is None:
             raise PairmineError(f"{shard.name}:1: {len(first)} columns ({lines[0][:60]}); a run has {_FORMS}")
         delimiter = next((char for char in " \t" if lines[0].split(char) == first), "")
-        first_rank = _first_rank(lines) if len(first) == 3 else None
+        if len(first) == 4 and _are_judgements(lines):
+            raise PairmineError(
+                f'{shard.name}: looks like judgements ("query 0 document grade"), which --known takes; '
+                f"a run has {_FORMS}"
+            )
+        first_rank = _first_rank(_whole_queries(lines) if is_cut else lines) if len(first) == 3 else None
         return cls(columns, delimiter, first_rank is not None, first_rank or 0)
+
+
+def _are_judgements(lines: list[str]) -> bool:
+    """Whether a query has several lines that all have 0 or Q0 where the document stands."""
+    heads = [tuple(line.split()[:2]) for line in lines]
+    return {head[1] for head in heads if len(head) == 2} <= {"0", "Q0"} and len(set(heads)) < len(heads)
+
+
+def _whole_queries(lines: list[str]) -> list[str]:
+    """The lines without those of the last query, whose list may go on."""
+    last = lines[-1].split()[:1]
+    return [line for line in lines if line.split()[:1] != last] or lines
 
 
 def _first_rank(lines: list[str]) -> int | None:
@@ -164,6 +185,9 @@ def _block(form: _Form, shard: Shard, columns: dict[str, pa.Array], before: int)
         raise PairmineError(f"{shard.name}: line {line}: a score that is no finite number")
     ranks = numbers.get("rank", np.arange(before, before + count, dtype=np.float64))
     if form.by_rank:
+        if (odd := np.flatnonzero((scores < form.first_rank) | (scores != np.floor(scores)))).size:
+            line, shown = before + int(odd[0]) + 1, scores[odd[0]]
+            raise PairmineError(f"{shard.name}: line {line}: {shown:g} is no rank, and lines before it have ranks")
         ranks, scores = scores, 1 / (scores + 1 - form.first_rank)
     return _Block(columns["query"], columns["document"], ranks, scores)
 
@@ -196,7 +220,7 @@ def _slow(shard: Shard, form: _Form) -> Iterator[_Block]:
     before = 0
     with _readable(shard), shard.open() as handle:
         for number, line in enumerate(io.BufferedReader(handle, _SNIFFED_BYTES), 1):
-            fields = line.split()
+            fields = (line.removeprefix(_BOM) if number == 1 else line).split()
             if not fields:
                 continue
             if len(fields) != len(form.columns):
@@ -252,7 +276,10 @@ class _Collected:
         self._pinned = np.empty(0, np.int64)
         if bound is not None:
             self._pinned = np.unique(bound.pair_queries * self._width + bound.pair_places)
-        self._held: list[tuple[np.ndarray, ...]] = []
+        self._held: list[list[np.ndarray]] = [[], [], [], []]
+        small = max(self._width, len(query_ids)) <= np.iinfo(np.int32).max
+        number = np.int32 if small else np.int64
+        self._kinds = (number, number, np.float64, np.float64)
         self._count = self._twice = 0
         self._lines = self._unknown_queries = self._unknown_documents = 0
         self._first_unknown: dict[str, str] = {}
@@ -271,10 +298,11 @@ class _Collected:
         rows = np.flatnonzero(documents >= 0)
         self._unknown_documents += len(known) - len(rows)
         kept = (queries[rows], self._places[documents[rows]], block.scores[rows], block.ranks[rows])
-        self._held.append(kept)
+        for column, values, kind in zip(self._held, kept, self._kinds, strict=True):
+            column.append(values.astype(kind))
         self._count += len(rows)
         if self._bound is not None and self._count > _HELD_LINES:
-            self._held = [self._ordered()]
+            self._held = [[column] for column in self._ordered()]
             self._count = len(self._held[0][0])
 
     def _note(self, what: str, ids: pa.Array, numbers: np.ndarray) -> None:
@@ -284,11 +312,11 @@ class _Collected:
     def finished(self, by_rank: bool, sha256: str) -> RunLists:
         """The lists."""
         queries, places, scores, ranks = self._ordered()
-        starts = np.searchsorted(queries, np.arange(len(self._query_ids) + 1))
+        starts = np.searchsorted(queries, np.arange(len(self._query_ids) + 1, dtype=queries.dtype))
         backwards = np.flatnonzero((ranks[1:] < ranks[:-1]) & (queries[1:] == queries[:-1]))
         return RunLists(
             starts,
-            places,
+            places.astype(np.int64),
             scores.astype(np.float32),
             sha256,
             by_rank,
@@ -302,19 +330,23 @@ class _Collected:
 
     def _ordered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What is held in the order of the lists, each pair once, within the bound."""
-        kinds = (np.int64, np.int64, np.float64, np.float64)
-        joined = [
-            np.concatenate([block[column] for block in self._held]) if self._held else np.empty(0, kind)
-            for column, kind in enumerate(kinds)
-        ]
+        joined: list[Any] = []
+        for column, kind in zip(self._held, self._kinds, strict=True):
+            joined.append(np.concatenate(column) if column else np.empty(0, kind))
+            column.clear()  # a run of 100 million lines is here once, not twice
+        order = np.lexsort((joined[3], -joined[2], joined[0]))
+        for number in range(len(joined)):
+            joined[number] = joined[number][order]
+        del order
         queries, places, scores, ranks = joined
-        order = np.lexsort((ranks, -scores, queries))
-        queries, places, scores, ranks = (column[order] for column in joined)
-        keys = queries * self._width + places
-        first = np.unique(keys, return_index=True)[1]
-        self._twice += len(keys) - len(first)
-        kept = np.zeros(len(keys), bool)
-        kept[first] = True
+        keys = queries.astype(np.int64) * self._width + places
+        kept = np.ones(len(keys), bool)
+        ordered = np.sort(keys)
+        if (ordered[1:] == ordered[:-1]).any():
+            kept[:] = False
+            kept[np.unique(keys, return_index=True)[1]] = True
+        del ordered
+        self._twice += len(keys) - int(kept.sum())
         if self._bound is not None:
             nth = np.cumsum(kept)
             starts = np.searchsorted(queries, queries)

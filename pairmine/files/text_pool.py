@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairmine.files.partial import said_plainly
 
@@ -30,10 +31,11 @@ class TextPool:
         self._ends: list[np.ndarray] = []
         self._offsets = np.zeros(1, np.int64)
         self._whole: pa.ChunkedArray | None = None
+        self._sizes: np.ndarray | None = None
 
     def append(self, texts: pa.ChunkedArray) -> None:
         """Take in more texts; a null is a blank one."""
-        self._whole = None
+        self._whole = self._sizes = None
         for chunk in texts.cast(pa.large_string()).chunks:
             whole = chunk.fill_null("") if chunk.null_count else chunk
             self._chunks.append(whole)
@@ -43,6 +45,11 @@ class TextPool:
 
     def __len__(self) -> int:
         return sum(map(len, self._chunks)) + sum(map(len, self._ends)) + len(self._offsets) - 1
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """What the texts that are at hand take."""
+        return self._bytes
 
     @property
     def bytes_on_disk(self) -> int:
@@ -63,6 +70,15 @@ class TextPool:
         ordered = pa.concat_arrays(pieces) if pieces else pa.array([], pa.large_string())
         return ordered if len(used) == len(rows) and bool((used == rows).all()) else ordered.take(pa.array(at))
 
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """The bytes of the texts at `rows`, (n,) int64, without reading them."""
+        if self._file is not None:
+            self._join_offsets()
+            return np.asarray(self._offsets[rows + 1] - self._offsets[rows])
+        if self._sizes is None:
+            self._sizes = pc.binary_length(pa.chunked_array(self._chunks, pa.large_string())).to_numpy()
+        return self._sizes[rows]
+
     def _spill(self) -> None:
         if self._file is None:
             with said_plainly(tempfile.gettempdir()):
@@ -75,7 +91,9 @@ class TextPool:
                     self._file.write(memoryview(data)[int(ends[0]) : int(ends[-1])])
                     self._ends.append(np.diff(ends))
             self._file.flush()
-        self._chunks, self._bytes = [], 0
+        self._chunks, self._bytes, self._sizes = [], 0, None
+        # Without this the allocator keeps what it once held, some times the limit.
+        pa.default_memory_pool().release_unused()
 
     def _join_offsets(self) -> None:
         if self._ends:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 import os
 import tempfile
+import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ IDS = (".ids.txt", ".ids.npy", ".ids.json")
 _NEARLY_UNIT = 1e-3
 _PIECE_BYTES = 32 << 20
 _PIECE_ROWS = 8192
+_BUFFER_BYTES = 1 << 20
+_BATCH_BYTES = 4 << 20
 _NOBODY = np.iinfo(np.int64).max
 
 
@@ -66,6 +70,11 @@ def _is_vectors(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in ENDINGS and not is_ids and path.name[0] not in "._"
 
 
+def dim_of(path: Path) -> int:
+    """How many numbers a vector of the file at `path` has."""
+    return (_Npy if path.suffix.lower() == ".npy" else _Table)(path).dim
+
+
 def read_vectors(files: Sequence[Path], ids: pa.Array, places: np.ndarray, count: int, *, budget_bytes: int) -> Ready:
     """The vectors of `ids` (m,) as `count` places, of which `places` (m,) says the one of each.
 
@@ -75,6 +84,8 @@ def read_vectors(files: Sequence[Path], ids: pa.Array, places: np.ndarray, count
     Raises PairmineError for files that are none, ids that come twice, vectors that are zero or not finite.
     """
     parts = [_Npy(file) if file.suffix.lower() == ".npy" else _Table(file) for file in files]
+    # A shard of no rows, in a folder of several, has no length to compare.
+    parts = [part for part in parts if len(part.ids)] or parts[:1]
     dims = {part.dim for part in parts}
     if len(dims) > 1:
         shown = ", ".join(f"{part.path.name} {part.dim}" for part in parts)
@@ -157,7 +168,15 @@ def _factors(vectors: np.ndarray, ids: pa.Array, rows: np.ndarray, path: Path) -
         raise PairmineError(
             f'{path}: the vector of "{ids[int(rows[broken[0]])]}" is {kind}{more}; it cannot be compared, leave it out'
         )
-    return np.where(np.abs(norms - 1) <= _NEARLY_UNIT, 1, 1 / norms).astype(np.float32)
+    with np.errstate(over="ignore"):
+        factors = np.where(np.abs(norms - 1) <= _NEARLY_UNIT, 1, 1 / norms).astype(np.float32)
+    small = np.flatnonzero(~np.isfinite(factors))
+    if len(small):
+        shown = ids[int(rows[small[0]])]
+        raise PairmineError(
+            f'{path}: the vector of "{shown}" is too small to be compared (length {norms[small[0]]:.0e})'
+        )
+    return factors
 
 
 class _Memory:
@@ -264,7 +283,7 @@ class _Npy:
         self.path = path
         try:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except (ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError) as error:
             reason = str(error).splitlines()[0][:200] if str(error) else "empty"
             raise PairmineError(f"{path}: cannot be read as vectors ({reason}); write it by numpy.save") from None
         if mapped.ndim != 2 or mapped.dtype.kind != "f" or mapped.shape[1] == 0 or mapped.dtype.itemsize > 8:
@@ -287,7 +306,8 @@ class _Npy:
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Some rows, (n, dim) float32."""
-        return self._rows.take(rows).view(self._dtype).astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # a float64 beyond float32 is told as what is not finite
+            return self._rows.take(rows).view(self._dtype).astype(np.float32, copy=False)
 
     def pieces(self, is_wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The wanted rows, some at a time: their numbers and vectors, (n, dim) float32."""
@@ -308,9 +328,11 @@ class _Table:
             found = ", ".join(schema.names)
             raise PairmineError(f'{path}: no "{missing[0]}" (found: {found}); it wants the columns id, vector')
         self._columns = [VECTOR, *([SCALE] if SCALE in schema.names else [])]
+        self.dim = 0
         self.dim = self._first_dim(schema.field(VECTOR).type)
-        ids = [batch.column(0).cast(pa.large_string()) for batch in self._batches([ID])]
-        self.ids = pa.chunked_array(ids, pa.large_string()).combine_chunks()
+        with _readable(path):
+            ids = [batch.column(0).cast(pa.large_string()) for batch in self._batches([ID])]
+            self.ids = pa.chunked_array(ids, pa.large_string()).combine_chunks()
         if self.ids.null_count:
             raise PairmineError(f"{path}: {self.ids.null_count} vectors have no id")
 
@@ -320,7 +342,9 @@ class _Table:
         for batch in self._batches(self._columns):
             rows = np.flatnonzero(is_wanted[start : start + batch.num_rows])
             if len(rows):
-                yield rows + start, self._matrix(batch.take(pa.array(rows)), rows + start)
+                with _readable(self.path):
+                    found = self._matrix(batch.take(pa.array(rows)), rows + start)
+                yield rows + start, found
             start += batch.num_rows
 
     def _matrix(self, batch: pa.RecordBatch, rows: np.ndarray) -> np.ndarray:
@@ -329,6 +353,8 @@ class _Table:
         if column.null_count:
             at = int(np.flatnonzero(pc.is_null(column).to_numpy(zero_copy_only=False))[0])
             raise PairmineError(f'{self.path}: "{self.ids[int(rows[at])]}" has no vector; leave it out')
+        if not self.dim:
+            raise PairmineError(f'{self.path}: the vector of "{self.ids[int(rows[0])]}" has no numbers in it')
         lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
         if (other := np.flatnonzero(lengths != self.dim)).size:
             shown, length = self.ids[int(rows[other[0]])], lengths[other[0]]
@@ -338,7 +364,8 @@ class _Table:
             raise PairmineError(f"{self.path}: {flat.null_count} numbers of vectors are null")
         matrix: np.ndarray = flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim)
         if matrix.dtype.kind == "f":
-            return matrix.astype(np.float32, copy=False)
+            with np.errstate(over="ignore"):
+                return matrix.astype(np.float32, copy=False)
         if matrix.dtype != np.int8 or len(self._columns) == 1:
             what = "int8 without a column scale" if matrix.dtype == np.int8 else matrix.dtype
             wanted = "float16, float32, float64, or int8 with a scale"
@@ -364,25 +391,46 @@ class _Table:
         with _readable(self.path):
             if self._is_parquet:
                 return pq.read_schema(self.path)
-            with pa.OSFile(str(self.path), "rb") as handle:
-                return _ipc(handle)[0]
+            with _mapped(self.path) as mapped:
+                return _ipc(mapped)[0]
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """All rows with these columns, in pieces."""
         import pyarrow.parquet as pq
 
+        most = max(min(_PIECE_ROWS, _BATCH_BYTES // (4 * max(self.dim, 1))), 1)
         with _readable(self.path):
             if self._is_parquet:
-                with pq.ParquetFile(self.path) as file:
-                    yield from file.iter_batches(_PIECE_ROWS, columns=columns, use_threads=False)
+                with pq.ParquetFile(self.path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+                    yield from file.iter_batches(most, columns=columns, use_threads=False)
                 return
-            with pa.OSFile(str(self.path), "rb") as handle:
-                for batch in _ipc(handle)[1]:
-                    yield batch.select(columns)
+            with _mapped(self.path) as mapped:
+                for batch in _ipc(mapped)[1]:
+                    for start in range(0, batch.num_rows, most):
+                        yield batch.select(columns).slice(start, most)
+                        _let_go(mapped)
 
 
-def _ipc(handle: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    """The bytes of a file; one batch may hold all of its rows, and is never in memory as a whole."""
+    with path.open("rb") as handle:
+        if not os.fstat(handle.fileno()).st_size:
+            raise OSError("empty")
+        mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    # It is not closed here: whoever still holds a piece of it would read what is gone.
+    yield mapped
+
+
+def _let_go(mapped: mmap.mmap) -> None:
+    """Give the pages that were read back to the system; they are read again where they are wanted."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _ipc(mapped: mmap.mmap) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The schema and the rows of Arrow's file format or its stream."""
+    handle = pa.BufferReader(pa.py_buffer(mapped))
     try:
         file = pa.ipc.open_file(handle)
     except pa.ArrowInvalid:
@@ -410,7 +458,7 @@ def _ids_beside(path: Path, count: int) -> pa.Array:
         raise PairmineError(f"{path}: has no ids; put them beside it in {names[0]}, one to a line in its order")
     try:
         ids = _read_ids(found)
-    except (ValueError, OSError, pa.ArrowException) as error:
+    except (ValueError, OSError, RecursionError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
         raise PairmineError(f"{found}: cannot be read as ids ({str(error).splitlines()[0][:200]})") from None
     if len(ids) != count:
         raise PairmineError(f"{found}: {len(ids):,} ids for {count:,} vectors in {path.name}; one for each is wanted")

@@ -112,8 +112,11 @@ class OpenAIEncoder:
     """An embedding model behind an OpenAI-compatible server; prompts are put before the texts.
 
     What a server gives for a text may differ in its last bits with the texts beside it; vectors that are kept
-    are therefore what makes a second run give the same bytes.
+    are therefore what makes a second run give the same bytes. `may_change` tells a store that nobody but the server
+    knows what model goes by the name: many serve a single one and look at no name.
     """
+
+    may_change = True
 
     def __init__(
         self,

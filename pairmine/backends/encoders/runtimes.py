@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
@@ -210,7 +211,8 @@ def _kept(facts: dict[str, Any], backend: str, name: str, make: Callable[[Path],
     """
     known = facts.get("sha256") or facts.get("revision")
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairmine" / "models"
-    key = blake2b(repr((_EXPORT, known, facts["model"] if "sha256" not in facts else "")).encode(), digest_size=16)
+    named = facts["model"] if "sha256" not in facts else facts.get("code_sha256", "")
+    key = blake2b(repr((_EXPORT, known, named)).encode(), digest_size=16)
     place = root / key.hexdigest() / backend
     if known and (place / name).is_file():
         return place / name
@@ -282,9 +284,17 @@ def _quantise(source: Path, target: Path) -> None:
         raise PairmineError("making an int8 file needs the package onnx; pip install 'pairmine[onnx]'")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        str(source), str(target), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
-    )
+    logging.disable(logging.WARNING)  # it has advice for the root logger, which would stand among our lines
+    try:
+        quantize_dynamic(
+            str(source),
+            str(target),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm"],
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _export_openvino(module: Any, target: Path) -> None:

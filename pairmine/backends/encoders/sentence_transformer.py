@@ -341,5 +341,5 @@ def _check_backend(backend: str, dtype: str, device: str | None) -> None:
 def _prompt(given: str | None, own: dict[str, str], names: tuple[str, ...]) -> str:
     """The prompt text: `given` as a name of the model's own prompts or as text, else the model's own for this side."""
     if given is not None:
-        return own.get(given) or given
+        return own.get(given, given) or ""
     return next((own[name] for name in names if own.get(name)), "")

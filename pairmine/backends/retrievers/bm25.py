@@ -56,6 +56,11 @@ class Bm25Retriever:
         )
         self._queries = _Queries.none()
 
+    @property
+    def postings_count(self) -> int:
+        """How many distinct words the indexed documents have, each counted by itself."""
+        return len(self._postings.documents)
+
     def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
         """Look up the words of `queries`; a word that comes twice counts twice."""
         self._queries = _Queries.joined([_Queries.none(), *self._read(queries, advance)])

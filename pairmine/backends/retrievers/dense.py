@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,6 +60,7 @@ class DenseRetriever:
         nowhere = InMemory(np.empty((0, 0), np.float32))
         self._documents: Vectors = nowhere
         self._queries: Vectors = nowhere
+        self._tuned_on: Vectors = nowhere
         self._searcher: Searcher | None = None
 
     @property
@@ -82,7 +84,7 @@ class DenseRetriever:
 
     def take_query_vectors(self, queries: Vectors | np.ndarray) -> None:
         """Use ready-made unit vectors of the queries, (n, dim) float32."""
-        self._queries = as_vectors(queries)
+        self._queries = self._tuned_on = as_vectors(queries)
 
     @property
     def encoder(self) -> Encoder:
@@ -113,19 +115,27 @@ class DenseRetriever:
         return other
 
     def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
-        """Search with the vectors of documents, as documents."""
-        self._queries = Joined(self._queries, Subset(self._documents, places))
+        """Search with the vectors of documents, as documents; what makes a searcher is tuned on those."""
+        self._tuned_on = Subset(self._documents, places)
+        self._queries = Joined(self._queries, self._tuned_on)
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
-        """The `k` nearest documents by cosine."""
-        return self.searcher.search(self._queries.take(queries), k, self.searching)
+        """The `k` nearest documents by cosine; of the queries' vectors half the budget is held at once."""
+        pieces = max(1, math.ceil(len(queries) * 8 * self._queries.dim / self._budget))
+        found = [
+            self.searcher.search(self._queries.take(some), k, self.searching)
+            for some in np.array_split(queries, pieces)
+        ]
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate([places for places, _ in found]), np.concatenate([scores for _, scores in found])
 
     @property
     def searcher(self) -> Searcher:
         """What searches the documents; an index is built when this is asked for first, after `prepare`."""
         if self._searcher is None:
             if self._make_searcher is not None:
-                self._searcher = self._make_searcher(self._documents, self._searchable, self._queries)
+                self._searcher = self._make_searcher(self._documents, self._searchable, self._tuned_on)
             else:
                 self._searcher = ExactSearch(
                     self._documents,

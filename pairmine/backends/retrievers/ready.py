@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairmine.backends.encoders import Side, nothing
 from pairmine.backends.models import Advance
@@ -50,6 +51,7 @@ class ReadyRetriever(DenseRetriever):
         documents, queries = split_target(spec.target)
         self.name = spec.alias or Path(documents).stem
         self._flag = f"{flag} {spec}"
+        self._is_one = queries is None
         self._say = say or (lambda line: None)
         self._files: dict[Side, list[Path]] = {
             "document": find_vector_files(documents, self._flag),
@@ -66,6 +68,12 @@ class ReadyRetriever(DenseRetriever):
     def facts(self) -> dict[str, Any]:
         """What a lineage records: the files with their digests."""
         return {**super().facts, "vectors": self._sources}
+
+    def dim_on_disk(self) -> int:
+        """How many numbers a vector has, by the first file."""
+        from pairmine.files.vectors import dim_of
+
+        return dim_of(self._files["document"][0])
 
     def take_ids(self, ids: pa.Array, query_ids: pa.Array, places: np.ndarray | None = None) -> None:
         """The ids of the documents, in the order in which `index` gets their texts, and those of the queries.
@@ -95,6 +103,8 @@ class ReadyRetriever(DenseRetriever):
 
     def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
         """Find the vectors of `queries`."""
+        if self._is_one:
+            self._check_apart()
         found, missing = self._read("query", self._query_ids, np.arange(len(queries)), len(queries))
         if lacking := np.flatnonzero(missing).tolist():
             raise PairmineError(
@@ -108,6 +118,18 @@ class ReadyRetriever(DenseRetriever):
             )
         self.take_query_vectors(found)
         advance(len(queries))
+
+    def _check_apart(self) -> None:
+        """Raise a PairmineError where one file is for both sides and an id, as "1", is a document's and a query's."""
+        assert self._ids is not None
+        both = pc.filter(self._query_ids, pc.is_in(self._query_ids, value_set=self._ids.cast(self._query_ids.type)))
+        if len(both):
+            target = self._flag.partition("npy:")[2]
+            raise PairmineError(
+                f'{self._flag}: {len(both):,} ids are those of a query and of a document, the first is "{both[0]}", '
+                "and one file has one vector for both; write npy:DOCUMENTS,QUERIES "
+                f"(npy:{target},{target} where queries and documents are the same texts)"
+            )
 
     def _read(self, side: Side, ids: pa.Array, places: np.ndarray, count: int) -> tuple[Any, np.ndarray]:
         from pairmine.files.vectors import read_vectors

@@ -250,8 +250,9 @@ class _Float32Products:
             self._lists.merge(rows, scores, places + start)
 
     def error(self, scores: np.ndarray) -> np.ndarray:
-        found: np.ndarray = _summing_error(self._queries.shape[1]) * self._lengths * self._longest
-        return found
+        dim = self._queries.shape[1]
+        found: np.ndarray = _summing_error(dim) * self._lengths * self._longest
+        return found + _underflow(dim, self._lengths, self._longest)
 
 
 def _longest(block: np.ndarray) -> float:
@@ -261,6 +262,11 @@ def _longest(block: np.ndarray) -> float:
 def _summing_error(dim: int) -> float:
     """Of a float32 sum of `dim` products, relative to the lengths of the two vectors, and of another such sum."""
     return dim * 2.0**-22
+
+
+def _underflow(dim: int, lengths: np.ndarray, longest: float) -> np.ndarray:
+    """What may be lost of `dim` products where numbers below the least normal one count as zero."""
+    return dim * 2.0**-125 * (2 + lengths + longest)
 
 
 @dataclass
@@ -342,8 +348,9 @@ class _Bfloat16Products:
         """What queries and documents lost in rounding, what the sums may, and the result."""
         longest = self.documents.longest + self.documents.lost
         rounding = self._lost * longest + self._lengths * self.documents.lost + 2.0**-8 * np.abs(scores)
-        found: np.ndarray = rounding + _summing_error(self.queries.shape[1]) * (self._lengths + self._lost) * longest
-        return found
+        dim = self.queries.shape[1]
+        found: np.ndarray = rounding + _summing_error(dim) * (self._lengths + self._lost) * longest
+        return found + _underflow(dim, self._lengths + self._lost, longest)
 
 
 class _DeviceProducts:
@@ -358,6 +365,10 @@ class _DeviceProducts:
         self._documents = _Rounded()
         self._inner.documents = self._documents
         self._queries = self._inner.queries.to(torch.device(device))
+        if device.startswith(
+            "cuda"
+        ):  # else parts of a sum may be added up in bfloat16, beyond the error that is allowed
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
     def take(self, start: int, block: np.ndarray) -> None:
         """As for any first pass."""

@@ -55,6 +55,8 @@ _GATHERED = 8_192
 _MANY_SMALL = 8
 _ATTEMPTS = 4
 _IDENTITY = "identity.json"
+_SAME_MODEL = 0.99
+"""The least cosine of two answers of one server for one text; int8 and sums in another order stay well above it."""
 UNKNOWN_WEIGHTS = "unknown_weights"
 """Stands in the identity of a model of which nobody can say later whether it is the same."""
 _NAME = re.compile(r"[0-9a-f]{32}")
@@ -86,6 +88,7 @@ class VectorStore:
         self._say = say
         self._shelves: dict[str, Shelf] = {}
         self._unknown: set[str] = set()
+        self._served: dict[Encoder, _Served] = {}
         if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
             raise PairmineError(f"{folder}: is a file; name a folder with --store, or none")
 
@@ -108,6 +111,8 @@ class VectorStore:
             return self._unkept(encoder, texts, side, advance, budget_bytes, first, of_text)
         found = shelf.find(keys)
         missing = np.flatnonzero(found.shard < 0)
+        if getattr(encoder, "may_change", False):
+            self._check_unchanged(encoder, shelf, texts, side, first, found)
         advance(len(texts) - len(missing))
         embedded = 0
         for _ in range(_ATTEMPTS):
@@ -134,6 +139,35 @@ class VectorStore:
         shelf = self._shelf(encoder, side)
         known[first] = False if shelf is None else shelf.find(keys).shard >= 0
         return known
+
+    def _check_unchanged(
+        self, encoder: Encoder, shelf: Shelf, texts: Sequence[str], side: Side, first: np.ndarray, found: Found
+    ) -> None:
+        """Raise a PairmineError where a server that is known by name alone has another model now.
+
+        One text whose vector is kept from an earlier run is asked for again, once a run, and only in a run that also
+        asks for others: old and new vectors would stand beside each other.
+        """
+        state = self._served.setdefault(encoder, _Served())
+        state.asks |= bool((found.shard < 0).any())
+        if state.kept is None:
+            is_old = np.array([Path(shard.path).name not in shelf.own for shard in found.shards] + [False])
+            if len(old := np.flatnonzero(is_old[found.shard])):
+                place = int(first[old[0]])
+                state.kept = (texts[place : place + 1][0], side, StoredVectors(found.of(old[:1])).block(0, 1)[0])
+        if state.is_checked or state.kept is None or not state.asks:
+            return
+        state.is_checked = True
+        text, its_side, vector = state.kept
+        again = encoder.encode([text], its_side)[0]
+        cosine = float(again @ vector / np.linalg.norm(vector)) if len(again) == len(vector) else 0.0
+        if cosine < _SAME_MODEL:
+            model, shown = encoder.facts.get("model", "?"), " ".join(text[:40].split())
+            raise PairmineError(
+                f'{model}: the server gives "{shown}" another vector than the one kept from an earlier run (cosine '
+                f"{cosine:.2f}), so another model goes by this name now; name another --store, or remove the old "
+                f"vectors with 'pairmine store prune --model {model}'"
+            )
 
     def _shelf(self, encoder: Encoder, side: Side) -> Shelf | None:
         """Where the vectors of this encoder lie; None where none are kept."""
@@ -179,6 +213,15 @@ class VectorStore:
         return InMemory(np.empty((0, 0), np.float32)) if made is None else made.result(of_text)
 
 
+@dataclass
+class _Served:
+    """What is known of a server in this run: a text with its vector of an earlier run, and whether it is asked."""
+
+    kept: tuple[str, Side, np.ndarray] | None = None
+    asks: bool = False
+    is_checked: bool = False
+
+
 # --- one folder of vectors ----------------------------------------------------------------------------
 
 
@@ -205,6 +248,7 @@ class Shelf:
         self._identity = identity
         self._say = say
         self._shards: dict[str, Shard] = {}
+        self.own: set[str] = set()  # the shards that this process wrote
         self._last = 0
         self._is_open = False
         read_identity(folder)
@@ -333,6 +377,7 @@ class Shelf:
         except OSError as error:
             raise _cannot_write(self.folder.parent, error) from None
         self._shards[path.name] = shard
+        self.own.add(path.name)
         return shard
 
     def merge(self, found: Found, keys: np.ndarray) -> None:

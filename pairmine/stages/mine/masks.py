@@ -18,7 +18,7 @@ from pairmine.identity import NO_TEXT
 from pairmine.outcome import with_reason
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.mine.forms import distinct, matches
-from pairmine.stages.mine.near_copies import Asked, near_copies
+from pairmine.stages.mine.near_copies import Asked, Crowd, near_copies
 from pairmine.stages.mine.strategy import innermost
 from pairmine.stages.mine.texts import Documents, Queries
 
@@ -66,13 +66,18 @@ class Known:
         """From rows of `query_id` and `doc_id`, whose places `documents.of_known` has.
 
         Those of other queries and of documents that are not searched are left out. Raises PairmineError where no row
-        is about a query of the pair set.
+        is about a query of the pair set, or none about a document that is searched.
         """
         number = pc.fill_null(pc.index_in(rows["query_id"], value_set=queries.ids), NOT_FOUND).to_numpy()
         if rows.num_rows and not (number != NOT_FOUND).any():
             raise PairmineError(
                 f"--known: none of its {rows.num_rows:,} positives is of a query of the pair set, whose first is "
                 f'"{queries.ids[0] if len(queries) else ""}"; pass the file that goes with these queries'
+            )
+        if rows.num_rows and not (documents.of_known != NOT_FOUND).any():
+            raise PairmineError(
+                f"--known: none of its {rows.num_rows:,} positives is a document that is searched, its first is "
+                f'"{rows["doc_id"][0]}"; pass the file that goes with this corpus'
             )
         usable = (number != NOT_FOUND) & (documents.of_known != NOT_FOUND)
         return cls(number[usable].astype(np.int64), documents.of_known[usable])
@@ -148,7 +153,7 @@ class Masks:
         of_query = Marks.of(np.tile(rows[~positive], len(named)), present, np.full(len(present), _PRESENT), width)
         siblings = Siblings.of(
             np.concatenate([own[0], group[known.queries]]),
-            np.concatenate([documents.pair_groups[positive], _at(documents.groups, known.places)]),
+            np.concatenate([_groups_of_pairs(documents)[positive], _at(documents.groups, known.places)]),
             documents.groups,
         )
         per_query = of_text.count(len(texts))[group] + of_query.count(len(queries)) + siblings.count(len(texts))[group]
@@ -157,16 +162,38 @@ class Masks:
             similar = Similar(*of_positives, near_cosine, similarity)
         return cls(of_text, of_query, siblings, near_marks, similar, group, per_query, positive, width)
 
-    def find(self, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """The reason why each place (n, k) is masked for its query (n,), -1 where it is not or there is none."""
+    def find(self, queries: np.ndarray, places: np.ndarray, enough: int | None = None) -> np.ndarray:
+        """The reason why each place (n, k) is masked for its query (n,), -1 where it is not or there is none.
+
+        Behind the first `enough` of a query that are not masked, only what is known beforehand is told: how like a
+        positive a document is takes long to find out.
+        """
         groups = self.group[queries]
         reasons = _first(self.of_text.find(groups, places), self.of_query.find(queries, places))
         reasons = _first(reasons, self.siblings.find(groups, places))
+        if self.near.crowds is None and self.similar is None:
+            return reasons
+        limit = enough = places.shape[1] if enough is None else enough
+        judged = places == NOT_FOUND
+        while True:
+            free = (reasons == NOT_FOUND) & (places != NOT_FOUND)
+            asking = (free & judged).sum(axis=1, keepdims=True) < enough
+            asking = asking & ~judged & (free | (reasons == _NEAR_QUERY)) & (np.cumsum(free, axis=1) <= limit)
+            row, column = np.nonzero(asking)
+            if not len(row):
+                return reasons
+            reasons[row, column] = self._judged(groups[row], places[row, column], reasons[row, column])
+            judged[row, column] = True
+            limit *= 2
+
+    def _judged(self, groups: np.ndarray, places: np.ndarray, reasons: np.ndarray) -> np.ndarray:
+        """The reasons of single places (n,) of query texts, where `reasons` are those known beforehand."""
+        if self.near.crowds is not None:
+            reasons = _first(reasons, self.near.crowds.nearest(groups, places)[0])
         if self.similar is not None:
-            row, column = np.nonzero((reasons == NOT_FOUND) & (places != NOT_FOUND))
-            _, cosine = self.similar.nearest(groups[row], places[row, column])
-            close = cosine >= self.similar.threshold
-            reasons[row[close], column[close]] = _SIMILAR
+            rows = np.flatnonzero(reasons == NOT_FOUND)
+            _, cosine = self.similar.nearest(groups[rows], places[rows])
+            reasons[rows[cosine >= self.similar.threshold]] = _SIMILAR
         return reasons
 
     def table(
@@ -274,7 +301,8 @@ class NearMarks:
     """The near copies of each query text's positives and of itself: keys as in `Marks`, ascending, each once.
 
     `of` is the place of the positive that it is most like, -1 where it is the query, `similarity` the Jaccard
-    similarity to that. A near copy of both has the reason of the positive.
+    similarity to that. A near copy of both has the reason of the positive. `crowds` tells of those whose near copies
+    are too many to be listed.
     """
 
     keys: np.ndarray
@@ -282,6 +310,7 @@ class NearMarks:
     of: np.ndarray
     similarity: np.ndarray
     width: int
+    crowds: Crowds | None = None
 
     @classmethod
     def none(cls, width: int) -> NearMarks:
@@ -293,7 +322,8 @@ class NearMarks:
     def _one_each(cls, found: NearMarks) -> NearMarks:
         order = np.lexsort((found.of, -found.similarity, found.reasons, found.keys))
         order = order[np.diff(found.keys[order], prepend=-1) != 0]
-        return cls(found.keys[order], found.reasons[order], found.of[order], found.similarity[order], found.width)
+        keys, reasons = found.keys[order], found.reasons[order]
+        return cls(keys, reasons, found.of[order], found.similarity[order], found.width, found.crowds)
 
     @classmethod
     def of_texts(
@@ -312,6 +342,16 @@ class NearMarks:
         texts, first = np.unique(group, return_index=True)
         asked = [Asked(documents.texts, places_asked, True), Asked(queries.texts, first)]
         found = near_copies(asked, documents.texts, documents.searchable, near, advance)
+        crowds = None
+        if len(found.crowded):
+            positive = found.crowded < len(places_asked)
+            number, at = matches(places_asked[found.crowded[positive]], places)
+            crowds = Crowds.of(
+                np.concatenate([owners[number], texts[found.crowded[~positive] - len(places_asked)]]),
+                np.concatenate([found.crowded[positive][at], found.crowded[~positive]]),
+                places_asked,
+                Crowd(asked, documents.texts, near),
+            )
         of_positive = found.of < len(places_asked)
         place_of = places_asked[found.of[of_positive]]
         number, at = matches(place_of, places)
@@ -327,17 +367,73 @@ class NearMarks:
                 np.concatenate([place_of[at], np.full(len(asker), NOT_FOUND)]),
                 np.concatenate([found.similarity[of_positive][at], found.similarity[of_query]]),
                 width,
+                crowds,
             )
         )
 
     def nearest(self, owners: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What each place (n,) of its owner (n,) nearly copies, -1 for the query or nothing, and the similarity."""
-        if not len(self.keys):
-            return np.full(len(places), NOT_FOUND), np.full(len(places), np.nan)
-        keys = owners * self.width + places
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        known = self.keys[at] == keys
-        return np.where(known, self.of[at], NOT_FOUND), np.where(known, self.similarity[at], np.nan)
+        reason, of = np.full(len(places), NOT_FOUND, np.int8), np.full(len(places), NOT_FOUND)
+        similarity = np.full(len(places), np.nan)
+        if len(self.keys):
+            keys = owners * self.width + places
+            at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            known = self.keys[at] == keys
+            reason[known], of[known] = self.reasons[at[known]], self.of[at[known]]
+            similarity[known] = self.similarity[at[known]]
+        if self.crowds is not None:
+            other = self.crowds.nearest(owners, places)
+            one = reason.view(np.uint8), -similarity, of
+            two = other[0].view(np.uint8), -other[2], other[1]
+            better = (two[0] < one[0]) | ((two[0] == one[0]) & (two[1] < one[1]))
+            better |= (two[0] == one[0]) & (two[1] == one[1]) & (two[2] < one[2])
+            of, similarity = np.where(better, other[1], of), np.where(better, other[2], similarity)
+        return of, similarity
+
+
+@dataclass(frozen=True)
+class Crowds:
+    """The positives of query texts, and query texts, of which very many documents are copies or nearly so.
+
+    `owners` are the query texts, ascending, beside the numbers `asked` of the texts that `crowd` judges by; the first
+    of them are those of the documents at `places`, the others those of the queries.
+    """
+
+    owners: np.ndarray
+    asked: np.ndarray
+    places: np.ndarray
+    crowd: Crowd
+
+    @classmethod
+    def of(cls, owners: np.ndarray, asked: np.ndarray, places: np.ndarray, crowd: Crowd) -> Crowds:
+        """From owners in any order."""
+        return cls(*distinct(owners, asked), places, crowd)
+
+    def nearest(self, owners: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Whose near copy each place (n,) of its owner (n,) is, as in `NearMarks`: reason, positive, similarity.
+
+        Where it is none: -1, -1 and NaN.
+        """
+        reason, of = np.full(len(places), NOT_FOUND, np.int8), np.full(len(places), NOT_FOUND)
+        similarity = np.full(len(places), np.nan)
+        ends = np.cumsum(np.searchsorted(self.owners, owners, "right") - np.searchsorted(self.owners, owners))
+        start = 0
+        while start < len(places):
+            before = ends[start - 1] if start else 0
+            stop = max(int(np.searchsorted(ends, before + 4 * _PAIRS_AT_ONCE, "right")), start + 1)
+            number, at = matches(self.owners, owners[start:stop])
+            jaccard, is_copy = self.crowd.judge(self.asked[at], places[start:stop][number])
+            number, at, jaccard = number[is_copy], self.asked[at[is_copy]], jaccard[is_copy]
+            is_positive = at < len(self.places)
+            place = np.full(len(at), NOT_FOUND)
+            place[is_positive] = self.places[at[is_positive]]
+            why = np.where(is_positive, _NEAR_POSITIVE, _NEAR_QUERY).astype(np.int8)
+            order = np.lexsort((place, -jaccard, why, number))
+            first = order[np.diff(number[order], prepend=-1) != 0]
+            rows = start + number[first]
+            reason[rows], of[rows], similarity[rows] = why[first], place[first], jaccard[first]
+            start = stop
+        return reason, of, similarity
 
 
 @dataclass(frozen=True)
@@ -376,6 +472,14 @@ def _first(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def _at(groups: np.ndarray, places: np.ndarray) -> np.ndarray:
     """The group at each place, -1 at those behind the searched ones."""
     return np.where(places < len(groups), np.append(groups, NOT_FOUND)[np.minimum(places, len(groups))], NOT_FOUND)
+
+
+def _groups_of_pairs(documents: Documents) -> np.ndarray:
+    """The group of each pair row's document; where its id is not the corpus's, that of its text or its source."""
+    groups = documents.pair_groups
+    for places in (documents.of_pair, documents.of_id, documents.of_source):
+        groups = np.where(groups == NOT_FOUND, _at(documents.groups, places), groups)
+    return groups
 
 
 def _with_copies(

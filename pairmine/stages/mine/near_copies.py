@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
+from threading import Lock
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -32,6 +34,13 @@ _MOST = 63
 _BYTES = 4 << 20
 _COMPARED_WORDS = 2_000_000
 """Of the texts asked about that are compared with a piece of the documents at a time."""
+_LOOKED_UP = 4_000_000
+"""Texts that share a shingle with a document, so many at a time."""
+_LISTED = 20_000_000
+_CROWD = (16, 64)
+"""A text is crowded where more documents are compared with it than its share of `_LISTED`, within these bounds."""
+_JUDGED = 4096
+"""Documents that are judged at a time."""
 
 
 class Readable(Protocol):
@@ -49,21 +58,26 @@ class NearCopies:
     """Pairs of a text asked about and a searched document that nearly copies it, ascending.
 
     `of` is the number of the text, counted through all that was asked, `place` the document's, `similarity` the
-    Jaccard similarity of their shingles, float64.
+    Jaccard similarity of their shingles, float64. `crowded` are the numbers, ascending, of texts so many documents are
+    like that their copies are not listed here, which would take memory with the square of the documents that one
+    template made: `Crowd` tells of each document by itself.
     """
 
     of: np.ndarray
     place: np.ndarray
     similarity: np.ndarray
+    crowded: np.ndarray
 
     @classmethod
     def joined(cls, parts: Sequence[NearCopies]) -> NearCopies:
-        """All of `parts`."""
+        """All of `parts`, save for the copies of texts that are crowded in any of them."""
+        crowded = np.unique(np.concatenate([np.empty(0, np.int64), *(part.crowded for part in parts)]))
         of = np.concatenate([np.empty(0, np.int64), *(part.of for part in parts)])
         place = np.concatenate([np.empty(0, np.int64), *(part.place for part in parts)])
         order = np.lexsort((place, of))
         similarity = np.concatenate([np.empty(0), *(part.similarity for part in parts)])
-        return cls(of[order], place[order], similarity[order])
+        order = order[~np.isin(of[order], crowded)] if len(crowded) else order
+        return cls(of[order], place[order], similarity[order], crowded)
 
 
 def near_as_dedup(threshold: float, workers: int = 1) -> Near:
@@ -112,7 +126,42 @@ def near_copies(
         for copies, read in _in_threads(index.copies, _pieces(documents, searchable), near.workers):
             found += copies
             advance(read)
+        nowhere = np.empty(0, np.int64)
+        found.append(NearCopies(nowhere, nowhere, np.empty(0), index.crowded()))
     return NearCopies.joined(found)
+
+
+class Crowd:
+    """Tells whether documents are near copies of texts asked about, of one pair after the other.
+
+    `asked` are the texts as `near_copies` was given them, `documents` those that it searched.
+    """
+
+    def __init__(self, asked: Sequence[Asked], documents: Readable, near: Near) -> None:
+        self._wanted, self._documents, self._near = _All(asked), documents, near
+
+    def judge(self, of: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The Jaccard similarity of each text by number and document by place, (n,) float64, and whether it is a copy.
+
+        As in `near_copies`, no document is a copy of itself.
+        """
+        similarity, is_copy = np.zeros(len(of)), np.zeros(len(of), bool)
+        others, other = np.unique(places, return_inverse=True)
+        order = np.argsort(other, kind="stable")
+        bounds = np.searchsorted(other[order], np.arange(0, len(others) + _JUDGED, _JUDGED))
+        for number, (low, high) in enumerate(pairwise(bounds)):
+            # One text after the other, each with its documents.
+            rows = np.sort(order[low:high])
+            texts, text = np.unique(of[rows], return_inverse=True)
+            first = number * _JUDGED
+            documents = self._documents.take(others[first : first + _JUDGED]).cast(pa.large_string())
+            sets = Shingled(pa.concat_arrays([self._wanted.take(texts), documents]), self._near.ngram).sets()
+            document = other[rows] - first + len(texts)
+            comparable = (sets.shingles.sizes[text] > 0) & (sets.shingles.sizes[document] > 0)
+            comparable &= self._wanted.places[of[rows]] != places[rows]
+            found = compare_pairs(sets, text[comparable], document[comparable], self._near)
+            similarity[rows[comparable]], is_copy[rows[comparable]] = found
+        return similarity, is_copy
 
 
 def _pieces(texts: Readable, count: int) -> Iterator[tuple[int, pa.Array]]:
@@ -205,15 +254,16 @@ class _Index:
     ) -> None:
         values = np.concatenate([values for values, _ in kept])
         order = np.argsort(values)
-        self._owners = np.concatenate([owners for _, owners in kept])[order]
-        self._values, starts = np.unique(values[order], return_index=True)
-        self._bounds = np.append(starts, len(values))
+        self._kept = _Kept.of(values[order], np.concatenate([owners for _, owners in kept])[order])
         self._wanted, self._least, self._words = (np.concatenate(column) for column in zip(*rules, strict=True))
         self._asked, self._first, self._near = wanted, first, near
-        bits = min(max(int(16 * len(values)).bit_length(), 16), 26)
-        self._shift = np.uint64(64 - bits)
-        self._is_known = np.zeros(1 << bits, bool)
-        self._is_known[values >> self._shift] = True
+        self._most = min(max(_LISTED // len(wanted), _CROWD[0]), _CROWD[1])
+        self._compared = np.zeros(len(self._words), np.int64)
+        self._lock = Lock()
+
+    def crowded(self) -> np.ndarray:
+        """The numbers of the texts that too many documents are like to list them."""
+        return np.flatnonzero(self._compared > self._most) + self._first
 
     def copies(self, start: int, documents: pa.Array) -> list[NearCopies]:
         """The near copies of the texts among `documents`, those from place `start` on."""
@@ -225,19 +275,35 @@ class _Index:
 
         `documents` are those from place `start` on.
         """
-        values = documents.shingles.values
-        possible = np.flatnonzero(self._is_known[(values >> self._shift).view(np.int64)])
-        # In ascending order the search finds what it reads in the cache.
-        possible = possible[np.argsort(values[possible])]
-        at = np.searchsorted(self._values, values[possible])
-        is_kept = self._values[np.minimum(at, len(self._values) - 1)] == values[possible]
-        possible, at = possible[is_kept], at[is_kept]
-        holders = self._bounds[at + 1] - self._bounds[at]
+        kept = self._kept
+        possible, at = kept.find(documents.shingles.values)
+        holders = kept.bounds[at + 1] - kept.bounds[at]
+        place = np.searchsorted(documents.shingles.offsets, possible, "right") - 1
+        order = np.argsort(place, kind="stable")
+        at, place, holders = at[order], place[order], holders[order]
+        ends = np.cumsum(holders)
+        found = [np.empty((3, 0), np.int64)]
+        low = 0
+        while low < len(at):
+            before = ends[low - 1] if low else 0
+            last = min(int(np.searchsorted(ends, before + _LOOKED_UP)), len(at) - 1)
+            high = int(np.searchsorted(place, place[last], "right"))  # a document's shingles are counted together
+            found.append(self._like(documents, start, kept, at[low:high], place[low:high], holders[low:high]))
+            low = high
+        candidates = np.concatenate(found, axis=1)
+        candidates = candidates[:, self._compared[candidates[0] - self._first] <= self._most]
+        return candidates[:, np.lexsort((candidates[1], candidates[0]))]
+
+    def _like(
+        self, documents: Shingled, start: int, kept: _Kept, at: np.ndarray, place: np.ndarray, holders: np.ndarray
+    ) -> np.ndarray:
+        """As `candidates`, of documents at some places: which kept shingles they have, and how many texts do."""
         before = np.cumsum(holders) - holders
-        owner = self._owners[np.arange(holders.sum()) + np.repeat(self._bounds[at] - before, holders)]
-        place = np.repeat(np.searchsorted(documents.shingles.offsets, possible, "right") - 1, holders)
-        apart = self._asked.places[owner] != place + start
-        owner, place = owner[apart], place[apart]
+        owner = kept.owners[np.arange(holders.sum()) + np.repeat(kept.bounds[at] - before, holders)]
+        place = np.repeat(place, holders)
+        worth = self._asked.places[owner] != place + start
+        worth &= self._compared[owner - self._first] <= self._most
+        owner, place = owner[worth], place[worth]
         wide = len(documents.shingles)
         pairs, shared = np.unique(owner * wide + place, return_counts=True)
         owner, place = pairs // wide, pairs % wide
@@ -245,7 +311,50 @@ class _Index:
         fits = (shared >= self._wanted[text]) & (documents.shingles.sizes[place] >= self._least[text])
         words, others = self._words[text], documents.words.sizes[place]
         fits &= (words == others) | (np.maximum(words, others) >= self._near.sentence_words)
+        self._count(text[fits])
         return np.stack([owner, place + start, words])[:, fits]
+
+    def _count(self, texts: np.ndarray) -> None:
+        """Count documents to compare, and forget the shingles of crowded texts once they are the most."""
+        with self._lock:
+            self._compared += np.bincount(texts, minlength=len(self._compared))
+            kept = self._kept
+            is_open = self._compared[kept.owners - self._first] <= self._most
+            if 2 * is_open.sum() < len(is_open):
+                values = np.repeat(kept.values, np.diff(kept.bounds))
+                self._kept = _Kept.of(values[is_open], kept.owners[is_open])
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Distinct shingles, ascending, the texts that hold the i-th in `owners[bounds[i]:bounds[i + 1]]`."""
+
+    values: np.ndarray
+    bounds: np.ndarray
+    owners: np.ndarray
+    shift: np.uint64
+    is_known: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, owners: np.ndarray) -> _Kept:
+        """From ascending shingles with a text each."""
+        distinct, starts = np.unique(values, return_index=True)
+        bits = min(max(int(16 * len(values)).bit_length(), 16), 26)
+        shift = np.uint64(64 - bits)
+        is_known = np.zeros(1 << bits, bool)
+        is_known[distinct >> shift] = True
+        return cls(distinct, np.append(starts, len(values)), owners, shift, is_known)
+
+    def find(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of `values` are kept, and where."""
+        possible = np.flatnonzero(self.is_known[(values >> self.shift).view(np.int64)])
+        if not len(self.values):
+            return possible[:0], possible[:0]
+        # In ascending order the search finds what it reads in the cache.
+        possible = possible[np.argsort(values[possible])]
+        at = np.searchsorted(self.values, values[possible])
+        is_kept = self.values[np.minimum(at, len(self.values) - 1)] == values[possible]
+        return possible[is_kept], at[is_kept]
 
 
 def _indexes(wanted: _All, near: Near, counts: np.ndarray) -> Iterator[_Index]:
@@ -290,4 +399,4 @@ def _verified(
         copies, copy = np.unique(place - start, return_inverse=True)
         both = pa.concat_arrays([wanted.take(texts), documents.take(pa.array(copies))])
         similarity, is_copy = compare_pairs(Shingled(both, near.ngram).sets(), text, copy + len(texts), near)
-        yield NearCopies(of[is_copy], place[is_copy], similarity[is_copy])
+        yield NearCopies(of[is_copy], place[is_copy], similarity[is_copy], np.empty(0, np.int64))

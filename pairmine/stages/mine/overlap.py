@@ -39,8 +39,10 @@ class Sources:
         self._queries, self._width = len(queries), masks.width
         if not self._recall:
             return
-        places = documents.of_pair
-        rows = np.flatnonzero(masks.positive & (places >= 0) & (places < documents.searchable))
+        # A pair row's own text may lack the title that is searched; then the corpus has it by its id.
+        own, named = documents.of_pair, documents.of_id
+        places = np.where((own >= 0) & (own < documents.searchable), own, named)
+        rows = np.flatnonzero(masks.positive & (places >= 0))
         self._keys = np.unique(queries.of_rows(0, len(queries))[rows] * self._width + places[rows])
 
     def saw(self, number: int, queries: np.ndarray, found: np.ndarray, is_masked: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,8 @@ CLUSTER = "cluster"
 PREVIOUS_RANK = "previous_rank"
 _HIT_BYTES = 96
 """What a place of a list takes while it is searched and sorted out."""
+_TEXT_COPIES = 4
+_MOST_TEXT_BYTES = 1 << 30
 OnMasked = Callable[[pa.Table], None]
 
 
@@ -225,7 +228,6 @@ def search_blocks(
     own += [CLUSTER] if strategy.clusters is not None else []
     own += [PREVIOUS_RANK] if since is not None else []
     plain = pairs.drop_columns([name for name in own if name in pairs.column_names])
-    plain = _with_texts(plain, documents)
     masks = Masks.of(pairs, queries, documents) if masks is None else masks
     if fusion.fuses:  # then the band is one of the fused list
         strategy, fusion = replace(strategy, ranks=None), replace(fusion, ranks=strategy.ranks)
@@ -244,16 +246,14 @@ def search_blocks(
         hits = [found.search(number, np.arange(first, last), depth, notes) for number in range(len(retrievers))]
         for start in range(first, max(last, first + 1), block):
             end = min(start + block, last)
-            rows = slice(start - first, end - first)
-            yield found.block(depth, start, end, [(places[rows], scores[rows]) for places, scores in hits], notes)
-            notes = Counter()
+            for low, high in found.in_pieces(start, end, [places[start - first : end - first] for places, _ in hits]):
+                rows = slice(low - first, high - first)
+                yield found.block(depth, low, high, [(places[rows], scores[rows]) for places, scores in hits], notes)
+                notes = Counter()
 
 
-def _with_texts(pairs: pa.Table, documents: Documents) -> pa.Table:
-    """`pairs` with the text that the corpus has for each document that came without one."""
-    if "document" in pairs.column_names and not pairs["document"].null_count:
-        return pairs
-    places = documents.of_pair
+def _with_texts(pairs: pa.Table, documents: Documents, places: np.ndarray) -> pa.Table:
+    """`pairs` with the text that the corpus has for each document that came without one; `places` are those (n,)."""
     used, codes = np.unique(places[places >= 0], return_inverse=True)
     all_codes = np.zeros(len(places), np.int32)
     all_codes[places >= 0] = codes
@@ -330,7 +330,7 @@ class _Found:
         found, values = hits
         places, scores = into
         depth = places.shape[1]
-        reasons = self.masks.find(queries[rows], found)
+        reasons = self.masks.find(queries[rows], found, depth)
         free = (reasons == NOT_FOUND) & (found != NOT_FOUND)
         taken = np.cumsum(free, axis=1)
         enough = (taken[:, -1] >= depth) | (found[:, -1] == NOT_FOUND)
@@ -372,12 +372,35 @@ class _Found:
         )
         self.on_masked(table)
 
+    @cached_property
+    def lacks_texts(self) -> bool:
+        """Whether pairs came without the text of their document."""
+        return "document" not in self.pairs.column_names or self.pairs["document"].null_count > 0
+
+    def in_pieces(self, first: int, last: int, places: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
+        """The queries `first` to `last`, halved until the texts of a piece's documents fit into the budget.
+
+        `places` are the lists of all retrievers, (queries, depth) each. Texts stand in memory some times over before
+        they are written.
+        """
+        low, high = int(self.queries.starts[first]), int(self.queries.starts[last])
+        used = np.unique(np.concatenate([self.documents.of_pair[low:high], *(each.ravel() for each in places)]))
+        size = int(self.documents.texts.sizes(used[used >= 0]).sum())
+        if last - first < 2 or size <= min(self.budget_bytes // _TEXT_COPIES, _MOST_TEXT_BYTES):
+            yield first, last
+            return
+        half = (last - first) // 2
+        yield from self.in_pieces(first, first + half, [each[:half] for each in places])
+        yield from self.in_pieces(first + half, last, [each[half:] for each in places])
+
     def block(self, depth: int, first: int, last: int, hits: Sequence[Hits], notes: Counter[str]) -> Outcome:
         """The rows of the queries `first` to `last`, with their candidates, of which `hits` are each one's list."""
         queries, documents, retrievers = self.queries, self.documents, self.retrievers
         numbers = np.arange(first, last)
         low, high = int(queries.starts[first]), int(queries.starts[last])
         given = self.pairs.slice(low, high - low)
+        if self.lacks_texts:
+            given = _with_texts(given, documents, documents.of_pair[low:high])
         given_queries = queries.of_rows(first, last) + first
         given_places = documents.of_pair[low:high]
         earlier = last_ranks(given, given_queries - first, len(numbers), retrievers)

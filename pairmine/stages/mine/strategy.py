@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -92,14 +92,17 @@ class NearDocument:
     """
 
     inner: Retriever
-    facts: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = f"{self.inner.name}/near"
         self.score, self.scale = self.inner.score, self.inner.scale
-        self.facts = self.inner.facts
         self._queries = 0
         self._anchors = np.empty(0, np.int64)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Those of the inner one, which knows its index once it has searched."""
+        return self.inner.facts
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
         """As the inner one."""
@@ -158,12 +161,16 @@ class SecondCluster:
         self._is_open = strategy.within == "all"
         self.name = dense.name if self._is_open else f"{dense.name}/cluster"
         self.score, self.scale = dense.score, dense.scale
-        self.facts = {**dense.facts, "clusters": self._count}
         self._searchable = 0
         self._clusters = Clusters(np.empty((0, 0), np.float32))
         self.cluster = np.empty(0, np.int64)
         self._targets = np.empty(0, np.int64)
         self._parts: list[tuple[np.ndarray, DenseRetriever]] = []
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Those of the dense one, and the number of clusters."""
+        return {**self.inner.facts, "clusters": self._count}
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
         """Embed `documents` and put them into clusters, made of the searchable ones."""

@@ -31,12 +31,16 @@ class Storage(Protocol):
     def take(self, rows: np.ndarray) -> pa.Array:
         """Those at `rows` (n,), in any order, as large strings."""
 
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """The bytes of those at `rows`, (n,) int64."""
+
 
 class InMemory:
     """Texts as Arrow holds them."""
 
     def __init__(self, *columns: pa.ChunkedArray) -> None:
         self._chunks: list[pa.Array] = []
+        self._sizes: np.ndarray | None = None
         for column in columns:
             self.append(column)
 
@@ -46,10 +50,21 @@ class InMemory:
     def append(self, texts: pa.ChunkedArray) -> None:
         """Take in more texts."""
         self._chunks += texts.cast(pa.large_string()).chunks
+        self._sizes = None
 
     def take(self, rows: np.ndarray) -> pa.Array:
         """Those at `rows` (n,), as large strings."""
         return pa.chunked_array(self._chunks, pa.large_string()).take(pa.array(rows)).combine_chunks()
+
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """The bytes of those at `rows`, (n,) int64."""
+        if self._sizes is None:
+            self._sizes = _sizes_of(pa.chunked_array(self._chunks, pa.large_string()))
+        return self._sizes[rows]
+
+
+def _sizes_of(texts: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.fill_null(pc.binary_length(texts), 0).to_numpy())
 
 
 class Texts(Sequence[str]):
@@ -93,6 +108,15 @@ class Texts(Sequence[str]):
         at = np.empty(len(places), np.int64)
         at[stored], at[~stored] = np.arange(stored.sum()), stored.sum() + np.arange((~stored).sum())
         return both.take(pa.array(at))
+
+    def sizes(self, places: np.ndarray) -> np.ndarray:
+        """The bytes of the texts at `places` (n,), int64."""
+        found = np.empty(len(places), np.int64)
+        stored = places < len(self._rows)
+        found[stored] = self._storage.sizes(self._rows[places[stored]])
+        if not stored.all():
+            found[~stored] = _sizes_of(self._extra)[places[~stored] - len(self._rows)]
+        return found
 
     def at(self, places: np.ndarray) -> Picked:
         """The texts at `places` (n,) as a sequence of their own."""

@@ -32,7 +32,7 @@ _ROWS = 256
 class Ivf:
     """Lists of neighbours around centroids; `effort` is the number of chunks of 64 documents that a query looks at."""
 
-    widenings: tuple[float, ...] = (1.25,)
+    widenings: tuple[float, ...] = (1.25, 4.0, 16.0)
 
     def __init__(
         self,

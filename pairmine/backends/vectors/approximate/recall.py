@@ -63,6 +63,8 @@ class Recall:
             limit = largest if widening == widenings[-1] else max(first, largest // 2)
             if effort_for:
                 effort = effort_for(self._halves[0], self._truth[0][0], goal)
+                if widening != widenings[-1]:  # what a look at enough documents misses, rounding has lost
+                    limit = max(effort, min(limit, effort + effort // 2))
             else:
                 effort = _least(lambda effort: measured(0, effort), first, limit, goal)
             recall = measured(1, effort)

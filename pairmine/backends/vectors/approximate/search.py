@@ -18,6 +18,12 @@ from pairmine.backends.vectors.matrix import Vectors, as_vectors
 from pairmine.backends.vectors.search import NOT_FOUND, Hits, Searcher
 from pairmine.errors import PairmineError
 
+_AS_DEEP = 8
+_AS_MANY = 100
+"""Up to so many times the depth at which it was measured, and so many more, a recall still says something."""
+_HIT_BYTES = 64
+"""What a proposed document takes while it is scored."""
+
 
 class Index(Protocol):
     """Proposes documents; `effort` is a whole number, and more of it finds more."""
@@ -53,7 +59,8 @@ class ApproximateSearch:
         self._effort = index.first_effort
         self._widening = index.widenings[0]
         self._threads = 1
-        self._rows = 1
+        self._depth = 1
+        self._room = 1 << 28
 
     @classmethod
     def of(
@@ -85,8 +92,7 @@ class ApproximateSearch:
         _check_budget(kind, searchable, vectors.dim, budget_bytes)
         index = _build(kind, vectors, searchable, budget_bytes, threads, seed, advance)
         search = cls(kind, index, exact, vectors, searchable)
-        search._threads = threads
-        search._rows = max(1, budget_bytes // 4 // (64 * max(index.widenings[0], 1.0).__ceil__() * (depth + 16)))
+        search._threads, search._depth, search._room = threads, depth, budget_bytes // 4
         search._measure(queries, depth, seed, target_recall)
         return search
 
@@ -115,17 +121,25 @@ class ApproximateSearch:
         }
 
     def search(self, queries: np.ndarray, k: int, advance: Advance = nothing) -> Hits:
-        """The `k` best places for each query, as `Searcher` says; exactly, where `k` is a quarter of them and more."""
-        if 4 * k >= self._searchable:
+        """The `k` best places for each query, as `Searcher` says.
+
+        Exactly, where `k` is a quarter of them and more, or far beyond the depth at which the recall was measured; and
+        for each query for which the index finds too few.
+        """
+        if 4 * k >= self._searchable or k > _AS_DEEP * self._depth + _AS_MANY:
             return self._exact.search(queries, k, advance)
-        return self._with(queries, k, self._effort, self._widening, advance)
+        places, scores = self._with(queries, k, self._effort, self._widening, advance)
+        if len(short := np.flatnonzero((places == NOT_FOUND).any(axis=1))):
+            places[short], scores[short] = self._exact.search(queries[short], k)
+        return places, scores
 
     def _with(self, queries: np.ndarray, k: int, effort: int, widening: float, advance: Advance = nothing) -> Hits:
         places = np.full((len(queries), k), NOT_FOUND, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         wide = min(max(k + 16, int(k * widening)), self._searchable)
-        for start in range(0, len(queries), self._rows):
-            rows = slice(start, start + self._rows)
+        together = max(1, self._room // (_HIT_BYTES * wide))
+        for start in range(0, len(queries), together):
+            rows = slice(start, start + together)
             found = self._index.candidates(queries[rows], wide, effort, nothing)
             values = exact_products(queries[rows], self._vectors, found, threads=self._threads)
             places[rows], scores[rows] = best(found, values, k)
