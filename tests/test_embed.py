@@ -276,6 +276,7 @@ def test_the_environment_names_the_store(monkeypatch: pytest.MonkeyPatch, capsys
 # --- a real model -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_real_model_gives_the_vectors_that_its_library_gives() -> None:
     from sentence_transformers import SentenceTransformer
 

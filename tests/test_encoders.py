@@ -77,6 +77,7 @@ def save_tiny(folder: Path, *, pooling: dict[str, Any] | None = None, **options:
 # --- sixteen bits -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_the_neighbours_of_real_texts(
     exact: SentenceTransformerEncoder, lowered: SentenceTransformerEncoder
 ) -> None:
@@ -92,7 +93,7 @@ def test_bfloat16_keeps_the_neighbours_of_real_texts(
     assert shared > 0.95
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_a_text_has_the_same_bits_in_every_batch_order_and_alone(
     exact: SentenceTransformerEncoder,
     lowered: SentenceTransformerEncoder,

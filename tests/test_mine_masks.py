@@ -133,7 +133,7 @@ def found_pairs(texts: list[str], asked: np.ndarray, threshold: float) -> set[tu
         ("trec-dl-2021", "corpus"),
         ("license-texts", "corpus"),
         ("record-duplicates", "records"),
-        ("news-near-duplicates", "corpus"),
+        pytest.param("news-near-duplicates", "corpus", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 1.0])

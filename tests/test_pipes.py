@@ -156,7 +156,8 @@ def test_help_of_every_command_shows_an_example(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "line"),
     [
-        ("mine x.parquet", "pairmine: missing option '--output' / '-o'; see 'pairmine mine --help'"),
+        ("filter x.parquet", "pairmine: missing option '--output' / '-o'; see 'pairmine filter --help'"),
+        ("mine x.parquet", "pairmine: missing option '--output' / '-o'; only --dry-run goes without it"),
         ("mine x.parquet -o y.parquet", "pairmine: x.parquet: no such file or folder"),
         ("filter corpus.jsonl --pick best -o y.parquet", "pairmine: --pick best: choose top, random"),
         (

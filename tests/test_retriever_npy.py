@@ -308,6 +308,7 @@ def test_a_damaged_head_of_a_matrix_and_ids_that_never_end_are_told(tmp_path: Pa
         searched(opened(f"{docs},{queries}"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads its peak memory from /proc")
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_a_table_in_one_piece_is_not_read_into_memory_as_a_whole(tmp_path: Path, ending: str) -> None:
