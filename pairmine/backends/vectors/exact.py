@@ -12,6 +12,7 @@ float32 search over everything, in the same order, on every machine and with any
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ BLOCK_DOCUMENTS = 8192
 _CHUNK_QUERIES = 4096
 _STEP = 1024
 _WIDER = 4
+_FEW = 1 << 20
 _SMALL = 1 << 31
 """Multiplications below which making ready for bfloat16 takes longer than it saves."""
 
@@ -56,8 +58,7 @@ class ExactSearch:
         self._searchable = searchable
         self._threads = threads
         self._budget = budget_bytes
-        self._chosen = first_pass
-        self._first_pass = first_pass or ("bfloat16" if _is_quick_in_bfloat16(device) else "float32")
+        self._first_pass = first_pass
         self._device = device or "cpu"
 
     def search(self, queries: np.ndarray, k: int, advance: Advance = nothing) -> Hits:
@@ -97,16 +98,19 @@ class ExactSearch:
         return found, values, values[:, k - 1] > lists.scores[:, -1] + products.error(lists.scores[:, -1])
 
     def _products(self, queries: np.ndarray, lists: _Lists) -> _Products:
-        is_small = len(queries) * self._searchable * self._vectors.dim < _SMALL and self._chosen is None
-        if is_small or self._first_pass == "float32":
+        first_pass = self._first_pass
+        if first_pass is None:
+            is_small = len(queries) * self._searchable * self._vectors.dim < _SMALL
+            first_pass = "bfloat16" if not is_small and _is_quick_in_bfloat16(self._device) else "float32"
+        if first_pass == "float32":
             return _Float32Products(queries, lists, self._threads)
         if self._device == "cpu":
             return _Bfloat16Products(queries, lists, self._budget // 4)
         return _DeviceProducts(queries, lists, self._device)
 
 
-def _is_quick_in_bfloat16(device: str | None) -> bool:
-    return (device is not None and not device.startswith("cpu")) or has_bfloat16()
+def _is_quick_in_bfloat16(device: str) -> bool:
+    return not device.startswith("cpu") or has_bfloat16()
 
 
 def blocks(vectors: Vectors, count: int, *, first: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -207,13 +211,20 @@ class _Lists:
 
     def merge(self, rows: slice | np.ndarray, scores: np.ndarray, places: np.ndarray) -> None:
         """Let documents (n, m), place -1 for none, into the lists of `rows` (n,)."""
-        import torch
+        joined = np.concatenate([self.scores[rows], scores], axis=1)
+        at = _highest(joined, self.scores.shape[1])
+        self.scores[rows] = np.take_along_axis(joined, at, axis=1)
+        self.places[rows] = np.take_along_axis(np.concatenate([self.places[rows], places], axis=1), at, axis=1)
 
-        joined = torch.from_numpy(np.concatenate([self.scores[rows], scores], axis=1))
-        all_places = np.concatenate([self.places[rows], places], axis=1)
-        values, at = torch.topk(joined, self.scores.shape[1], dim=1)
-        self.scores[rows] = values.numpy()
-        self.places[rows] = np.take_along_axis(all_places, at.numpy(), axis=1)
+
+def _highest(scores: np.ndarray, count: int) -> np.ndarray:
+    """The columns of the `count` highest in each row, highest first; by torch but where importing it takes longer."""
+    if scores.size < _FEW and "torch" not in sys.modules:
+        return np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    import torch
+
+    found: np.ndarray = torch.topk(torch.from_numpy(scores), count, dim=1).indices.numpy()
+    return found
 
 
 class _Products(Protocol):
