@@ -231,6 +231,7 @@ def test_options_of_an_encoder_want_one(tmp_path: Path, capsys: pytest.CaptureFi
         stats(capsys, tmp_path / "p.parquet", "--encoder", "ce:some/model")
 
 
+@pytest.mark.slow
 @needs_data
 def test_a_real_model_agrees_with_human_grades_of_similarity(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -144,6 +144,7 @@ def test_vectors_are_those_of_the_model(minilm: SentenceTransformerEncoder) -> N
     assert found.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_text_has_the_same_vector_in_every_batch_and_order(
     minilm: SentenceTransformerEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

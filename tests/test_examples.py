@@ -291,6 +291,7 @@ WITH_A_MODEL = {
 }
 
 
+@pytest.mark.slow
 def test_the_papers_that_need_no_model_are_built_from_the_inputs_beside_them(papers: Path) -> None:
     done = make(papers, "simcse-sup", "setfit", "sbert", "simcse-unsup")
     assert done.returncode == 0, done.stderr
