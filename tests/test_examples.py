@@ -131,6 +131,7 @@ def beir_folder(folder: Path, topics: tuple[str, ...]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_beir_example_builds_anew_for_another_collection_or_number(tmp_path: Path) -> None:
     folder = tmp_path / "beir"
     shutil.copytree(ROOT / "examples" / "beir", folder, ignore=shutil.ignore_patterns("build"))

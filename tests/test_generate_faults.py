@@ -50,6 +50,7 @@ def faultless(folder: Path) -> Any:
     return pq.read_table(folder / "out.parquet")
 
 
+@pytest.mark.slow
 def test_random_faults_and_restarts_change_no_row_and_no_prompt_is_paid_for_twice(tmp_path: Path) -> None:
     corpus(tmp_path, 400)
     expected = faultless(tmp_path)
@@ -103,6 +104,7 @@ def killed_runs(folder: Path, kills: int, count: int, concurrency: int) -> None:
     assert left == {"out.parquet"}
 
 
+@pytest.mark.slow
 def test_runs_killed_at_random_moments_lose_only_what_was_in_flight(tmp_path: Path) -> None:
     killed_runs(tmp_path, kills=3, count=400, concurrency=16)
 
