@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -59,11 +60,16 @@ QUERY_COLUMNS: tuple[Column, ...] = (
 )
 
 SCORE_PREFIX = "score_"
-SCALES = ("cosine", "probability", "logit", "bm25", "similarity", "logprob", "rrf", "run")
+SCALES = ("cosine", "probability", "logit", "bm25", "similarity", "logprob", "rrf", "run", "difference")
 """What a score column may hold: a cosine in [-1, 1]; a probability or a similarity in [0, 1];
 a raw model output that crosses zero; a BM25 sum from 0 up; a mean natural
 log-probability, 0 at most; a sum of reciprocal ranks, above 0, which only what was ranked has
-(no positive does); what another search wrote into its run, of which nothing is known but its order."""
+(no positive does); what another search wrote into its run, of which nothing is known but its order; a
+difference of two cosines, in [-2, 2]."""
+
+FEEDBACK = SCORE_PREFIX + "feedback"
+"""The mean cosine of a document to the known positives of its query less that to the query's candidates. It goes with
+a score of the pair itself, and no command takes it for that unasked."""
 
 _PAIR_TYPES = {column.name: column.type for column in PAIR_COLUMNS}
 _LEADING = ("query_id", "query", "doc_id", "document", "label", "grade", "origin", "rank", "previous_rank", "source_id")
@@ -86,6 +92,11 @@ def scale_of(field: pa.Field) -> str | None:
 def score_names(schema: pa.Schema) -> list[str]:
     """The score columns of a pair set, in column order, with their prefix."""
     return [name for name in schema.names if name.startswith(SCORE_PREFIX)]
+
+
+def pair_score_names(schema: pa.Schema) -> list[str]:
+    """The score columns that judge a pair by itself: all but `FEEDBACK`."""
+    return [name for name in score_names(schema) if name != FEEDBACK]
 
 
 def pair_type(name: str) -> pa.DataType | None:
@@ -145,6 +156,28 @@ def cast_column(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.Chu
         row, value = _first_misfit(column, kind)
         where = f"row {row + 1}: " if row is not None else ""
         raise PairmineError(f'{where}column "{name}" holds {value}, which is no {_plain(kind)}') from None
+
+
+def prune(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`column` with dictionaries of the values that occur in it alone.
+
+    Readers and slices bring the dictionary of a whole file along, and whoever joins chunks reads all of it.
+    """
+    if not pa.types.is_dictionary(column.type):
+        return column
+    return pa.chunked_array([_pruned(chunk) for chunk in column.chunks], column.type)
+
+
+def _pruned(values: pa.DictionaryArray) -> pa.DictionaryArray:
+    size = len(values.dictionary)
+    if not pa.types.is_int32(values.indices.type) or size <= len(values):
+        return values
+    indices = values.indices.fill_null(size).to_numpy()
+    used = np.zeros(size + 1, bool)
+    used[indices] = True
+    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    dictionary = values.dictionary.take(pa.array(np.flatnonzero(used[:-1])))
+    return pa.DictionaryArray.from_arrays(pa.array(place[indices], pa.int32(), mask=indices == size), dictionary)
 
 
 def _first_misfit(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[int | None, str]:

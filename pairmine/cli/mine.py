@@ -118,6 +118,14 @@ def mine(
     group_column: masking.GroupColumn = None,
     known: masking.Known = None,
     rejects: masking.Rejects = None,
+    no_feedback: Annotated[
+        bool,
+        typer.Option(
+            "--no-feedback",
+            help="Leave out score_feedback: the mean cosine of each document to the known positives of its query "
+            "less that to the query's candidates, by the first retriever with vectors.",
+        ),
+    ] = False,
     index: indexing.Index = "exact",
     recall: indexing.RecallOf = 0.98,
     seed: shared.Seed = 0,
@@ -173,7 +181,9 @@ def mine(
 
     FAISS over a bi-encoder, BM25, or several at once. Known positives, their copies and near
     copies, the documents that they were cut from and the query's own text are never candidates. Every
-    row gets every retriever's score; nothing is decided here, 'pairmine filter' does that.
+    row gets every retriever's score, and with vectors score_feedback, by which 'pairmine filter' suspects false
+    negatives: how much nearer its document is to the query's other known positives than to the query's candidates
+    (after Rocchio 1971). Nothing is decided here, 'pairmine filter' does that.
 
     Other candidates than the nearest: --clusters (ClusterNS, Deng et al. 2023, arXiv 2305.09892), --search-with
     positive, which adds score_near_NAME, the similarity to the positive, and bands. With the model in training
@@ -248,6 +258,8 @@ def mine(
     choice("--vector-type", vector_type, VECTOR_TYPES)
     if not any(spec.kind in stored.EMBED for spec, _ in named):
         without_effect(context, "without a retriever that embeds", "store", "vector_type")
+    if not any(spec.kind in DENSE for spec, _ in named):
+        without_effect(context, "without a retriever that has vectors", "no_feedback")
     near_copies = masking.near_copies(context, near, no_near, workers)
     if not 0 <= bm25_k1 < math.inf or not 0 <= bm25_b <= 1:
         raise PairmineError(f"--bm25-k1 {bm25_k1:g} and --bm25-b {bm25_b:g}: k1 is 0 or more, b is from 0 to 1")
@@ -362,6 +374,7 @@ def mine(
             fusion=fusion,
             sources=sources,
             since=before,
+            feedback=not no_feedback,
             budget_bytes=room.work,
         ):
             run.write(outcome)

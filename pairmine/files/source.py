@@ -344,7 +344,8 @@ class PairSource(Source):
 
     def _checked(self, table: pa.Table, done: SeenIds, first: int) -> pa.Table:
         check_together(table, done, self.name)
-        pairs = schema.as_pairs(table).unify_dictionaries()
+        pairs = schema.as_pairs(table)
+        pairs = pa.table([schema.prune(column) for column in pairs.columns], schema=pairs.schema).unify_dictionaries()
         if not self._is_ours:
             check_texts(pairs, self.name, first)
         return pairs

@@ -96,6 +96,10 @@ class DenseRetriever:
         """The vectors of all documents, unit length."""
         return self._documents
 
+    def lacks(self, documents: np.ndarray) -> np.ndarray:
+        """Which documents, by place, have no vector, (n,) bool."""
+        return np.zeros(len(documents), bool)
+
     @property
     def query_vectors(self) -> Vectors:
         """The vectors of all queries, unit length."""

@@ -150,6 +150,10 @@ class ReadyRetriever(DenseRetriever):
             )
         super().near(places, texts)
 
+    def lacks(self, documents: np.ndarray) -> np.ndarray:
+        """Which documents, by place, only the pair set has and no file of vectors, (n,) bool."""
+        return self._missing[documents]
+
     def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Cosines of single pairs, NaN where the document has no vector."""
         return np.where(self._missing[documents], np.float32("nan"), super().pair_scores(queries, documents))

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 from pairmine import schema
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
-from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Retriever
+from pairmine.backends.retrievers import NOT_FOUND, Retriever
 from pairmine.errors import PairmineError
 from pairmine.identity import NO_TEXT
 from pairmine.outcome import with_reason
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.mine.forms import distinct, matches
 from pairmine.stages.mine.near_copies import Asked, Crowd, near_copies
-from pairmine.stages.mine.strategy import innermost
+from pairmine.stages.mine.strategy import first_dense
 from pairmine.stages.mine.texts import Documents, Queries
 
 REASONS = (
@@ -45,9 +45,8 @@ def similarity_of(retrievers: Sequence[Retriever], near_cosine: float | None) ->
     """
     if near_cosine is None:
         return None
-    for each in map(innermost, retrievers):
-        if isinstance(each, DenseRetriever):
-            return each.similarity
+    if (dense := first_dense(retrievers)) is not None:
+        return dense.similarity
     raise PairmineError(
         f"--near-cosine {near_cosine:g} wants a retriever with vectors, as st:MODEL, and there is none; "
         "add one or leave it out"
@@ -89,7 +88,8 @@ class Masks:
 
     Queries with the same text share their positives, whatever their ids. `group` is the number of
     each query's text, `per_query` how many places are masked for it at most, not counting those that are
-    `similar`; `positive` says which pair rows are positive. Where several reasons hold, the first of `REASONS` counts.
+    `similar`; `positive` says which pair rows are positive, `positives` are those of each text and the known ones:
+    its number and a place, each pair of them once. Where several reasons hold, the first of `REASONS` counts.
     """
 
     of_text: Marks
@@ -100,6 +100,7 @@ class Masks:
     group: np.ndarray
     per_query: np.ndarray
     positive: np.ndarray
+    positives: tuple[np.ndarray, np.ndarray]
     width: int
 
     @classmethod
@@ -160,7 +161,7 @@ class Masks:
         similar = None
         if near_cosine is not None and similarity is not None:
             similar = Similar(*of_positives, near_cosine, similarity)
-        return cls(of_text, of_query, siblings, near_marks, similar, group, per_query, positive, width)
+        return cls(of_text, of_query, siblings, near_marks, similar, group, per_query, positive, of_positives, width)
 
     def find(self, queries: np.ndarray, places: np.ndarray, enough: int | None = None) -> np.ndarray:
         """The reason why each place (n, k) is masked for its query (n,), -1 where it is not or there is none.

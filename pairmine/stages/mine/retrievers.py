@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pairmine import schema
 from pairmine.backends import retrievers as backend
 from pairmine.backends.retrievers import Retriever
 from pairmine.backends.specs import DENSE, Spec, locate, parse_spec, slug
@@ -36,6 +37,11 @@ def named_specs(specs: Sequence[str]) -> list[tuple[Spec, str]]:
     named: list[tuple[Spec, str]] = []
     for text, spec in zip(specs, parsed, strict=True):
         score = _score_name(spec, dense)
+        if schema.SCORE_PREFIX + score == schema.FEEDBACK:
+            raise PairmineError(
+                f'{_FLAG} {text} would fill the column "score_{score}", which holds something else; '
+                f"give it another name, as in first={text.partition('=')[2]}"
+            )
         if twin := next((earlier for earlier, name in named if name == score), None):
             raise PairmineError(
                 f'{_FLAG} {twin} and {_FLAG} {spec} would both fill the column "score_{score}"; '

@@ -18,14 +18,25 @@ from pairmine.backends.retrievers import NOT_FOUND, DenseRetriever, Hits, ReadyR
 from pairmine.backends.specs import DENSE, Spec
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects
+from pairmine.stages.feedback import FEEDBACK, Rows, is_candidate
 from pairmine.stages.mine.candidates import RRF, Candidates, last_fused_rank, last_ranks, rank_names
+from pairmine.stages.mine.feedback import Feedback
 from pairmine.stages.mine.fusion import UNION, Fusion
 from pairmine.stages.mine.masks import REASONS, Known, Masks, similarity_of
 from pairmine.stages.mine.near_copies import NEAR, near_as_dedup
 from pairmine.stages.mine.overlap import Sources
 from pairmine.stages.mine.remine import Since
 from pairmine.stages.mine.retrievers import checked, opened
-from pairmine.stages.mine.strategy import NEAREST, NearDocument, Strategy, aim, clusters_of, innermost, wrapped
+from pairmine.stages.mine.strategy import (
+    NEAREST,
+    NearDocument,
+    Strategy,
+    aim,
+    clusters_of,
+    first_dense,
+    innermost,
+    wrapped,
+)
 from pairmine.stages.mine.texts import Documents, Queries
 
 BLOCK_QUERIES = 4096
@@ -53,6 +64,7 @@ def mine(
     near_cosine: float | None = None,
     group: str | None = None,
     known: pa.Table | None = None,
+    feedback: bool = True,
 ) -> Outcome:
     """`pairs` with up to `depth` candidates per query and retriever added behind each query's rows.
 
@@ -79,6 +91,9 @@ def mine(
 
     `fusion` makes one list of those of several retrievers, of which bands then are. `sources` counts what each
     retriever brings; `since` compares with an earlier mined set, whose ranks stand in the column `previous_rank`.
+
+    With `feedback` and a dense retriever, the column `score_feedback` has, by the first such retriever, the mean cosine
+    of every row's document to the other known positives of its query less that to the query's candidates.
     """
     blocks = mine_blocks(
         pairs,
@@ -94,6 +109,7 @@ def mine(
         near_cosine=near_cosine,
         group=group,
         known=known,
+        feedback=feedback,
     )
     outcomes = list(blocks)
     notes: Counter[str] = Counter()
@@ -119,6 +135,7 @@ def mine_blocks(
     near_cosine: float | None = None,
     group: str | None = None,
     known: pa.Table | None = None,
+    feedback: bool = True,
     block: int = BLOCK_QUERIES,
 ) -> Iterator[Outcome]:
     """`mine`, a block of queries at a time."""
@@ -158,6 +175,7 @@ def mine_blocks(
         fusion=fusion,
         sources=sources,
         since=since,
+        feedback=feedback,
     )
 
 
@@ -214,6 +232,7 @@ def search_blocks(
     fusion: Fusion = UNION,
     sources: Sources | None = None,
     since: Since | None = None,
+    feedback: bool = False,
     on_masked: OnMasked | None = None,
     budget_bytes: int = 1 << 30,
 ) -> Iterator[Outcome]:
@@ -221,23 +240,27 @@ def search_blocks(
 
     Without queries the retrievers need not have taken anything in, and one block without rows comes.
     So many queries are searched together as `budget_bytes` has room for. `sources` and `since` are told what was
-    found; `on_masked` gets the masked documents that stood among a query's candidates, as rows with a reason.
+    found; `on_masked` gets the masked documents that stood among a query's candidates, as rows with a reason. With
+    `feedback` the first dense retriever adds `score_feedback`.
     """
     own = [schema.SCORE_PREFIX + retriever.score for retriever in retrievers]
     own += [schema.SCORE_PREFIX + _near_name(retriever) for retriever in retrievers if _is_near(retriever)]
     own += [CLUSTER] if strategy.clusters is not None else []
     own += [PREVIOUS_RANK] if since is not None else []
+    dense = first_dense(retrievers) if feedback else None
+    own += [schema.FEEDBACK] if dense is not None else []
     plain = pairs.drop_columns([name for name in own if name in pairs.column_names])
     masks = Masks.of(pairs, queries, documents) if masks is None else masks
     if fusion.fuses:  # then the band is one of the fused list
         strategy, fusion = replace(strategy, ranks=None), replace(fusion, ranks=strategy.ranks)
     aim(retrievers, queries, documents, masks.positive)
+    told = Feedback.of(dense, documents, masks, budget_bytes // 4) if dense is not None else None
     if sources is not None:
         sources.know(queries, documents, masks)
     if since is not None:
         since.prepare(queries, documents, masks, retrievers, fusion.cut(depth))
     found = _Found(
-        plain, queries, documents, masks, retrievers, strategy, fusion, sources, since, on_masked, budget_bytes
+        plain, queries, documents, masks, retrievers, strategy, fusion, sources, since, told, on_masked, budget_bytes
     )
     together = max(block, budget_bytes // (_HIT_BYTES * (depth + 8) * len(retrievers)) // block * block)
     for first in range(0, max(len(queries), 1), together):
@@ -279,6 +302,7 @@ class _Found:
     fusion: Fusion
     sources: Sources | None
     since: Since | None
+    told: Feedback | None
     on_masked: OnMasked | None
     budget_bytes: int
 
@@ -426,6 +450,17 @@ class _Found:
                 given = given.append_column(near, _floats(retriever.near_scores(given_queries, given_places)))
                 scores = retriever.near_scores(candidates.query, candidates.place)
                 found = found.append_column(near, _floats(scores))
+        if self.told is not None:
+            scores = self.told.scores(
+                Rows(
+                    np.concatenate([given_queries, candidates.query]),
+                    np.concatenate([given_places, candidates.place]),
+                    np.append(self.masks.positive[low:high], np.zeros(len(candidates), bool)),
+                    np.append(is_candidate(given), np.ones(len(candidates), bool)),
+                )
+            )
+            given = given.append_column(FEEDBACK, scores.slice(0, given.num_rows))
+            found = found.append_column(FEEDBACK, scores.slice(given.num_rows))
         for name in rank_names(retrievers):
             if name not in given.column_names:
                 given = given.append_column(name, pa.nulls(given.num_rows, pa.int32()))

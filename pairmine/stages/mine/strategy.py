@@ -262,6 +262,11 @@ def innermost(retriever: Retriever) -> Retriever:
     return retriever
 
 
+def first_dense(retrievers: Sequence[Retriever]) -> DenseRetriever | None:
+    """The first of `retrievers` that has vectors, without what a strategy wraps around it; None where none has."""
+    return next((each for each in map(innermost, retrievers) if isinstance(each, DenseRetriever)), None)
+
+
 def aim(retrievers: Sequence[Retriever], queries: Queries, documents: Documents, positive: np.ndarray) -> None:
     """Tell `retrievers`, which have taken queries and documents in, each query's first positive.
 
