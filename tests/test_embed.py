@@ -257,7 +257,7 @@ def test_the_store_lists_what_it_has_and_gives_it_up(capsys: pytest.CaptureFixtu
 
 
 def test_the_store_asks_before_it_removes_and_says_where_none_is() -> None:
-    with pytest.raises(PairmineError, match=r"no vectors there; 'pairmine embed' and 'pairmine mine' keep them"):
+    with pytest.raises(PairmineError, match=r"nothing is kept there; 'pairmine embed', 'mine' and 'score' keep"):
         run("store", "--store", "nowhere")
     with pytest.raises(PairmineError, match="nothing says what goes; name it with --model, --before or --id"):
         run("store", "prune")

@@ -15,6 +15,7 @@ from tiny_models import bert
 
 from pairmine.backends import models, precision
 from pairmine.backends.encoders import SentenceTransformerEncoder, open_encoder
+from pairmine.backends.precision import has_bfloat16
 from pairmine.backends.scorers import CrossEncoderScorer, open_scorer
 from pairmine.backends.specs import Spec
 from pairmine.errors import PairmineError
@@ -164,10 +165,12 @@ def test_a_model_stored_in_sixteen_bits_is_computed_in_float32_when_asked(tiny: 
 
 
 @pytest.mark.skipif(not CROSS.is_dir(), reason=f"no model in {CROSS}")
-def test_a_cross_encoder_is_float32_unless_asked() -> None:
+def test_a_cross_encoder_computes_in_the_type_of_the_machine_unless_told() -> None:
     spec = Spec("ce", str(CROSS))
-    usual, half = open_scorer(spec, device="cpu"), CrossEncoderScorer(spec, device="cpu", dtype="bfloat16")
+    usual = CrossEncoderScorer(spec, device="cpu", dtype="float32")
+    half = CrossEncoderScorer(spec, device="cpu", dtype="bfloat16")
     assert (usual.facts["dtype"], half.facts["dtype"]) == ("float32", "bfloat16")
+    assert open_scorer(spec, device="cpu").facts["dtype"] == ("bfloat16" if has_bfloat16() else "float32")
     pairs = ["what is lift", "capital of France"], ["the lift of a wing", "Paris is the capital of France"]
     one, other = usual.score(*pairs), half.score(*pairs)
     assert not same(one, other)
@@ -483,8 +486,8 @@ def test_score_takes_the_options_of_encoders_and_refuses_what_has_no_effect(
     score = json.loads(out.read_text())["score_st"]
     vectors = peer(truncate_dim=64).encode(["what is lift", "the lift of a wing"], normalize_embeddings=True)
     assert score == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-5)
-    with pytest.raises(PairmineError, match="--backend has no effect with --scorer ce:"):
-        run("--scorer", f"ce:{folder}", "--backend", "onnx")
+    with pytest.raises(PairmineError, match="--truncate-dim has no effect with --scorer ce:"):
+        run("--scorer", f"ce:{folder}", "--truncate-dim", "64")
     with pytest.raises(PairmineError, match="--dtype half: choose auto, float32, bfloat16, float16"):
         run("--scorer", f"st:{folder}", "--dtype", "half")
     with pytest.raises(PairmineError, match="--dtype has no effect with --scorer openai:judge"):

@@ -19,6 +19,7 @@ from pairmine.backends.likelihood import (
     Prompt,
     QueryLikelihood,
     ServedModel,
+    TransformersModel,
     UnigramModel,
     common_start,
     load_prompt,
@@ -263,21 +264,63 @@ def test_options_that_do_nothing_for_a_likelihood_are_refused(pairs: Path, words
     assert line in str(told.value)
 
 
-def test_a_local_model_leaves_no_path_in_the_output(pairs: Path, tmp_path: Path) -> None:
+# --- a model in this process ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def local_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained Llama whose tokens are bytes and that reads 400 of them."""
     pytest.importorskip("transformers")
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path / "my-models" / "tiny"
+    folder = tmp_path_factory.mktemp("my-models") / "tiny"
     tokenizer = Tokenizer(models.BPE({char: at for at, char in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=400).save_pretrained(folder)
     config = LlamaConfig(
-        vocab_size=256, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+        vocab_size=256, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    run(pairs, "--scorer", f"ql:hf:{folder}", "-o", tmp_path / "out.parquet")
-    run(pairs, "--scorer", f"ql:hf:{folder}", "-o", tmp_path / "again.parquet")
+    return folder
+
+
+BEGINNINGS = ["a wing", "東京は日本の首都です。", "drag " * 30, "flow " * 75, "heat " * 100, ""]
+TEXTS = [(f"P {beginning}\nQ:", f" {end}") for beginning in BEGINNINGS for end in ("x", "lift of wings", "é" * 20)]
+
+
+def test_a_local_model_tells_the_likelihood_of_its_own_logits(local_model: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(local_model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(local_model)
+    found = TransformersModel(Spec("hf", str(local_model)), device="cpu").log_probs(TEXTS)
+    for (beginning, end), values in zip(TEXTS, found, strict=True):
+        ids = torch.tensor([tokenizer(beginning + end)["input_ids"]])
+        if ids.shape[1] > 400:
+            assert values is None
+            continue
+        with torch.no_grad():
+            logs = torch.log_softmax(model(ids).logits[0].double(), dim=-1)
+        places = range(len(tokenizer(beginning)["input_ids"]), ids.shape[1])
+        np.testing.assert_allclose(values, [logs[at - 1, ids[0, at]].item() for at in places], atol=1e-5)
+    assert sum(values is None for values in found) == 4
+
+
+def test_a_pair_has_the_same_likelihood_to_the_bit_whatever_stands_beside_it(local_model: Path) -> None:
+    model = TransformersModel(Spec("hf", str(local_model)), device="cpu")
+    told: list[int] = []
+    whole = model.log_probs(TEXTS, told.append)
+    assert sum(told) == len(TEXTS)
+    for part in (TEXTS[4:9], *([text] for text in TEXTS[::4])):
+        for text, values in zip(part, model.log_probs(part), strict=True):
+            np.testing.assert_array_equal(values, whole[TEXTS.index(text)])
+
+
+def test_a_local_model_leaves_no_path_in_the_output(pairs: Path, tmp_path: Path, local_model: Path) -> None:
+    run(pairs, "--scorer", f"ql:hf:{local_model}", "-o", tmp_path / "out.parquet")
+    run(pairs, "--scorer", f"ql:hf:{local_model}", "-o", tmp_path / "again.parquet")
     # An untrained model finds each of 256 bytes about equally likely.
     scores = pq.read_table(tmp_path / "out.parquet")["score_ql"].to_pylist()
     assert scores == pytest.approx([-math.log(256)] * 2, abs=0.1)

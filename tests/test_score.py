@@ -14,12 +14,13 @@ import pytest
 from pairmine.backends import models
 from pairmine.backends.encoders import FakeEncoder, nothing
 from pairmine.backends.models import Advance
-from pairmine.backends.scorers import BiEncoderScorer, CrossEncoderScorer, row_products
+from pairmine.backends.scorers import BiEncoderScorer, CrossEncoderScorer
 from pairmine.backends.specs import Spec
+from pairmine.backends.vectors.exact import row_products
 from pairmine.cli.main import app
 from pairmine.errors import PairmineError
 from pairmine.schema import as_pairs, empty_pairs, scale_of
-from pairmine.stages.score import VectorAdder, score_pairs
+from pairmine.stages.score import VectorAdder, open_scorer, score_pairs
 
 CROSS_ENCODER = Path(__file__).parents[2] / "shared" / "models" / "cross-encoder-minilm"
 needs_cross_encoder = pytest.mark.skipif(not CROSS_ENCODER.is_dir(), reason=f"no cross-encoder in {CROSS_ENCODER}")
@@ -150,7 +151,7 @@ def test_a_product_has_the_same_bits_whatever_stands_beside_it() -> None:
 
 @pytest.fixture(scope="module")
 def cross_encoder() -> CrossEncoderScorer:
-    return CrossEncoderScorer(Spec("ce", str(CROSS_ENCODER)), device="cpu")
+    return CrossEncoderScorer(Spec("ce", str(CROSS_ENCODER)), device="cpu", dtype="float32")
 
 
 @needs_cross_encoder
@@ -197,11 +198,13 @@ def test_the_command_gives_the_same_bytes_with_one_worker_and_two(tmp_path: Path
 def test_a_cross_encoder_takes_no_prompts(tmp_path: Path) -> None:
     pairs, out = tmp_path / "pairs.parquet", tmp_path / "out.parquet"
     pq.write_table(pairs_of([("a", "b")]), pairs)
-    with pytest.raises(PairmineError, match="a cross-encoder takes no prompts"):
+    with pytest.raises(PairmineError, match="--query-prompt has no effect with --scorer ce:some/model"):
         app(
             ["score", str(pairs), "--scorer", "ce:some/model", "--query-prompt", "q: ", "-o", str(out)],
             standalone_mode=False,
         )
+    with pytest.raises(PairmineError, match="a cross-encoder takes no prompts"):
+        open_scorer("ce:some/model", query_prompt="q: ")
     assert not out.exists()
 
 
@@ -259,7 +262,7 @@ def test_vectors_are_written_and_read_again(tmp_path: Path, ending: str) -> None
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([], "pass --scorer for a score, or --vectors for vectors, and one of them"),
+        ([], "pass --scorer for a score, --vectors for vectors"),
         (["--scorer", "fake:", "--vectors", "fake:"], "and one of them"),
         (["--vectors", "ce:some/model"], "--vectors ce:some/model: no such kind of model; known: st:MODEL, fake"),
         (["--vectors", "fake:", "--side", "left"], "--side left: choose query, document, both"),

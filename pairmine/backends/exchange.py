@@ -376,6 +376,11 @@ class Exchange(Generic[C, R, D]):
         return max(0, min(wanted, 4 * self._admission.ceiling + 8 - self._under_way))
 
     @property
+    def is_known(self) -> bool:
+        """Whether a call was answered already, in this exchange or an earlier one."""
+        return self._health.is_known
+
+    @property
     def under_way(self) -> int:
         """How many calls were submitted and not handed back yet."""
         return self._under_way

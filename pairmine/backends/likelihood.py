@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from pairmine.backends.encoders import nothing
-from pairmine.backends.models import Advance
+from pairmine.backends.models import LENGTH_STEP, ROW_STEP, TOKENS_PER_BATCH, Advance
 from pairmine.backends.specs import Spec, locate, parse_spec
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
 from pairmine.tokens import tokens
@@ -31,6 +32,10 @@ KINDS = ("vllm", "openai", "hf", "fake")
 FLAG = "--scorer"
 _PROMPT = Path(__file__).parents[1] / "prompts" / "parts" / "query-likelihood.yaml"
 _AT_ONCE = 256
+_PIECE = 4096
+"""So many texts are cut into tokens, and sorted by their shape, at once."""
+_LOGITS_BYTES = 256 << 20
+_LONG = 256
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,12 @@ class UnigramModel:
 
 
 class TransformersModel:
-    """A causal language model by transformers, one text at a time: the same pair has the same bits in every batch."""
+    """A causal language model by transformers.
+
+    A text runs beside others of its own shape alone: its length and the part that is asked about, both rounded up
+    to a multiple of 16. Short ones run four at a time or a multiple of that, long ones one by one. So the same pair has
+    the same bits in every batch; logits are made for the part that is asked about, and take 256 MB at most.
+    """
 
     def __init__(self, spec: Spec, *, device: str | None = None) -> None:
         from pairmine.backends.plain_models import load_plain, positions
@@ -205,24 +215,60 @@ class TransformersModel:
             spec, FLAG, "AutoModelForCausalLM", what, device=device
         )
         self._limit = positions(self._model, self._tokenizer)
+        self._vocabulary = int(self._model.config.get_text_config().vocab_size)
+        self._takes_tail = "logits_to_keep" in signature(self._model.forward).parameters
 
     def log_probs(self, texts: Sequence[tuple[str, str]], advance: Advance = nothing) -> list[np.ndarray | None]:
         """The log-softmax of the model's own logits."""
+        found: list[np.ndarray | None] = []
+        for at in range(0, len(texts), _PIECE):
+            piece = cut_all(self._tokenizer, texts[at : at + _PIECE])
+            told: list[np.ndarray | None] = [None] * len(piece)
+            for shape, rows in self._batches(piece):
+                for row, values in zip(rows, self._run([piece[row] for row in rows], shape), strict=True):
+                    told[row] = values
+                advance(len(rows))
+            advance(len(piece) - sum(values is not None for values in told))
+            found += told
+        return found
+
+    def _batches(self, pieces: Sequence[Cut]) -> Iterator[tuple[_Shape, list[int]]]:
+        """The rows of each shape that the model can read, as many at a time as their logits leave room for."""
+        of_shape: dict[_Shape, list[int]] = {}
+        for row, (whole, start) in enumerate(pieces):
+            if len(whole) <= self._limit:
+                length = min(_up(len(whole)), self._limit)
+                tail = min(_up(length - start + 1), length) if self._takes_tail else length
+                of_shape.setdefault(_Shape(length, tail), []).append(row)
+        for shape, rows in sorted(of_shape.items()):
+            size = self._texts_at_once(shape)
+            for at in range(0, len(rows), size):
+                yield shape, rows[at : at + size]
+
+    def _texts_at_once(self, shape: _Shape) -> int:
+        """A multiple of four, or 1 for long texts: by then one fills the processor, and the rest would be padding."""
+        logits_bytes = 4 * self._vocabulary * shape.tail
+        if shape.length > _LONG or ROW_STEP * logits_bytes > _LOGITS_BYTES:
+            return 1
+        fit = min(_LOGITS_BYTES // logits_bytes, TOKENS_PER_BATCH // shape.length)
+        return fit // ROW_STEP * ROW_STEP
+
+    def _run(self, pieces: Sequence[Cut], shape: _Shape) -> list[np.ndarray]:
         import torch
 
-        found: list[np.ndarray | None] = []
-        for beginning, end in texts:
-            whole, start = _cut(self._tokenizer, beginning, end)
-            advance(1)
-            if len(whole) > self._limit:
-                found.append(None)
-                continue
-            ids = torch.tensor([whole], device=self._device)
-            with torch.inference_mode():
-                # The logits at a token are those of the next one.
-                logits = self._model(input_ids=ids).logits[0, start - 1 : -1].double()
-                chosen = torch.log_softmax(logits, dim=-1).gather(1, ids[0, start:, None])
-            found.append(chosen[:, 0].cpu().numpy())
+        # What fills up comes behind the text, where a causal model has not looked yet: it needs no mask.
+        filled = [whole + whole[-1:] * (shape.length - len(whole)) for whole, _ in pieces]
+        step = min(self._texts_at_once(shape), ROW_STEP)
+        ids = torch.tensor(filled + filled[-1:] * (-len(filled) % step), device=self._device)
+        more = {"logits_to_keep": shape.tail} if self._takes_tail else {}
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids, use_cache=False, **more).logits
+        found = []
+        for row, (whole, start) in enumerate(pieces):
+            # The logits at a token are those of the next one.
+            first = start - 1 - (shape.length - shape.tail)
+            own = torch.log_softmax(logits[row, first : first + len(whole) - start].double(), dim=-1)
+            found.append(own.gather(1, ids[row, start : len(whole), None])[:, 0].cpu().numpy())
         return found
 
     def close(self) -> None:
@@ -230,10 +276,32 @@ class TransformersModel:
         self._model = None
 
 
-def _cut(tokenizer: Any, beginning: str, end: str) -> tuple[list[int], int]:
-    """The tokens of the whole text, and the first of them that belongs to its end; never the very first."""
-    whole = list(tokenizer(beginning + end)["input_ids"])
-    return whole, max(common_start(whole, tokenizer(beginning)["input_ids"]), 1)
+Cut = tuple[list[int], int]
+"""The tokens of a whole text, and the first of them that belongs to its end; never the very first."""
+
+
+class _Shape(NamedTuple):
+    """How long a text is as it runs, in tokens, and for how many of the last ones logits are made."""
+
+    length: int
+    tail: int
+
+
+def _up(length: int) -> int:
+    return max(-(-length // LENGTH_STEP), 1) * LENGTH_STEP
+
+
+def cut_all(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Cut]:
+    """Where in its tokens each text's end begins; a beginning that comes again is cut into tokens once."""
+    if not texts:
+        return []
+    distinct = list(dict.fromkeys(beginning for beginning, _ in texts))
+    beginnings = dict(zip(distinct, tokenizer(distinct)["input_ids"], strict=True))
+    wholes = tokenizer([beginning + end for beginning, end in texts])["input_ids"]
+    return [
+        (list(whole), max(common_start(whole, beginnings[beginning]), 1))
+        for whole, (beginning, _) in zip(wholes, texts, strict=True)
+    ]
 
 
 class VllmModel:
@@ -247,7 +315,7 @@ class VllmModel:
         """As the engine reports them; their last bits may depend on what it computes at the same time."""
         found: list[np.ndarray | None] = []
         for at in range(0, len(texts), _AT_ONCE):
-            piece = [_cut(self._engine.tokenizer, *text) for text in texts[at : at + _AT_ONCE]]
+            piece = cut_all(self._engine.tokenizer, texts[at : at + _AT_ONCE])
             with _as_likelihood():
                 told = self._engine.prompt_log_probs([whole for whole, _ in piece])
             for (_, start), values in zip(piece, told, strict=True):

@@ -11,6 +11,7 @@ a number that is no multiple of 4 on another path. So the last text is repeated 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pairmine.backends.devices import check_device, find_devices
-from pairmine.backends.precision import choose_dtype, lower
+from pairmine.backends.precision import choose_dtype, keep_head, lower
 from pairmine.backends.specs import Spec, cannot_load, locate, weights_digest
 from pairmine.errors import PairmineError
 
@@ -76,9 +77,9 @@ def load(
     folder = locate(spec, flag)
     silence()
     devices = find_devices(device)
-    if cross and len(devices) > 1:
-        raise PairmineError(f"--device {device}: {flag} {spec} runs on one device")
     dtype = choose_dtype(dtype, torch.device(devices[0]).type)
+    if cross:
+        _check_kind(spec, flag, _architectures(folder), cross=True)
     try:
         if cross:
             from sentence_transformers import CrossEncoder as Model
@@ -105,6 +106,8 @@ def load(
         _set_max_length(model, max_length, config)
     if dtype != "float32" and model.transformers_model is not None:
         lower(model.transformers_model, dtype)
+        if cross:
+            keep_head(model.transformers_model)
     facts = {"model": spec.public(), "max_length": model.max_seq_length, "dtype": dtype}
     if digest := weights_digest(folder):
         facts["sha256"] = digest
@@ -143,11 +146,24 @@ def _hub_answers(name: str) -> bool:
     return True
 
 
+def _architectures(folder: str) -> list[str]:
+    """What a local model says that it is, before it is loaded; nothing where that is not told."""
+    try:
+        return [str(each) for each in json.loads(Path(folder, "config.json").read_text("utf-8"))["architectures"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def _check_kind(spec: Spec, flag: str, architectures: Sequence[str], *, cross: bool) -> None:
     """A bi-encoder read as a cross-encoder gets an untrained head with random scores; the reverse is no better."""
     has_head = any(name.endswith("ForSequenceClassification") for name in architectures)
     causal = any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures)
-    if cross and architectures and not has_head and not causal:
+    if cross and causal:
+        raise PairmineError(
+            f"{flag} {spec}: is a language model ({architectures[0]}), no cross-encoder with a head for scores; "
+            "serve it with vLLM and score by rerank:, or ask it as a judge with vllm:"
+        )
+    if cross and architectures and not has_head:
         raise PairmineError(
             f"{flag} {spec}: is no cross-encoder ({architectures[0]} has no head for scores); a bi-encoder is st:"
         )
@@ -175,37 +191,11 @@ def batches(lengths: np.ndarray, limit: int | None, tokens: int | None = None) -
             yield int(length), order[at : min(at + size, end)]
 
 
-def run(
-    inputs: Sequence[Any],
-    lengths: Callable[[Sequence[Any]], np.ndarray],
-    forward: Callable[[list[Any], int], np.ndarray],
-    limit: int | None,
-    advance: Advance,
-) -> np.ndarray:
-    """`forward` over all `inputs` in batches, with the length to pad each to; results in input order."""
-    results: np.ndarray | None = None
-    for start in range(0, len(inputs), PIECE):
-        piece = inputs[start : start + PIECE]
-        for length, rows in batches(lengths(piece), limit):
-            batch = [piece[row] for row in rows]
-            batch += batch[-1:] * (-len(batch) % ROW_STEP)
-            found = forward(batch, length)[: len(rows)]
-            if results is None:
-                results = np.empty((len(inputs), *found.shape[1:]), np.float32)
-            results[start + rows] = found
-            advance(len(rows))
-    return results if results is not None else np.empty(0, np.float32)
-
-
 def token_lengths(tokenizer: Any, limit: int | None) -> Callable[[Sequence[Any]], np.ndarray]:
-    """A function that counts the tokens of texts, or of (query, document) pairs, special ones included."""
+    """A function that counts the tokens of texts, special ones included."""
 
     def count(inputs: Sequence[Any]) -> np.ndarray:
-        if inputs and isinstance(inputs[0], tuple):
-            sides: tuple[list[str], ...] = tuple(list(side) for side in zip(*inputs, strict=True))
-        else:
-            sides = (list(inputs),)
-        found = tokenizer(*sides, truncation=limit is not None, max_length=limit, padding=False, return_length=False)
+        found = tokenizer(list(inputs), truncation=limit is not None, max_length=limit, padding=False)
         return np.fromiter(map(len, found["input_ids"]), np.int64, len(inputs))
 
     return count

@@ -1,14 +1,16 @@
 """What numbers a model computes in: float32, or 16 bits where the machine multiplies those faster.
 
-Lowered are the matrix products alone, where the time goes. Sums along the residual, norms, softmax and pooling stay
-float32. That costs no time, and the neighbours of a text stay nearer to those of float32 than with a model that is
-cast as a whole. The weights of its products are cast once, when it is loaded.
+Lowered are the matrix products alone, where the time goes, and of a cross-encoder those before its head. Sums along
+the residual, norms, softmax and pooling stay float32. That costs no time, and the neighbours of a text stay nearer to
+those of float32 than with a model that is cast as a whole. The weights of its products are cast once, when it is
+loaded.
 """
 
 from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 from pairmine.errors import PairmineError
@@ -78,6 +80,34 @@ def lower(model: Any, dtype: str) -> None:
         for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if value.is_floating_point():
                 value.data = value.data.to(target if is_product else torch.float32)
+
+
+def keep_head(model: Any) -> None:
+    """Have a lowered model's head for scores, and its pooler, computed in float32 within `products` too, in place.
+
+    They see one row for each pair, which costs nothing, and a bfloat16 logit has 8 bits: pairs would be level.
+    """
+    import torch
+
+    base = set(model.base_model.modules())
+    for name, module in model.named_modules():
+        if type(module) is torch.nn.Linear and (module not in base or "pooler" in name.split(".")):
+            module.float()
+            module.__class__ = _exact_linear()
+
+
+@cache
+def _exact_linear() -> Any:
+    import torch
+
+    class ExactLinear(torch.nn.Linear):
+        """A linear layer in float32, whatever is asked around it."""
+
+        def forward(self, input: Any) -> Any:
+            with torch.autocast(input.device.type, enabled=False):
+                return super().forward(input.float())
+
+    return ExactLinear
 
 
 def products(dtype: str, kind: str) -> AbstractContextManager[Any]:

@@ -18,6 +18,7 @@ _WEIGHTS = ".safetensors"
 _EXAMPLES = {
     "st": "all-MiniLM-L6-v2",
     "ce": "cross-encoder/ms-marco-MiniLM-L6-v2",
+    "rerank": "BAAI/bge-reranker-v2-m3",
     "openai": "gpt-5-mini",
     "vllm": "Qwen/Qwen3-8B",
     "mlm": "distilbert/distilroberta-base",
@@ -99,7 +100,7 @@ def parse_spec(text: str, kinds: tuple[str, ...], flag: str) -> Spec:
         meant = _meant(kind, rest, kinds)
         raise PairmineError(f"{flag} {text}: no such kind of model; {meant}known: {known}")
     if kind in _EXAMPLES and not target:
-        what = "a model" if kind == "openai" else "a model or a folder"
+        what = "a model" if kind in ("openai", "rerank") else "a model or a folder"
         raise PairmineError(f"{flag} {text}: name {what} after the colon, as in {kind}:{_EXAMPLES[kind]}")
     if kind in _FILES and not target.strip(","):
         raise PairmineError(f"{flag} {text}: name a file after the colon, as in {kind}:{_FILES[kind][1]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,19 @@ Tasks = Callable[[Any], "Iterator[Task]"]
 
 
 def show_estimate(
-    session: Session, renderer: Renderer, tasks: Tasks, *, command: str, probe: int, summary: str | None
+    session: Session,
+    renderer: Renderer,
+    tasks: Tasks,
+    *,
+    command: str,
+    probe: int,
+    summary: str | None,
+    also: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Print what the run would cost on standard output; with `probe`, after really asking about so many tasks."""
+    """Print what the run would cost on standard output; with `probe`, after really asking about so many tasks.
+
+    `also` are further lines of the table, each a name and what it says.
+    """
     from pairmine.files.partial import write_atomically
     from pairmine.llm.asking import Asker
     from pairmine.llm.money import lines, price_list
@@ -49,7 +59,7 @@ def show_estimate(
     estimate = rehearsal.estimate(session.list_price, parts.mean)
     if tried:
         estimate = tried.with_retries(estimate, session.options.retries_invalid)
-    rows = [("samples", f"{count:,}")]
+    rows = [*also, ("samples", f"{count:,}")]
     if session.recipe.expand:
         rows.append(("parts", parts.line))
     if asker.replays.calls:

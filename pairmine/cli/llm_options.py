@@ -62,7 +62,7 @@ class LlmOptions:
         str | None,
         _option(
             "--base-url",
-            help="openai: only: a compatible server, as http://localhost:8000/v1; else $OPENAI_BASE_URL.",
+            help="For a model behind a server: its address, as http://localhost:8000/v1; else $OPENAI_BASE_URL.",
             panel=_SERVER,
         ),
     ] = None

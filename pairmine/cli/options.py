@@ -108,6 +108,7 @@ NOT_IN_LINEAGE = {
     "retries",
     "batch",
     "batch_files",
+    "batch_documents",
     "ledger",
     "store",
     "memory",

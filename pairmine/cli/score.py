@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
-from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
 from pairmine.cli import encoder_options as encoder
 from pairmine.cli import options as shared
+from pairmine.cli import score_options as own
 from pairmine.cli.llm_options import (
     DryRun,
     LlmOptions,
@@ -17,29 +17,31 @@ from pairmine.cli.llm_options import (
     Probe,
     Set,
     Shots,
-    ask_again,
     assignments,
     takes_llm_options,
 )
-from pairmine.cli.run import FAILED, Run, say, without_effect
-from pairmine.errors import CHECK_FAILED, PairmineError
+from pairmine.cli.run import Run, say, without_effect
+from pairmine.cli.scorer_options import Activation, folder_of, report_kept
+from pairmine.cli.store_options import DEFAULT, StorePath, embedded_line, open_store
+from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pairmine.backends.specs import Spec
-    from pairmine.files.source import PairSource
-    from pairmine.llm.judging import Judge
+    import pyarrow as pa
 
-_JUDGE = "Judge"
-_KINDS = ("ce", "st", "openai", "vllm", "ql", "fake")
-_ENCODER_ONLY = ("truncate_dim", "backend")
-_MODEL_ONLY = (
-    *("query_prompt", "document_prompt", "max_length", "dtype", "device", "trust_remote_code"),
-    *_ENCODER_ONLY,
-)
-_SERVED = ("base_url", "api_key_file", "concurrency", "timeout", "retries")
-_JUDGE_ONLY = ("recipe", "set_", "shots", "dry_run", "probe")
+    from pairmine.backends.encoders import Encoder
+    from pairmine.backends.rerank_servers import RerankScorer
+    from pairmine.backends.rerank_store import KeptReranker
+    from pairmine.backends.scorers import Scorer
+    from pairmine.backends.specs import Spec
+    from pairmine.backends.vectors.store import VectorStore
+    from pairmine.cli.progress import Advance
+    from pairmine.files.source import PairSource
+    from pairmine.outcome import Outcome
+    from pairmine.stages.score_rows import RowChoice
+
+_KINDS = ("ce", "st", "rerank", "openai", "vllm", "ql", "fake")
 
 
 @takes_llm_options
@@ -53,9 +55,9 @@ def score(
         str | None,
         typer.Option(
             "--scorer",
-            help="ce:MODEL (a probability), st:MODEL (a cosine), an LLM as a judge: openai:MODEL, vllm:MODEL, or the "
-            "likelihood of the query given the document: ql:vllm:MODEL, ql:openai:MODEL, ql:hf:MODEL; "
-            "NAME=SPEC names the column.",
+            help="ce:MODEL (a probability), st:MODEL (a cosine), a reranker behind a server: rerank:MODEL, an LLM as a "
+            "judge: openai:MODEL, vllm:MODEL, or the likelihood of the query given the document: ql:vllm:MODEL, "
+            "ql:openai:MODEL, ql:hf:MODEL; NAME=SPEC names the column.",
             show_default=False,
         ),
     ] = None,
@@ -69,7 +71,21 @@ def score(
         ),
     ] = None,
     side: Annotated[str, typer.Option("--side", help="With --vectors: of query, document or both.")] = "both",
+    feedback: Annotated[
+        str | None,
+        typer.Option(
+            "--feedback",
+            metavar="st:MODEL",
+            help="In place of a score: score_feedback, the mean cosine of each document to the other positives of its "
+            "query less that to the query's candidates, as 'mine' adds it.",
+            show_default=False,
+        ),
+    ] = None,
     output: OutputOrNone = None,
+    band: own.Band = None,
+    only: own.Only = None,
+    max_judged: own.MaxJudged = None,
+    missing: own.Missing = False,
     query_prompt: encoder.QueryPrompt = None,
     document_prompt: encoder.DocumentPrompt = None,
     max_length: encoder.MaxLength = None,
@@ -78,14 +94,12 @@ def score(
     backend: encoder.Backend = "torch",
     device: encoder.Device = None,
     trust_remote_code: encoder.TrustRemoteCode = False,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            help="What an LLM is asked: a recipe with a score, or a file; 'judge' by default.",
-            rich_help_panel=_JUDGE,
-        ),
-    ] = None,
+    activation: Activation = "sigmoid",
+    store: StorePath = DEFAULT,
+    endpoint: own.EndpointOption = "rerank",
+    scale: own.Scale = "probability",
+    batch_documents: own.BatchDocuments = 64,
+    recipe: own.Recipe = None,
     set_: Set = None,
     shots: Shots = None,
     dry_run: DryRun = False,
@@ -98,25 +112,46 @@ def score(
     summary: shared.Summary = None,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Add one score column to every row of a pair set; drops nothing.
+    """Add one score column to a pair set; drops nothing.
 
-    A cross-encoder fills score_ce with probabilities, a bi-encoder score_st with cosines, an LLM
-    score_llm with its verdict in [0, 1], a language model score_ql with the mean log-probability of the
-    query's tokens given the document (UPR, Sachan et al. 2022, arXiv 2204.07496). Equal pairs are scored
-    once, and texts of like length together. --vectors adds a teacher's vectors for distillation.
+    A cross-encoder fills score_ce with probabilities, a bi-encoder score_st with cosines, a reranker behind
+    a server score_rerank with what --scale says, an LLM score_llm with its verdict in [0, 1], a language
+    model score_ql with the mean log-probability of the query's tokens given the document (UPR, Sachan et
+    al. 2022, arXiv 2204.07496). Equal pairs are scored once, and what a model here or a reranker has scored is
+    kept in --store, so that another run asks only for what is missing; an LLM's replies are in its --ledger.
+    Every row gets a score, or with --band, --only, --max-judged and --missing some do and the others null.
+    --vectors adds a teacher's vectors for distillation.
 
     \b
+    A cross-encoder here, or behind a server (vLLM, TEI, Infinity, Jina, Cohere):
       pairmine score mined.parquet --scorer ce:models/reranker -o scored.parquet
-      pairmine score mined.parquet --scorer openai:gpt-5-mini --recipe judge --dry-run
+      pairmine score mined.parquet --scorer rerank:BAAI/bge-reranker-v2-m3 \\
+        --base-url http://localhost:8000/v1 -o scored.parquet
+    \b
+    A bi-encoder, a likelihood, a teacher's vectors:
+      pairmine score mined.parquet --scorer st:all-MiniLM-L6-v2 -o scored.parquet
       pairmine score mined.parquet --scorer ql:vllm:Qwen/Qwen3-0.6B-Base -o scored.parquet
       pairmine score parallel.parquet --vectors st:all-MiniLM-L6-v2 --side query -o taught.parquet
+      pairmine score mined.parquet --feedback st:all-MiniLM-L6-v2 -o told.parquet
+    \b
+    An LLM where the cross-encoder is unsure, priced first:
+      pairmine score scored.parquet --scorer openai:gpt-5-mini --set relation=relevance \\
+        --band ce:0.1:0.9 --max-judged 5000 --dry-run
     """
+    from pairmine.backends.models import use_threads
     from pairmine.backends.specs import parse_spec, slug
+    from pairmine.cli.judging import Judging
+    from pairmine.cli.scoring import Explains, checked_rows, complain, show_requests
     from pairmine.files.source import open_pairs
 
     def opened(tell: Callable[[str], None]) -> PairSource:
         return open_pairs(pairs, tell, split=split, replay=True, query=query_column, document=document_column)
 
+    if sum(each is not None for each in (scorer, vectors, feedback)) != 1:
+        raise PairmineError(
+            "pass --scorer for a score, --vectors for vectors, or --feedback for what the positives say, and one of "
+            "them"
+        )
     settings: dict[str, object] = {
         "max_length": max_length,
         "device": device,
@@ -127,50 +162,92 @@ def score(
         "truncate_dim": truncate_dim,
         "backend": backend,
     }
-    if (scorer is None) == (vectors is None):
-        raise PairmineError("pass --scorer for a score, or --vectors for vectors, and one of them")
     if vectors is not None:
         target = _checked_for_vectors(context, vectors, side, output)
         with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-            _add_vectors(run, run.reads(opened(run.say), "pairs"), vectors, side, workers, **settings)
+            _add_vectors(run, run.reads(opened(run.say), "pairs"), vectors, side, workers, store, **settings)
+        return
+    if feedback is not None:
+        target = _checked_for_feedback(context, feedback, output)
+        with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
+            _add_feedback(run, run.reads(opened(run.say), "pairs"), feedback, workers, store, **settings)
         return
     assert scorer is not None
     without_effect(context, "without --vectors", "side")
     spec = parse_spec(scorer, _KINDS, "--scorer")
-    is_judge = spec.kind in ("openai", "vllm") or (spec.kind == "fake" and recipe is not None)
-    name = slug(spec.alias) if spec.alias else "llm" if is_judge else spec.kind
-    target = _checked(context, spec, is_judge, output)
+    takes = _kind(spec, recipe)
+    target = _checked(context, spec, takes, output)
+    name = slug(spec.alias) if spec.alias else "llm" if takes == "judge" else spec.kind
+    choice = _row_choice(name, band, only, max_judged, missing)
 
-    if is_judge:
-        judging = _Judging(options, spec, recipe or "judge", set_ or [], shots)
+    if takes == "judge":
+        judging = Judging(options, spec, recipe or "judge", set_ or [], shots)
         if dry_run:
-            judging.estimate(opened(say), probe, summary)
+            judging.estimate(opened(say), choice, probe, summary)
             return
         with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-            judging.run(run, run.reads(opened(run.say), "pairs"), name)
-        judging.complain()
+            judging.run(run, run.reads(opened(run.say), "pairs"), choice, name)
+        complain(judging.judge, options)
+        return
+    settings |= {"endpoint": endpoint, "scale": scale, "batch_documents": batch_documents}
+    settings |= {"activation": activation, "store": folder_of(store)}
+    settings = {each: value for each, value in settings.items() if each in own.TAKES[takes]}
+    if dry_run:
+        show_requests(opened(say), choice, _open_reranker(spec, settings, options, say), summary)
         return
     with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-        if spec.kind == "ql":
-            settings = {"device": device, **_likelihood_settings(options, run)}
-        elif spec.kind == "ce":
-            settings = {name: value for name, value in settings.items() if name not in _ENCODER_ONLY}
-        _score_by_model(run, run.reads(opened(run.say), "pairs"), spec, name, workers, **settings)
+        source = run.reads(opened(run.say), "pairs")
+        rows = checked_rows(source, choice=choice)
+        use_threads(workers)
+        model = _open(spec, settings, options, run.say)
+        _score(run, source, rows, model, choice, spec, name)
+    if isinstance(model, Explains):
+        complain(model, options)
 
 
-def _score_by_model(run: Run, source: PairSource, spec: Spec, name: str, workers: int, **settings: object) -> None:
-    from pairmine.backends.models import use_threads
+def _open(spec: Spec, settings: dict[str, Any], options: LlmOptions, say: Callable[[str], None]) -> Scorer:
+    """The model of `spec`, ready to score."""
     from pairmine.backends.scorers import open_scorer
-    from pairmine.stages.score import score_pairs
 
-    rows = _checked_rows(source)
-    use_threads(workers)
-    model = open_scorer(spec, **settings)  # type: ignore[arg-type]
+    if spec.kind == "rerank":
+        return _open_reranker(spec, settings, options, say)
+    if spec.kind == "ql":
+        settings |= _likelihood_settings(options, say)
+    else:
+        settings["say"] = say
+    return open_scorer(spec, **settings)
+
+
+def _open_reranker(
+    spec: Spec, settings: dict[str, Any], options: LlmOptions, say: Callable[[str], None]
+) -> RerankScorer | KeptReranker:
+    from pairmine.backends.rerank_servers import RerankScorer, RerankServer
+    from pairmine.backends.rerank_store import KeptReranker
+
+    server = RerankServer(
+        base_url=options.base_url,
+        key_file=options.api_key_file,
+        concurrency=options.concurrency,
+        rpm=options.rpm,
+        tpm=options.tpm,
+        timeout_s=options.timeout,
+        retries=options.retries,
+        request_args=assignments("--request-arg", options.request_arg or []),
+        **{name: settings[name] for name in ("endpoint", "scale", "batch_documents")},
+    )
+    model = RerankScorer(spec, server, say=say)
+    return model if settings["store"] is None else KeptReranker(model, settings["store"], say)
+
+
+def _score(run: Run, source: PairSource, rows: int, model: Scorer, choice: RowChoice, spec: Spec, name: str) -> None:
+    from pairmine.cli.scoring import Explains, unscored, write_scores
+
     run.detail(models=[{"name": spec.name, **model.facts}])
-    advance = run.begin("rows", rows)
     with closing(model) if isinstance(model, _Closes) else nullcontext():
-        for chunk in source.chunks():
-            run.write(score_pairs(chunk, model, name=name, advance=advance))
+        write_scores(run, source, choice, model, name, run.begin("rows", rows))
+    if isinstance(model, Explains):
+        run.add_to_report(unscored(model))
+    report_kept(run, model)
 
 
 @runtime_checkable
@@ -181,7 +258,7 @@ class _Closes(Protocol):
         """Let go of them."""
 
 
-def _likelihood_settings(options: LlmOptions, run: Run) -> dict[str, object]:
+def _likelihood_settings(options: LlmOptions, say: Callable[[str], None]) -> dict[str, object]:
     return {
         "base_url": options.base_url,
         "key_file": options.api_key_file,
@@ -189,7 +266,7 @@ def _likelihood_settings(options: LlmOptions, run: Run) -> dict[str, object]:
         "timeout_s": options.timeout,
         "retries": options.retries,
         "vllm_args": assignments("--vllm-arg", options.vllm_arg or []),
-        "say": run.say,
+        "say": say,
     }
 
 
@@ -199,142 +276,114 @@ def _add_vectors(
     vectors: str,
     side: str,
     workers: int,
+    store: str,
     **settings: object,
 ) -> None:
+    from pairmine.stages.score import SIDES, VectorAdder
+
+    def make(encoder: Encoder, kept: VectorStore) -> VectorAdder:
+        return VectorAdder(encoder, side, kept)
+
+    _add_columns(run, source, vectors, "--vectors", SIDES[side], workers, store, make, **settings)
+
+
+def _add_feedback(run: Run, source: PairSource, model: str, workers: int, store: str, **settings: object) -> None:
+    from pairmine.stages.score_feedback import FeedbackAdder
+
+    _add_columns(run, source, model, "--feedback", ("document",), workers, store, FeedbackAdder, **settings)
+
+
+class _Adder(Protocol):
+    """Adds columns to pair sets."""
+
+    facts: dict[str, Any]
+
+    def add(self, pairs: pa.Table, advance: Advance) -> Outcome:
+        """`pairs` with them."""
+
+
+def _add_columns(
+    run: Run,
+    source: PairSource,
+    model: str,
+    flag: str,
+    sides: tuple[str, ...],
+    workers: int,
+    store: str,
+    make: Callable[[Encoder, VectorStore], _Adder],
+    **settings: object,
+) -> None:
+    """Write what the adder that is made of an encoder and a store adds to each chunk; all texts are checked first."""
     from pairmine.backends.encoders import open_encoder
     from pairmine.backends.models import use_threads
     from pairmine.backends.specs import parse_spec
-    from pairmine.stages.score import SIDES, VectorAdder
+    from pairmine.cli.scoring import checked_rows
 
-    spec = parse_spec(vectors, ("st", "fake"), "--vectors")
-    rows = _checked_rows(source, SIDES[side])
+    spec = parse_spec(model, ("st", "fake"), flag)
+    rows = checked_rows(source, sides)
     use_threads(workers)
-    encoder = open_encoder(spec, flag="--vectors", **settings)  # type: ignore[arg-type]
-    adder = VectorAdder(encoder, side)
+    kept = open_store(store, "float32", run.say)
+    adder = make(open_encoder(spec, flag=flag, **settings), kept)  # type: ignore[arg-type]
     run.detail(models=[{"name": spec.name, **adder.facts}])
     advance = run.begin("rows", rows)
     for chunk in source.chunks():
         run.write(adder.add(chunk, advance))
+    run.add_to_report([embedded_line(kept)])
 
 
-class _Judging:
-    """An LLM as the scorer of one run."""
+def _row_choice(name: str, band: str | None, only: str | None, most: int | None, missing: bool) -> RowChoice:
+    """The rows to score: with a band the candidates in it, unless --only says otherwise."""
+    from pairmine.stages.filter.gates import parse_band
+    from pairmine.stages.score_rows import RowChoice, Wanted
 
-    def __init__(self, options: LlmOptions, spec: Spec, recipe: str, given: list[str], shots: int | None) -> None:
-        from pairmine.llm.recipes.file import load_recipe
-        from pairmine.llm.recipes.rendering import Renderer
-
-        self._options = options
-        self._spec = spec
-        self._recipe = load_recipe(recipe)
-        if self._recipe.score is None:
-            raise PairmineError(
-                f"recipe {self._recipe.name} writes pairs and gives no score; "
-                f"run 'pairmine generate {self._recipe.name} INPUT --llm {spec}'"
-            )
-        self._renderer = Renderer(self._recipe, options=assignments("--set", given), shots=shots)
-        self._judge: Judge
-
-    def run(self, run: Run, source: PairSource, name: str) -> None:
-        """Score everything in `source`."""
-        from pairmine.cli.llm_session import Session
-        from pairmine.llm.judging import Judge
-        from pairmine.stages.score import score_pairs
-
-        with Session(self._options, self._spec, self._recipe, run.say) as session:
-            session.guard(run, self._recipe.path)
-            rows = _checked_rows(source)
-            run.detail(**session.facts)
-            self._judge = Judge(session.plan(self._renderer), session.start(), {}, session.window)
-            advance = run.begin("rows", rows, session.status)
-            for chunk in source.chunks():
-                run.write(score_pairs(chunk, self._judge, name=name, advance=advance))
-            session.finish()
-            run.sum_up(**session.spent())
-            reasons = [f"no score for {count:,} pairs: {reason}" for reason, count in self._judge.reasons.most_common()]
-            run.add_to_report([*reasons, *session.report()])
-
-    def estimate(self, source: PairSource, probe: int, summary: str | None) -> None:
-        """Tell what it would cost."""
-        from pairmine.cli.estimate import show_estimate
-        from pairmine.cli.llm_session import Session
-        from pairmine.llm.judging import verdicts
-        from pairmine.stages.score import distinct_pairs
-
-        _checked_rows(source)
-        with Session(self._options, self._spec, self._recipe, say, only_looks=not probe) as session:
-            show_estimate(
-                session,
-                self._renderer,
-                lambda plan: (task for chunk in source.chunks() for task in verdicts(plan, *distinct_pairs(chunk)[:2])),
-                command="score",
-                probe=probe,
-                summary=summary,
-            )
-
-    def complain(self) -> None:
-        """Exit 1 after the output was written, where too many pairs got no reply."""
-        failed = sum(count for reason, count in self._judge.reasons.items() if reason.startswith(FAILED))
-        if failed > self._options.max_failed * self._judge.asked:
-            raise PairmineError(
-                f"{failed:,} of {self._judge.asked:,} pairs got no reply, more than --max-failed "
-                f"{self._options.max_failed:g}; the output is written with null for them, {ask_again(self._options)}",
-                exit_code=CHECK_FAILED,
-            )
+    parsed = parse_band("--band", band) if band else None
+    return RowChoice(Wanted(parsed, only or ("candidates" if band else "all"), missing, most), name)
 
 
-def _checked_rows(source: PairSource, sides: tuple[str, ...] = ("query", "document")) -> int:
-    """How many rows there are, after a look at all of them for what cannot be scored."""
-    from pairmine.stages.score import check_texts
+def _kind(spec: Spec, recipe: str | None) -> str:
+    """Which options of `score_options.TAKES` are for this scorer."""
+    if spec.kind == "ql":
+        from pairmine.backends.likelihood import inner_spec
 
-    rows = 0
-    for chunk in source.chunks():
-        check_texts(chunk, sides)
-        rows += chunk.num_rows
-    return rows
+        return f"ql:{inner_spec(spec).kind}"
+    is_judge = spec.kind in ("openai", "vllm") or (spec.kind == "fake" and recipe is not None)
+    return "judge" if is_judge else spec.kind
 
 
-def _checked(context: typer.Context, spec: Spec, is_judge: bool, output: str | None) -> str:
+def _checked(context: typer.Context, spec: Spec, takes: str, output: str | None) -> str:
     """The output, after a look at options that this kind of scorer does not take."""
     from pairmine.backends.specs import locate
 
-    if spec.kind == "ql":
-        _check_likelihood(context, spec)
-    elif is_judge:
-        without_effect(context, f"with --scorer {spec}", *_MODEL_ONLY)
-        if not context.params["dry_run"]:
-            without_effect(context, "without --dry-run", "probe")
-    else:
-        without_effect(context, f"with --scorer {spec}", *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
-        if spec.kind == "ce":
-            without_effect(context, f"with --scorer {spec}", *_ENCODER_ONLY)
-        if spec.kind in ("ce", "st"):
-            locate(spec, "--scorer")
+    without_effect(context, f"with --scorer {spec}", *own.refused_by(takes))
+    if takes == "judge" and not context.params["dry_run"]:
+        without_effect(context, "without --dry-run", "probe")
+    if spec.kind in ("ce", "st"):
+        locate(spec, "--scorer")
     if output is None and not context.params["dry_run"]:
         raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
     return output or ""
 
 
-def _check_likelihood(context: typer.Context, spec: Spec) -> None:
-    """Raise a PairmineError for what a likelihood of this kind does not take."""
-    from pairmine.backends.likelihood import inner_spec
-
-    inner = inner_spec(spec)
-    taken = {"vllm": {"vllm_arg"}, "openai": set(_SERVED), "hf": {"device"}, "fake": set[str]()}[inner.kind]
-    names = (*_MODEL_ONLY, *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
-    without_effect(context, f"with --scorer {spec}", *(name for name in names if name not in taken))
-
-
 def _checked_for_vectors(context: typer.Context, vectors: str, side: str, output: str | None) -> str:
-    from pairmine.backends.specs import locate, parse_spec
     from pairmine.cli.run import choice
     from pairmine.stages.score import SIDES
 
     choice("--side", side, tuple(SIDES))
-    spec = parse_spec(vectors, ("st", "fake"), "--vectors")
-    without_effect(context, "with --vectors", *_JUDGE_ONLY, *(field.name for field in fields(LlmOptions)))
+    return _checked_for_columns(context, "--vectors", vectors, output)
+
+
+def _checked_for_feedback(context: typer.Context, model: str, output: str | None) -> str:
+    without_effect(context, "with --feedback", "side", "query_prompt")
+    return _checked_for_columns(context, "--feedback", model, output)
+
+
+def _checked_for_columns(context: typer.Context, flag: str, model: str, output: str | None) -> str:
+    from pairmine.backends.specs import locate, parse_spec
+
+    spec = parse_spec(model, ("st", "fake"), flag)
+    without_effect(context, f"with {flag}", *own.refused_by("st"), *own.ROWS)
     if spec.kind == "st":
-        locate(spec, "--vectors")
+        locate(spec, flag)
     if output is None:
         raise PairmineError("missing option '--output' / '-o'")
     return output

@@ -1,8 +1,9 @@
-"""`pairmine store`: the vectors that are kept."""
+"""`pairmine store`: the vectors and scores that are kept."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from pairmine.cli.ledger import _bytes, _day, _moment, _moment_of, _plural
 from pairmine.cli.run import given, say
-from pairmine.cli.store_options import DEFAULT, NONE, StorePath
+from pairmine.cli.store_options import DEFAULT, NONE, VECTORS, StorePath
 
 if TYPE_CHECKING:
     from pairmine.backends.vectors.store import Kept
@@ -22,9 +23,9 @@ group = typer.Typer(name="store", rich_markup_mode=None)
 
 @group.callback(invoke_without_command=True)
 def _store(context: typer.Context, store: StorePath = DEFAULT, as_json: _Json = False) -> None:
-    """Show the vectors that are kept: how many, of which model, with which prompt.
+    """Show the vectors and scores that are kept: how many, of which model, with which prompt.
 
-    'embed' and 'mine' look there first, so that no text is embedded twice.
+    'embed', 'mine' and 'score' look there first, so that no text is embedded and no pair scored twice.
 
     \b
       pairmine store
@@ -57,7 +58,7 @@ def list_(store: StorePath = DEFAULT, as_json: _Json = False) -> None:
 def prune(
     context: typer.Context,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Only vectors of this model, as the list names it.")
+        str | None, typer.Option("--model", metavar="NAME", help="Only what this model made, as the list names it.")
     ] = None,
     before: Annotated[
         str | None,
@@ -72,9 +73,9 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
     store: StorePath = DEFAULT,
 ) -> None:
-    """Remove vectors for good.
+    """Remove vectors and scores for good.
 
-    To have them again is to embed the texts again. With several of --model, --before and --id,
+    To have them again is to embed the texts, or score the pairs, again. With several of --model, --before and --id,
     what goes is what fits all of them.
 
     \b
@@ -99,10 +100,11 @@ def prune(
     ]
     if not going:
         models = ", ".join(sorted({each.model for each in kept})) or "none"
-        say(f"nothing to remove; {store} has vectors of: {models}")
+        holds = " and ".join(sorted({each.holds for each in kept})) or "vectors"
+        say(f"nothing to remove; {store} has {holds} of: {models}")
         return
     sys.stderr.write("\n".join(_table(going)) + "\n")
-    count = _plural(sum(each.rows for each in going), "vector", "vectors")
+    count = _counted(going)
     if dry_run:
         say(f"{count} would go; nothing was removed")
         return
@@ -112,6 +114,15 @@ def prune(
     for each in going:
         remove(each)
     say(f"{count} removed, {_bytes(sum(each.bytes for each in kept) - sum(each.bytes for each in going))} left")
+
+
+def _counted(kept: Sequence[Kept]) -> str:
+    """How many vectors, and how many scores where there are any."""
+    rows: Counter[str] = Counter()
+    for each in kept:
+        rows[each.holds] += each.rows
+    parts = [_plural(rows[holds], holds.removesuffix("s"), holds) for holds in sorted(rows)] or ["0 vectors"]
+    return " and ".join(parts)
 
 
 def _names(model: str) -> set[str]:
@@ -147,8 +158,7 @@ def _list(store: str, as_json: bool) -> None:
     if as_json:
         write_atomically(STDOUT, _as_json(store, kept) + "\n")
         return
-    rows, size = sum(each.rows for each in kept), sum(each.bytes for each in kept)
-    head = f"{store}: {_plural(rows, 'vector', 'vectors')}, {_bytes(size)}"
+    head = f"{store}: {_counted(kept)}, {_bytes(sum(each.bytes for each in kept))}"
     write_atomically(STDOUT, "\n".join([head, *(["", *_table(kept)] if kept else [])]) + "\n")
 
 
@@ -158,12 +168,13 @@ def _as_json(store: str, kept: Sequence[Kept]) -> str:
     body = [
         {
             "id": each.folder.name,
+            "holds": each.holds,
             "model": each.model,
             "prompt": each.prompt,
             "sides": list(each.sides),
             "type": each.vector_type,
-            "dim": each.dim,
-            "vectors": each.rows,
+            "dim": each.dim if each.holds == VECTORS else None,
+            each.holds: each.rows,
             "bytes": each.bytes,
             "used": _moment_of(each.used),
             "identity": each.identity,
@@ -175,16 +186,16 @@ def _as_json(store: str, kept: Sequence[Kept]) -> str:
 
 def _table(kept: Sequence[Kept]) -> list[str]:
     """A line for each model, prompt and type."""
-    heads = ["id", "model", "side", "prompt", "type", "vectors", "dim", "size", "used"]
+    heads = ["id", "model", "side", "prompt", "type", "kept", "dim", "size", "used"]
     rows = [
         [
             each.folder.name[:8],
             each.model,
             ", ".join(each.sides),
             _short(each.prompt),
-            each.vector_type,
+            each.vector_type if each.holds == VECTORS else "score",
             f"{each.rows:,}",
-            str(each.dim),
+            str(each.dim) if each.holds == VECTORS else "-",
             _bytes(each.bytes),
             _day(each.used),
         ]

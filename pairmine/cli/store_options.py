@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 DEFAULT = ".pairmine/vectors"
 NONE = "none"
+VECTORS = "vectors"
 EMBED = ("st", "openai", "fake")
 """The kinds of models whose vectors are kept."""
 _PANEL = "Vectors"
@@ -22,7 +23,7 @@ StorePath = Annotated[
         "--store",
         metavar="PATH",
         envvar="PAIRMINE_STORE",
-        help="Folder where vectors are kept, so that no text is embedded twice; none keeps nothing.",
+        help="Folder where vectors and scores are kept, so that nothing is computed twice; none keeps nothing.",
         rich_help_panel=_PANEL,
     ),
 ]

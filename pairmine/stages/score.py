@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +12,13 @@ from pairmine import schema
 from pairmine.backends import scorers
 from pairmine.backends.encoders import Encoder, Side, nothing
 from pairmine.backends.models import Advance
-from pairmine.backends.scorers import Scorer, TextVectors
+from pairmine.backends.scorers import CountsCuts, Scored, Scorer, TextVectors
 from pairmine.backends.specs import Spec, locate, parse_spec, slug
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects
+
+if TYPE_CHECKING:
+    from pairmine.backends.vectors.store import VectorStore
 
 
 def score_pairs(
@@ -25,7 +28,8 @@ def score_pairs(
 
     `scorer` is a spec ("ce:MODEL", "st:MODEL", "ql:hf:MODEL") or what `open_scorer` returns; `name` may be left
     out for a spec, whose kind or own name it is then. Rows with the same two texts are scored once.
-    A column of that name is replaced, so that all of it comes from one model.
+    A column of that name is replaced, so that all of it comes from one model. The notes count the rows whose texts
+    the model did not read to their end.
 
     `advance` is told of rows as they are done. Raises PairmineError when a row has no query or no
     document text, and for an unknown spec or model.
@@ -38,7 +42,8 @@ def score_pairs(
     check_texts(pairs)
     model = open_scorer(scorer) if isinstance(scorer, str) else scorer
     queries, documents, inverse = distinct_pairs(pairs)
-    scores = model.score(queries, documents, advance)[inverse] if queries else np.empty(0, np.float32)
+    found = _scored(model, queries, documents, advance)
+    scores = found.scores[inverse]
     advance(pairs.num_rows - len(queries))
     field = schema.score_field(name, model.scale)
     rest = pairs.drop_columns(field.name) if field.name in pairs.column_names else pairs
@@ -46,7 +51,18 @@ def score_pairs(
     column = pa.array(scores, pa.float32(), from_pandas=True)
     kept = schema.as_pairs(rest.append_column(field, column))
     notes = {"rows without a score": column.null_count} if column.null_count else {}
+    if cut := int(found.is_cut[inverse].sum()):
+        notes[f"rows cut at {getattr(model, 'max_length', None)} tokens"] = cut
     return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows, notes=notes)
+
+
+def _scored(scorer: Scorer, queries: list[str], documents: list[str], advance: Advance) -> Scored:
+    """What a scorer says of pairs; which were cut is known of some kinds alone."""
+    if not queries:
+        return Scored(np.empty(0, np.float32), np.empty(0, bool))
+    if isinstance(scorer, CountsCuts):
+        return scorer.scored(queries, documents, advance)
+    return Scored(scorer.score(queries, documents, advance), np.zeros(len(queries), bool))
 
 
 SIDES: dict[str, tuple[Side, ...]] = {"query": ("query",), "document": ("document",), "both": ("query", "document")}
@@ -57,13 +73,14 @@ class VectorAdder:
 
     They are what a student is to reproduce: of unlabelled texts (DistilCSE), or of a sentence for its translation
     too (Reimers and Gurevych 2020, arXiv 2004.09813). Each is a fixed-size list of float32, of unit length. `side`
-    is "query", "document" or "both". A text is embedded once over all calls while there is room to keep its vector.
+    is "query", "document" or "both". A text is embedded once over all calls while there is room to keep its vector,
+    and a `store` keeps them for later runs.
     """
 
-    def __init__(self, encoder: Encoder, side: str = "both") -> None:
+    def __init__(self, encoder: Encoder, side: str = "both", store: VectorStore | None = None) -> None:
         if side not in SIDES:
             raise PairmineError(f"--side {side}: choose {', '.join(SIDES)}")
-        self._sides = {each: TextVectors(encoder, each) for each in SIDES[side]}
+        self._sides = {each: TextVectors(encoder, each, store) for each in SIDES[side]}
         self.facts = encoder.facts
         self._dim: int | None = None
 
@@ -109,8 +126,9 @@ def distinct_pairs(pairs: pa.Table) -> tuple[list[str], list[str], np.ndarray]:
 def open_scorer(spec: Spec | str, **settings: Any) -> Scorer:
     """The scorer that `spec` names: "ce:MODEL", "st:MODEL", "ql:KIND:MODEL", or any as "NAME=SPEC".
 
-    `settings` are `max_length` and `device`, for st: models `query_prompt` and `document_prompt`, for
-    ql: those of `backends.likelihood.open_likelihood`. Raises PairmineError for an unknown spec or model.
+    `settings` are `max_length`, `device`, `dtype`, `backend` and `store` (a folder that keeps what was computed), for
+    ce: models `activation`, for st: models `query_prompt` and `document_prompt`, for ql: those of
+    `backends.likelihood.open_likelihood`. Raises PairmineError for an unknown spec or model.
     """
     return scorers.open_scorer(_parse(spec) if isinstance(spec, str) else spec, **settings)
 

@@ -130,6 +130,12 @@ def server(tiny_model: Path, llm: LLM, tmp_path_factory: pytest.TempPathFactory)
                 process.wait()
 
 
+@pytest.fixture(scope="session")
+def until_up() -> Callable[[subprocess.Popen[bytes], int, Path], None]:
+    """Wait for a server of one's own: its process, its port and its log."""
+    return wait_until_up
+
+
 def wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     until = time.monotonic() + START_S
     while time.monotonic() < until and process.poll() is None:

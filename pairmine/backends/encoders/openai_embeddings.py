@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from pairmine.backends.exchange import (
 )
 from pairmine.backends.models import Advance
 from pairmine.backends.requests import OPENAI_HOST, Complaint, Malformed, read_complaint
+from pairmine.backends.sending import SendQueue, answers
 from pairmine.backends.specs import Spec
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
 from pairmine.llm.calls import Failure
@@ -211,41 +213,23 @@ class OpenAIEncoder:
         """
         if not len(texts):
             return
-        exchange = self._exchange()
-        queue = _Queue(self._batches(texts, side))
-        try:
-            while True:
-                while exchange.room and (batch := queue.next(exchange.is_known)) is not None:
-                    exchange.submit(batch)
-                if not exchange.under_way:
-                    break
+        queue = SendQueue(self._batches(texts, side))
+        with closing(answers(self._exchange(), queue)) as answered:
+            for batch, result in answered:
+                if isinstance(result, Failure):
+                    self._failed(batch, result, queue)
+                    continue
                 try:
-                    answers = exchange.wait()
-                except (KeyboardInterrupt, SystemExit):
-                    for batch, result in exchange.arrived():
-                        if queue.took(batch) and isinstance(result, _Vectors):
-                            yield batch.rows, self._checked(batch, result)
-                    raise
-                for batch, result in answers:
-                    queue.took(batch)
-                    if isinstance(result, Failure):
-                        self._failed(batch, result, queue)
-                        continue
-                    try:
-                        vectors = self._checked(batch, result)
-                    except PairmineError as error:
-                        queue.stop(error)
-                        continue
-                    self.requests += 1
-                    self.tokens += result.prompt_tokens
-                    advance(len(batch.rows))
-                    yield batch.rows, vectors
-            if queue.error is not None:
-                raise queue.error
-        finally:
-            exchange.close()
+                    vectors = self._checked(batch, result)
+                except PairmineError as error:
+                    queue.stop(error)
+                    continue
+                self.requests += 1
+                self.tokens += result.prompt_tokens
+                advance(len(batch.rows))
+                yield batch.rows, vectors
 
-    def _failed(self, batch: _Batch, failure: Failure, queue: _Queue) -> None:
+    def _failed(self, batch: _Batch, failure: Failure, queue: SendQueue[_Batch]) -> None:
         """Send a request that was refused again in two halves, down to the text that the server minds."""
         if not isinstance(failure, Refused):
             what = f"{len(batch.rows)} texts got no vectors ({failure.reason}); run again to continue"
@@ -327,13 +311,13 @@ class OpenAIEncoder:
             )
         return whole, tokens
 
-    def _exchange(self) -> _Embeddings:
+    def _exchange(self) -> Exchange[_Batch, _Vectors, Encoding]:
         server = self._server
         if self._admission is None:
             ceiling = server.concurrency or CEILING
             self._admission = Admission(ceiling, rpm=server.rpm, tpm=server.tpm, backoff_s=server.backoff_s)
         self._admission.in_flight = 0
-        return _Embeddings(
+        return Exchange(
             self.model,
             _Endpoint(self.model, self._dimensions),
             self._wire(),
@@ -350,50 +334,6 @@ class OpenAIEncoder:
         from pairmine.llm.money import find_input_price
 
         return find_input_price(self.model, self._base_url)
-
-
-class _Embeddings(Exchange[_Batch, _Vectors, Encoding]):
-    """Requests for embeddings under way."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether a request was answered already."""
-        return self._health.is_known
-
-
-class _Queue:
-    """What is to be sent, and what was and is not back; nothing more is after an error."""
-
-    def __init__(self, batches: Iterator[_Batch]) -> None:
-        self._batches = batches
-        self._again: list[_Batch] = []
-        self._out: dict[int, _Batch] = {}
-        self.error: PairmineError | None = None
-
-    def next(self, is_known: bool) -> _Batch | None:
-        """A request to send now; until the server is known there is one at a time, to learn from its answer."""
-        if self.error is not None or (self._out and not is_known):
-            return None
-        try:
-            batch = self._again.pop() if self._again else next(self._batches, None)
-        except PairmineError as error:
-            self.stop(error)
-            return None
-        if batch is not None:
-            self._out[id(batch)] = batch
-        return batch
-
-    def took(self, batch: _Batch) -> bool:
-        """Note that a request is back; False when it was already."""
-        return self._out.pop(id(batch), None) is not None
-
-    def again(self, batch: _Batch) -> None:
-        """Send this one before any other."""
-        self._again.append(batch)
-
-    def stop(self, error: PairmineError) -> None:
-        """Send nothing more; the first error counts."""
-        self.error = self.error or error
 
 
 class _Endpoint(Endpoint[_Batch, _Vectors, Encoding]):

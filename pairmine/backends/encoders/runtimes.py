@@ -1,11 +1,11 @@
-"""Other runtimes than torch for the transformer of an encoder: ONNX Runtime and OpenVINO, on the CPU.
+"""Other runtimes than torch for the transformer of an encoder or cross-encoder: ONNX Runtime, OpenVINO; on the CPU.
 
 A model's folder may come with such files (onnx/model.onnx, openvino/openvino_model.xml); else they are made from its
 weights, once, and kept below the user's cache folder by the digest of those. Only .onnx files and OpenVINO's
 .xml with the raw numbers in the .bin beside it are read; neither can carry code.
 
-One text is run at a time, at its own length. That keeps a text's vector free of its neighbours, which int8 needs
-above all: it takes the scale of its activations from all that is run at once.
+One text or pair is run at a time, at its own length. That keeps its vector or score free of its neighbours, which
+int8 needs above all: it takes the scale of its activations from all that is run at once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,21 +32,53 @@ from pairmine.errors import GAVE_UP, PairmineError
 BACKENDS = ("torch", "onnx", "onnx-int8", "openvino")
 _EXPORT = 1
 """How files are made here; another number whenever that changes."""
-_OUTPUTS = ("last_hidden_state", "token_embeddings")
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is read of a transformer: the names that it goes by, the first one here, and how many dimensions it has."""
+
+    names: tuple[str, ...]
+    dimensions: int
+    what: str
+
+
+HIDDEN = Output(("last_hidden_state", "token_embeddings"), 3, "a vector for each token")
+LOGITS = Output(("logits",), 2, "a score for each pair")
 _OPSET = 17
 
 
 class Runtime(Protocol):
-    """Runs a transformer on one text."""
+    """Runs a transformer on one text or pair."""
 
     facts: dict[str, Any]
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Its last hidden states, (1, length, dim) float32; may be called from several threads at once."""
+        """Its hidden states, (1, length, dim), or logits, (1, 1), float32; several threads may call it at once."""
+
+
+def check_backend(backend: str, dtype: str, device: str | None) -> None:
+    """Raise a PairmineError for a backend that is none, and for a type or device that it does not take."""
+    if backend not in BACKENDS:
+        raise PairmineError(f"--backend {backend}: choose {', '.join(BACKENDS)}")
+    if backend == "torch":
+        return
+    if device not in (None, "cpu"):
+        raise PairmineError(f"--backend {backend} runs on the CPU; leave --device {device} out")
+    allowed = ("auto", "float32", "bfloat16") if backend == "openvino" else ("auto", "float32")
+    if dtype not in allowed:
+        raise PairmineError(f"--dtype {dtype} has no effect with --backend {backend}; leave one of them out")
 
 
 def open_runtime(
-    backend: str, module: Any, folder: str, facts: dict[str, Any], *, dtype: str = "auto", threads: int = 1
+    backend: str,
+    module: Any,
+    folder: str,
+    facts: dict[str, Any],
+    *,
+    dtype: str = "auto",
+    threads: int = 1,
+    output: Output = HIDDEN,
 ) -> Runtime:
     """The runtime `backend` for a sentence-transformers Transformer module that was loaded from `folder` in float32.
 
@@ -54,8 +87,8 @@ def open_runtime(
     """
     _check_packages(backend)
     if backend == "openvino":
-        return _OpenVino(module, folder, facts, dtype=dtype, threads=threads)
-    return _Onnx(module, folder, facts, is_int8=backend == "onnx-int8")
+        return _OpenVino(module, folder, facts, output, dtype=dtype, threads=threads)
+    return _Onnx(module, folder, facts, output, is_int8=backend == "onnx-int8")
 
 
 def _check_packages(backend: str) -> None:
@@ -69,14 +102,14 @@ def _check_packages(backend: str) -> None:
 class _Onnx:
     """ONNX Runtime; every thread of ours runs a text by itself, so each run takes one core."""
 
-    def __init__(self, module: Any, folder: str, facts: dict[str, Any], *, is_int8: bool) -> None:
+    def __init__(self, module: Any, folder: str, facts: dict[str, Any], output: Output, *, is_int8: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        path, self.facts = _onnx_file(module, folder, facts, is_int8)
+        path, self.facts = _onnx_file(module, folder, facts, output, is_int8)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -84,10 +117,11 @@ class _Onnx:
         if is_int8:
             self.facts["dtype"] = "int8"
         self._inputs = [each.name for each in self._session.get_inputs()]
-        self._output = _output(path, {each.name: len(each.shape or ()) for each in self._session.get_outputs()})
+        shapes = {each.name: len(each.shape or ()) for each in self._session.get_outputs()}
+        self._output = _output(path, shapes, output)
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Its last hidden states, (1, length, dim) float32."""
+        """Its hidden states, (1, length, dim), or its logits, (1, 1), float32."""
         found = self._session.run([self._output], _given(self._inputs, inputs))
         return np.asarray(found[0], np.float32)
 
@@ -100,11 +134,13 @@ def _unreadable(path: Path, error: Exception) -> PairmineError:
 class _OpenVino:
     """OpenVINO; one stream and one request for each thread of ours."""
 
-    def __init__(self, module: Any, folder: str, facts: dict[str, Any], *, dtype: str, threads: int) -> None:
+    def __init__(
+        self, module: Any, folder: str, facts: dict[str, Any], output: Output, *, dtype: str, threads: int
+    ) -> None:
         import openvino
 
         core = openvino.Core()
-        path, self.facts = _openvino_file(module, folder, facts)
+        path, self.facts = _openvino_file(module, folder, facts, output)
         chosen = ("bfloat16" if has_bfloat16() else "float32") if dtype == "auto" else dtype
         self.facts["dtype"] = chosen
         settings = {
@@ -121,11 +157,11 @@ class _OpenVino:
             (sorted(each.get_names()) or [str(number)])[0]: len(each.get_partial_shape())
             for number, each in enumerate(self._model.outputs)
         }
-        self._output = list(names).index(_output(path, names))
+        self._output = list(names).index(_output(path, names, output))
         self._requests = threading.local()
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Its last hidden states, (1, length, dim) float32."""
+        """Its hidden states, (1, length, dim), or its logits, (1, 1), float32."""
         request = getattr(self._requests, "own", None)
         if request is None:
             request = self._requests.own = self._model.create_infer_request()
@@ -138,21 +174,23 @@ def _given(names: Sequence[str], inputs: dict[str, np.ndarray]) -> dict[str, np.
     return {name: inputs[name] if name in inputs else np.zeros_like(inputs["input_ids"]) for name in names}
 
 
-def _output(path: Path, dimensions: dict[str, int]) -> str:
-    """The output with a vector for each token."""
-    for name in (*_OUTPUTS, *dimensions):
-        if dimensions.get(name) == 3:
+def _output(path: Path, dimensions: dict[str, int], wanted: Output) -> str:
+    """The output of a file that is the wanted one."""
+    for name in (*wanted.names, *dimensions):
+        if dimensions.get(name) == wanted.dimensions:
             return name
-    raise PairmineError(f"{path}: has no output with a vector for each token (found: {', '.join(dimensions)})")
+    raise PairmineError(f"{path}: has no output with {wanted.what} (found: {', '.join(dimensions)})")
 
 
-def _onnx_file(module: Any, folder: str, facts: dict[str, Any], is_int8: bool) -> tuple[Path, dict[str, Any]]:
+def _onnx_file(
+    module: Any, folder: str, facts: dict[str, Any], output: Output, is_int8: bool
+) -> tuple[Path, dict[str, Any]]:
     """An ONNX file of the transformer, its own or made here, and what a lineage records of it."""
     own = _own_file(folder, "onnx", _INT8_FILES if is_int8 else ("model.onnx",))
     if own is not None:
         return own, {"file": own.name, "file_sha256": _digest(own)}
     recipe = {"made": _EXPORT, **({"int8": "dynamic, per channel"} if is_int8 else {})}
-    plain = _kept(facts, "onnx", "model.onnx", lambda target: _export_onnx(module, target))
+    plain = _kept(facts, "onnx", "model.onnx", lambda target: _export_onnx(module, target, output))
     if not is_int8:
         return plain, recipe
     return _kept(facts, "onnx-int8", "model.onnx", lambda target: _quantise(plain, target)), recipe
@@ -169,13 +207,12 @@ _INT8_FILES = (
 """Names that int8 files go by on the hub, the fastest first; each runs on any CPU."""
 
 
-def _openvino_file(module: Any, folder: str, facts: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+def _openvino_file(module: Any, folder: str, facts: dict[str, Any], output: Output) -> tuple[Path, dict[str, Any]]:
     own = _own_file(folder, "openvino", ("openvino_model.xml",))
     if own is not None:
         return own, {"file": own.name, "file_sha256": _digest(own)}
-    return _kept(facts, "openvino", "openvino_model.xml", lambda target: _export_openvino(module, target)), {
-        "made": _EXPORT
-    }
+    made = _kept(facts, "openvino", "openvino_model.xml", lambda target: _export_openvino(module, target, output))
+    return made, {"made": _EXPORT}
 
 
 def _own_file(folder: str, subfolder: str, names: Sequence[str]) -> Path | None:
@@ -236,7 +273,10 @@ def _kept(facts: dict[str, Any], backend: str, name: str, make: Callable[[Path],
 
 
 def _traceable(module: Any) -> tuple[Any, dict[str, Any]]:
-    """A copy of the transformer that gives its last hidden states alone, and an example of its inputs."""
+    """A copy of the transformer that gives its first output alone, and an example of its inputs.
+
+    That is its last hidden states, or the logits of a model with a head for scores.
+    """
     import copy
 
     import torch
@@ -257,7 +297,7 @@ def _traceable(module: Any) -> tuple[Any, dict[str, Any]]:
     return Bare().eval(), inputs
 
 
-def _export_onnx(module: Any, target: Path) -> None:
+def _export_onnx(module: Any, target: Path, output: Output) -> None:
     import torch
 
     if importlib.util.find_spec("onnx") is None:
@@ -271,8 +311,8 @@ def _export_onnx(module: Any, target: Path) -> None:
             tuple(inputs.values()),
             str(target),
             input_names=list(inputs),
-            output_names=[_OUTPUTS[0]],
-            dynamic_axes=dict.fromkeys([*inputs, _OUTPUTS[0]], axes),
+            output_names=[output.names[0]],
+            dynamic_axes={**dict.fromkeys(inputs, axes), output.names[0]: axes if output == HIDDEN else {0: "batch"}},
             opset_version=_OPSET,
             dynamo=False,
         )
@@ -297,7 +337,7 @@ def _quantise(source: Path, target: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _export_openvino(module: Any, target: Path) -> None:
+def _export_openvino(module: Any, target: Path, output: Output) -> None:
     import openvino
     import torch
 
@@ -307,5 +347,5 @@ def _export_openvino(module: Any, target: Path) -> None:
         made = openvino.convert_model(bare, example_input=tuple(inputs.values()))
     for port, name in zip(made.inputs, inputs, strict=True):
         port.get_tensor().set_names({name})
-    made.outputs[0].get_tensor().set_names({_OUTPUTS[0]})
+    made.outputs[0].get_tensor().set_names({output.names[0]})
     openvino.save_model(made, str(target), compress_to_fp16=False)

@@ -14,7 +14,7 @@ from pairmine.backends import models
 from pairmine.backends.devices import find_devices
 from pairmine.backends.encoders.engines import Batch, deal
 from pairmine.backends.encoders.protocol import Side, nothing
-from pairmine.backends.encoders.runtimes import BACKENDS, open_runtime
+from pairmine.backends.encoders.runtimes import check_backend, open_runtime
 from pairmine.backends.encoders.tokens import Tokenizer
 from pairmine.backends.models import ROW_STEP, Advance, batches, load, padding, token_lengths
 from pairmine.backends.precision import products
@@ -23,7 +23,8 @@ from pairmine.errors import PairmineError
 
 SCHEME = 1
 """How texts become vectors here; another number whenever that changes, so that kept vectors are made anew."""
-_GPU_TOKENS = 8
+GPU_TOKENS = 8
+"""A batch on a GPU is so many times as large."""
 
 
 class SentenceTransformerEncoder:
@@ -48,7 +49,7 @@ class SentenceTransformerEncoder:
         truncate_dim: int | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        _check_backend(backend, dtype, device)
+        check_backend(backend, dtype, device)
         if backend != "torch":
             device = "cpu"
         self._model, self.facts = load(
@@ -63,7 +64,7 @@ class SentenceTransformerEncoder:
         )
         self._devices = find_devices(device)
         self._settle(spec, flag, dtype, truncate_dim)
-        self._ready = _is_plain(self._model)
+        self._ready = is_plain(self._model)
         self.facts["backend"] = backend
         self._apart = backend != "torch"
         self._engines = self._make_engines(spec, flag, backend, dtype)
@@ -159,7 +160,7 @@ class SentenceTransformerEncoder:
             else:
                 tokens = None
                 lengths = _lengths(model, limit, piece, prompt)
-            for length, rows in batches(lengths, limit, models.TOKENS_PER_BATCH * (_GPU_TOKENS if on_gpu else 1)):
+            for length, rows in batches(lengths, limit, models.TOKENS_PER_BATCH * (GPU_TOKENS if on_gpu else 1)):
                 whole = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % ROW_STEP)])
                 if tokens is not None:
                     assert tokenizer is not None
@@ -265,7 +266,7 @@ class _WholeForward:
         return np.asarray(found.float().cpu().numpy(), np.float32)[: len(batch.rows)]
 
 
-def _is_plain(model: Any) -> bool:
+def is_plain(model: Any, task: str = "feature-extraction", output: str = "token_embeddings") -> bool:
     """True for a text transformer whose tokens alone settle its outputs, with modules behind it that need no more.
 
     Routers, prompts in chat templates, images, expansion of queries and unpadded attention are left to the library.
@@ -277,9 +278,9 @@ def _is_plain(model: Any) -> bool:
     if type(first) is not Transformer or any(isinstance(module, Router) for module in model.modules()):
         return False
     return (
-        first.transformer_task == "feature-extraction"
+        first.transformer_task == task
         and list(first.modality_config) == ["text"]
-        and first.module_output_name == "token_embeddings"
+        and first.module_output_name == output
         and isinstance(first.processor, PreTrainedTokenizerBase)
         and not any((model.module_kwargs or {}).values())
         and not any(getattr(first, name, None) for name in ("query_expansion", "query_length", "document_length"))
@@ -324,18 +325,6 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], _Copies]:
     of_text = np.fromiter((place.setdefault(text, len(place)) for text in texts), np.int64, len(texts))
     starts = np.concatenate([[0], np.cumsum(np.bincount(of_text, minlength=len(place)))])
     return list(place), _Copies(np.argsort(of_text, kind="stable"), starts)
-
-
-def _check_backend(backend: str, dtype: str, device: str | None) -> None:
-    if backend not in BACKENDS:
-        raise PairmineError(f"--backend {backend}: choose {', '.join(BACKENDS)}")
-    if backend == "torch":
-        return
-    if device not in (None, "cpu"):
-        raise PairmineError(f"--backend {backend} runs on the CPU; leave --device {device} out")
-    allowed = ("auto", "float32", "bfloat16") if backend == "openvino" else ("auto", "float32")
-    if dtype not in allowed:
-        raise PairmineError(f"--dtype {dtype} has no effect with --backend {backend}; leave one of them out")
 
 
 def _prompt(given: str | None, own: dict[str, str], names: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Texts as tokens: made once, kept without padding, padded batch by batch."""
+"""Texts, or pairs of them, as tokens: made once, kept without padding, padded batch by batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ _CHUNK = 1024
 class Tokens:
     """The tokens of n texts: for each input of the model its values, one text behind the other.
 
-    `lengths` (n,) int64 are the tokens of each text, special ones included. `constants` are inputs that are one for
-    all texts, as the length of a prompt that pooling leaves out.
+    `lengths` (n,) int64 are the tokens of each text, special ones included, and `is_cut` (n,) bool tells which had
+    more than the model reads. `constants` are inputs that are one for all texts, as the length of a prompt that
+    pooling leaves out.
     """
 
-    def __init__(self, columns: dict[str, np.ndarray], lengths: np.ndarray, constants: dict[str, Any]) -> None:
+    def __init__(
+        self, columns: dict[str, np.ndarray], lengths: np.ndarray, is_cut: np.ndarray, constants: dict[str, Any]
+    ) -> None:
         self.lengths = lengths
+        self.is_cut = is_cut
         self.constants = constants
         self._columns = columns
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -49,10 +53,11 @@ class Tokenizer:
             "token_type_ids": tokenizer.pad_token_type_id or 0,
         }
 
-    def __call__(self, texts: Sequence[str], prompt: str) -> Tokens:
+    def __call__(self, texts: Sequence[str] | Sequence[tuple[str, str]], prompt: str) -> Tokens:
         """The tokens of `texts` with `prompt` before each, cut at the model's limit."""
         pieces: dict[str, list[np.ndarray]] = {}
         lengths: list[np.ndarray] = []
+        is_cut: list[np.ndarray] = []
         constants: dict[str, Any] = {}
         settings = {"text": {"padding": False}, "common": {"return_tensors": None}}
         for start in range(0, len(texts), _CHUNK):
@@ -60,6 +65,7 @@ class Tokenizer:
                 list(texts[start : start + _CHUNK]), prompt=prompt or None, processing_kwargs=settings
             )
             lengths.append(np.fromiter(map(len, found["input_ids"]), np.int64, len(found["input_ids"])))
+            is_cut.append(self._cut(found, lengths[-1]))
             for name, values in found.items():
                 if isinstance(values, list):
                     flat = [value for row in values for value in row]
@@ -67,7 +73,18 @@ class Tokenizer:
                 else:
                     constants[name] = values
         columns = {name: np.concatenate(parts) for name, parts in pieces.items()}
-        return Tokens(columns, np.concatenate(lengths) if lengths else np.empty(0, np.int64), constants)
+        if not lengths:
+            return Tokens(columns, np.empty(0, np.int64), np.empty(0, bool), constants)
+        return Tokens(columns, np.concatenate(lengths), np.concatenate(is_cut), constants)
+
+    def _cut(self, found: Any, lengths: np.ndarray) -> np.ndarray:
+        """Which texts were cut; a tokenizer in Python does not tell, and then it is those that fill the model."""
+        limit = self._module.max_seq_length
+        is_full = lengths >= limit if limit else np.zeros(len(lengths), bool)
+        if (told := getattr(found, "encodings", None)) is not None:
+            for row in np.flatnonzero(is_full).tolist():
+                is_full[row] = bool(told[row].overflowing)
+        return is_full
 
     def is_known(self) -> bool:
         """False where the model reads other inputs than these, or another number of them than tokens."""

@@ -4,7 +4,8 @@ A store is a folder. Below it, everything that a vector depends on beside its te
 dtype, backend, the type on disk) has a folder of its own, named by a digest of that and described in its
 `identity.json`; in there lie shards, each with the digests of texts and their vectors. A shard is never
 changed: small ones are written while a run goes on, and put together into larger ones, in the order of the
-texts, when a stretch of some ten thousand is done. So a run that is killed loses some seconds of work.
+texts, when a stretch of some ten thousand is done. So a run that is killed loses some seconds of work. Scores
+of pairs are kept in folders of the same kind (`scorers.kept`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ COMMIT_S = 5.0
 """So much work is lost at most when a run is killed."""
 _COMMIT_BYTES = 32 << 20
 _SHARD_ROWS = 65_536
+_SCORE_ROWS = 1 << 20
+"""Scores are many and small, and every shard is an open file."""
 _SHARD_BYTES = 256 << 20
 _WINDOW_CHARACTERS = 32 << 20
 _PIECE = 65_536
@@ -57,12 +60,16 @@ _ATTEMPTS = 4
 _IDENTITY = "identity.json"
 _SAME_MODEL = 0.99
 """The least cosine of two answers of one server for one text; int8 and sums in another order stay well above it."""
+VECTORS, SCORES = "vectors", "scores"
+"""What a folder of the store may hold; its description says so of scores."""
 UNKNOWN_WEIGHTS = "unknown_weights"
 """Stands in the identity of a model of which nobody can say later whether it is the same."""
 _NAME = re.compile(r"[0-9a-f]{32}")
 _LOCK = ".lock"
 
 Say = Callable[[str], None]
+Made = Iterator[tuple[np.ndarray, np.ndarray]]
+"""Some rows at a time, (m,), and what belongs to them, (m, dim) float32."""
 
 
 class VectorStore:
@@ -81,7 +88,7 @@ class VectorStore:
     ) -> None:
         if vector_type not in VECTOR_TYPES:
             raise PairmineError(f"--vector-type {vector_type}: choose {', '.join(VECTOR_TYPES)}")
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else checked_folder(folder)
         self.vector_type = vector_type
         self.embedded = 0
         self.reused = 0
@@ -89,8 +96,6 @@ class VectorStore:
         self._shelves: dict[str, Shelf] = {}
         self._unknown: set[str] = set()
         self._served: dict[Encoder, _Served] = {}
-        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
-            raise PairmineError(f"{folder}: is a file; name a folder with --store, or none")
 
     def vectors(
         self,
@@ -114,22 +119,14 @@ class VectorStore:
         if getattr(encoder, "may_change", False):
             self._check_unchanged(encoder, shelf, texts, side, first, found)
         advance(len(texts) - len(missing))
-        embedded = 0
-        for _ in range(_ATTEMPTS):
-            if not len(missing):
-                break
-            shelf.open_for_writing()
-            for window in _windows(texts, first[missing]):
-                embedded += shelf.embed(encoder, window.texts, keys[missing[window.numbers]], side, advance)
-            found = shelf.find(keys)
-            missing = np.flatnonzero(found.shard < 0)
-        else:  # somebody removes or damages what was just written
-            raise PairmineError(f"{shelf.folder}: vectors do not stay there; look at that disk", exit_code=GAVE_UP)
+
+        def embed(missing: np.ndarray) -> int:
+            windows = _windows(texts, first[missing])
+            return sum(shelf.embed(encoder, each.texts, keys[missing[each.numbers]], side, advance) for each in windows)
+
+        found, embedded = shelf.complete(keys, found, embed)
         self.embedded += embedded
         self.reused += max(len(keys) - embedded, 0)
-        if shelf.tidy(found):
-            found = shelf.find(keys)
-        shelf.touch()
         return _within(StoredVectors(found.of(of_text)), budget_bytes)
 
     def known(self, encoder: Encoder, texts: Sequence[str], side: Side) -> np.ndarray:
@@ -181,7 +178,7 @@ class VectorStore:
             self._unknown.add(model)
             return None
         identity = {"type": self.vector_type, "identity": identity}
-        name = blake2b(_canonical(identity).encode(), digest_size=16).hexdigest()
+        name = shelf_name(identity)
         if name not in self._shelves:
             self._shelves[name] = Shelf(self.folder / name, identity, self._say)
         shelf = self._shelves[name]
@@ -239,10 +236,12 @@ class Found:
 
 
 class Shelf:
-    """The vectors of one identity, (weights, prompt, ...), in a folder of their own."""
+    """The vectors or scores of one identity, (weights, prompt, ...), in a folder of their own."""
 
     def __init__(self, folder: Path, identity: dict[str, Any], say: Say) -> None:
         self.folder = folder
+        self._shard_rows = _SHARD_ROWS if identity.get("holds", VECTORS) == VECTORS else _SCORE_ROWS
+        self.holds: str = identity.get("holds", VECTORS)
         # What goes by these vectors is told to people; they do not depend on it.
         self.names: dict[str, set[str]] = {"models": set(), "sides": set()}
         self._identity = identity
@@ -263,7 +262,8 @@ class Shelf:
                 return found
             for each in bad:
                 shard = found.shards[each]
-                self._drop(Path(shard.path), f"its vectors do not agree with their checksum; {shard.rows:,} of them")
+                why = f"its {self.holds} do not agree with their checksum; {shard.rows:,} of them"
+                self._drop(Path(shard.path), why)
 
     def _look(self) -> None:
         """Open the shards that came, forget those that went."""
@@ -281,7 +281,8 @@ class Shelf:
         self._shards = known
 
     def _drop(self, path: Path, why: str) -> None:
-        self._say(f"{path}: {why} is embedded anew".replace("of them is", "of them are"))
+        verb = "embedded" if self.holds == VECTORS else "scored"
+        self._say(f"{path}: {why} is {verb} anew".replace("of them is", "of them are"))
         self._shards.pop(path.name, None)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -318,7 +319,7 @@ class Shelf:
             sweep(self.folder)
             self._describe()
         except OSError as error:
-            raise _cannot_write(self.folder.parent, error) from None
+            raise _cannot_write(self.folder.parent, error, self.holds) from None
         self._is_open = True
 
     def _describe(self) -> None:
@@ -339,24 +340,51 @@ class Shelf:
             else:
                 self._describe()
 
+    def complete(self, keys: np.ndarray, found: Found, write: Callable[[np.ndarray], int]) -> tuple[Found, int]:
+        """Where all `keys` are, and how many were made, once `write` has made those that `found` does not have.
+
+        `write` gets their numbers among the keys, and says how many it wrote.
+        """
+        made = 0
+        missing = np.flatnonzero(found.shard < 0)
+        for _ in range(_ATTEMPTS):
+            if not len(missing):
+                break
+            self.open_for_writing()
+            made += write(missing)
+            found = self.find(keys)
+            missing = np.flatnonzero(found.shard < 0)
+        else:  # somebody removes or damages what was just written
+            raise PairmineError(f"{self.folder}: {self.holds} do not stay there; look at that disk", exit_code=GAVE_UP)
+        if self.tidy(found):
+            found = self.find(keys)
+        self.touch()
+        return found, made
+
     def embed(self, encoder: Encoder, texts: list[str], keys: np.ndarray, side: Side, advance: Advance) -> int:
         """Embed `texts`, whose `keys` are (n, 2), write their vectors as they come, and say how many it were."""
+        return self.fill(keys, lambda todo: encoder.parts([texts[each] for each in todo], side, advance), advance)
+
+    def fill(self, keys: np.ndarray, make: Callable[[list[int]], Made], advance: Advance) -> int:
+        """Write what `make` gives for those of `keys` (n, 2) that are not there yet, and say how many it were.
+
+        `make` gets their numbers, and yields some of them at a time: their places among these, and a row for each.
+        """
         self._look()
         found = self._lookup(keys)  # another process may have been here
         todo = np.flatnonzero(found.shard < 0)
-        advance(len(texts) - len(todo))
-        texts, keys = [texts[each] for each in todo.tolist()], keys[todo]
-        if not texts:
+        advance(len(keys) - len(todo))
+        if not len(todo):
             return 0
-        writer = _Writer(self, keys)
+        writer = _Writer(self, keys[todo])
         try:
-            for rows, vectors in encoder.parts(texts, side, advance):
+            for rows, vectors in make(todo.tolist()):
                 writer.add(rows, vectors)
             writer.finish()
         except BaseException:
             writer.save()
             raise
-        return len(texts)
+        return len(todo)
 
     def codec(self, dim: int) -> Codec:
         """How vectors of `dim` are packed here; raises PairmineError where others lie."""
@@ -375,7 +403,7 @@ class Shelf:
                 raise _removed(self.folder) from None
             shard = Shard(path)
         except OSError as error:
-            raise _cannot_write(self.folder.parent, error) from None
+            raise _cannot_write(self.folder.parent, error, self.holds) from None
         self._shards[path.name] = shard
         self.own.add(path.name)
         return shard
@@ -383,7 +411,7 @@ class Shelf:
     def merge(self, found: Found, keys: np.ndarray) -> None:
         """Put rows of some shards, in this order, into new large ones, and remove the old."""
         codec = found.shards[0].codec
-        step = max(min(_SHARD_ROWS, _SHARD_BYTES // codec.row_bytes), 1)
+        step = max(min(self._shard_rows, _SHARD_BYTES // codec.row_bytes), 1)
         rows = np.arange(len(keys))
         for start in range(0, len(keys), step):
             some = rows[start : start + step]
@@ -404,12 +432,12 @@ class Shelf:
         They come from runs that were killed, and from corpora that grow a little at a time. One process
         at a time does it, and it is no harm if none can.
         """
-        if sum(map(_is_small, self._shards.values())) < _MANY_SMALL:
+        if sum(map(self._is_small, self._shards.values())) < _MANY_SMALL:
             return False
         with contextlib.suppress(OSError, PairmineError), (self.folder / _LOCK).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            small = [shard for shard in self._shards.values() if _is_small(shard) and shard.is_sound]
-            large = [shard for shard in self._shards.values() if not _is_small(shard)]
+            small = [shard for shard in self._shards.values() if self._is_small(shard) and shard.is_sound]
+            large = [shard for shard in self._shards.values() if not self._is_small(shard)]
             gathering = _in_order(small, large, found)
             keys = np.concatenate([shard.keys for shard in small])
             starts = np.cumsum([0, *(shard.rows for shard in small)])
@@ -417,9 +445,8 @@ class Shelf:
             return True
         return False
 
-
-def _is_small(shard: Shard) -> bool:
-    return shard.rows < _SHARD_ROWS // 4 and shard.bytes < _SHARD_BYTES // 4
+    def _is_small(self, shard: Shard) -> bool:
+        return shard.rows < self._shard_rows // 4 and shard.bytes < _SHARD_BYTES // 4
 
 
 def _in_order(small: list[Shard], large: list[Shard], found: Found) -> Found:
@@ -676,7 +703,11 @@ def distinct(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         piece = texts[start : start + _PIECE]
         digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in piece)
         parts.append(np.frombuffer(digests, "<u8").reshape(-1, 2))
-    keys = np.concatenate(parts) if parts else np.empty((0, 2), np.uint64)
+    return distinct_keys(np.concatenate(parts) if parts else np.empty((0, 2), np.uint64))
+
+
+def distinct_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for digests that are there: the distinct of `keys` (n, 2), where they first come, the number of each."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     is_new = np.ones(len(keys), bool)
     for start in range(1, len(keys), _PIECE):
@@ -742,12 +773,13 @@ def _windows(texts: Sequence[str], places: np.ndarray) -> Iterator[_Window]:
 
 @dataclass(frozen=True)
 class Kept:
-    """The vectors of one identity as a list of them shows it; `used` is in seconds since 1970.
+    """The vectors or scores of one identity as a list of them shows it; `used` is in seconds since 1970.
 
     `model` is what their model was called, several names parted by commas where it had several.
     """
 
     folder: Path
+    holds: str
     model: str
     prompt: str
     sides: tuple[str, ...]
@@ -764,7 +796,7 @@ def kept_in(folder: str | Path) -> list[Kept]:
     root = Path(folder)
     if not root.is_dir():
         raise PairmineError(
-            f"{folder}: no vectors there; 'pairmine embed' and 'pairmine mine' keep them, or name another with --store"
+            f"{folder}: nothing is kept there; 'pairmine embed', 'mine' and 'score' keep, or name another with --store"
         )
     found = []
     for each in sorted(root.iterdir()):
@@ -780,6 +812,7 @@ def kept_in(folder: str | Path) -> list[Kept]:
         found.append(
             Kept(
                 each,
+                str(body.get("holds", VECTORS)),
                 ", ".join(body.get("models", ())) or "?",
                 str(identity.get("prompt") or ""),
                 tuple(body.get("sides", ())),
@@ -795,7 +828,7 @@ def kept_in(folder: str | Path) -> list[Kept]:
 
 
 def remove(kept: Kept) -> None:
-    """Remove these vectors for good; files that are not the store's own stay."""
+    """Remove these vectors or scores for good; files that are not the store's own stay."""
     try:
         for path in [*kept.folder.glob(f"*{ENDING}"), *kept.folder.glob(".*.partial"), kept.folder / _LOCK]:
             path.unlink(missing_ok=True)
@@ -803,7 +836,7 @@ def remove(kept: Kept) -> None:
         with contextlib.suppress(OSError):
             kept.folder.rmdir()
     except OSError as error:
-        raise _cannot_write(kept.folder.parent, error) from None
+        raise _cannot_write(kept.folder.parent, error, kept.holds) from None
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -821,6 +854,11 @@ def read_identity(folder: Path) -> dict[str, Any]:
     return dict(body)
 
 
+def shelf_name(identity: dict[str, Any]) -> str:
+    """The name of the folder for what has this identity."""
+    return blake2b(_canonical(identity).encode(), digest_size=16).hexdigest()
+
+
 def _canonical(body: dict[str, Any]) -> str:
     return json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
@@ -828,14 +866,22 @@ def _canonical(body: dict[str, Any]) -> str:
 # --- errors -------------------------------------------------------------------------------------------
 
 
-def _cannot_write(folder: Path, error: OSError) -> PairmineError:
+def checked_folder(folder: str | Path) -> Path:
+    """`folder` as a path; raises PairmineError where it is a file."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise PairmineError(f"{folder}: is a file; name a folder with --store, or none")
+    return path
+
+
+def _cannot_write(folder: Path, error: OSError, holds: str) -> PairmineError:
     why = os.strerror(error.errno).lower() if error.errno else str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         return PairmineError(
-            f"{folder}: {why}; the vectors that are there are safe, mend that and run the same command again",
+            f"{folder}: {why}; the {holds} that are there are safe, mend that and run the same command again",
             exit_code=GAVE_UP,
         )
-    return PairmineError(f"{folder}: vectors cannot be kept there ({why}); name another --store, or none")
+    return PairmineError(f"{folder}: {holds} cannot be kept there ({why}); name another --store, or none")
 
 
 def _removed(folder: Path) -> PairmineError:

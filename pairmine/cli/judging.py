@@ -1,0 +1,84 @@
+"""An LLM as the scorer of `pairmine score`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pairmine.cli.llm_options import LlmOptions, assignments
+from pairmine.cli.run import Run, say
+from pairmine.errors import PairmineError
+
+if TYPE_CHECKING:
+    from pairmine.backends.specs import Spec
+    from pairmine.files.source import PairSource
+    from pairmine.llm.judging import Judge
+    from pairmine.llm.tasks import Plan, Task
+    from pairmine.stages.score_rows import RowChoice
+
+
+class Judging:
+    """A recipe with a score, asked of a model about the chosen rows of one run."""
+
+    def __init__(self, options: LlmOptions, spec: Spec, recipe: str, given: list[str], shots: int | None) -> None:
+        from pairmine.llm.recipes.file import load_recipe
+        from pairmine.llm.recipes.rendering import Renderer
+
+        self._options = options
+        self._spec = spec
+        self._recipe = load_recipe(recipe)
+        if self._recipe.score is None:
+            raise PairmineError(
+                f"recipe {self._recipe.name} writes pairs and gives no score; "
+                f"run 'pairmine generate {self._recipe.name} INPUT --llm {spec}'"
+            )
+        self._renderer = Renderer(self._recipe, options=assignments("--set", given), shots=shots)
+        self.judge: Judge
+
+    def run(self, run: Run, source: PairSource, choice: RowChoice, name: str) -> None:
+        """Score the chosen rows of `source`."""
+        from pairmine.cli.llm_session import Session
+        from pairmine.cli.scoring import checked_rows, unscored, write_scores
+        from pairmine.llm.judging import Judge
+
+        with Session(self._options, self._spec, self._recipe, run.say) as session:
+            session.guard(run, self._recipe.path)
+            rows = checked_rows(source, choice=choice)
+            if choice.wanted:
+                run.say(f"asking about {choice.words(rows)}; --dry-run tells what that costs")
+            run.detail(**session.facts)
+            self.judge = Judge(session.plan(self._renderer), session.start(), {}, session.window)
+            write_scores(run, source, choice, self.judge, name, run.begin("rows", rows, session.status))
+            session.finish()
+            run.sum_up(**session.spent())
+            run.add_to_report([*unscored(self.judge), *session.report()])
+
+    def estimate(self, source: PairSource, choice: RowChoice, probe: int, summary: str | None) -> None:
+        """Tell what it would cost."""
+        from pairmine.cli.estimate import show_estimate
+        from pairmine.cli.llm_session import Session
+        from pairmine.cli.scoring import checked_rows
+
+        rows = checked_rows(source, choice=choice)
+        with Session(self._options, self._spec, self._recipe, say, only_looks=not probe) as session:
+            show_estimate(
+                session,
+                self._renderer,
+                lambda plan: _tasks(plan, source, choice),
+                command="score",
+                probe=probe,
+                summary=summary,
+                also=[("asked about", choice.words(rows))] if choice.wanted else [],
+            )
+
+
+def _tasks(plan: Plan, source: PairSource, choice: RowChoice) -> Iterator[Task]:
+    """A task for each distinct pair among the chosen rows of each chunk."""
+    import pyarrow as pa
+
+    from pairmine.llm.judging import verdicts
+    from pairmine.stages.score import distinct_pairs
+
+    for chunk in source.chunks():
+        chosen, _ = choice.of(chunk)
+        yield from verdicts(plan, *distinct_pairs(chunk.filter(pa.array(chosen)))[:2])
