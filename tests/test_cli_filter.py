@@ -12,7 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pairmine.cli.filter import filter_
 from pairmine.cli.main import main
+from pairmine.stages.filter.rules import RULES
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -187,7 +189,7 @@ def test_a_weight_that_looks_at_all_rows_does_not_hang_on_how_they_come(shell: S
             "--no-pick --by ce --max-score 0.5",
             "pairmine: no column score_ce (found: score_st); run 'pairmine score' first",
         ),
-        ("--pick best", "pairmine: --pick best: choose top, random, inverse-propensity"),
+        ("--pick best", "pairmine: --pick best: choose top, random, simans, softmax"),
     ],
 )
 def test_a_mistake_gets_one_line_and_no_output(shell: Shell, options: str, line: str) -> None:
@@ -197,6 +199,104 @@ def test_a_mistake_gets_one_line_and_no_output(shell: Shell, options: str, line:
     assert [found for found in said.splitlines() if found.startswith(line)], said
     assert "Traceback" not in said
     assert not (shell.folder / "out.jsonl").exists()
+
+
+MINED = [
+    {
+        "query_id": "q",
+        "query": "a",
+        "doc_id": doc,
+        "document": f"text {doc}",
+        "label": label,
+        "origin": origin,
+        **scores,
+    }
+    for doc, label, origin, scores in (
+        ("p", 1, "given", {"score_ce": 0.9, "score_dense": 0.8, "score_feedback": None}),
+        ("high", None, "mine:x", {"score_ce": 0.95, "score_dense": 0.5, "score_feedback": 0.4}),
+        ("near", None, "mine:x", {"score_ce": 0.3, "score_dense": 0.79, "score_feedback": 0.1}),
+        ("far", None, "mine:x", {"score_ce": 0.2, "score_dense": 0.4, "score_feedback": -0.1}),
+        ("written", 0, "generate:x", {"score_ce": 0.95, "score_dense": 0.4, "score_feedback": 0.0}),
+    )
+]
+
+
+def test_every_rule_is_counted_on_the_same_candidates_on_the_screen_and_in_the_summary(shell: Shell) -> None:
+    shell.write("m.jsonl", MINED)
+    code, said = shell(
+        "filter m.jsonl --max-score ce:0.9 --relative-margin dense:0.05 --action max-score=relabel --no-suspects "
+        "-o out.jsonl --summary s.json"
+    )
+    assert code == 0, said
+    assert [(row["doc_id"], row["label"], row["decision"]) for row in shell.rows("out.jsonl")] == [
+        ("p", 1, None),
+        ("high", 1, "relabelled by max-score"),
+        ("written", 0, None),
+        ("far", 0, None),
+    ]
+    table = """pairmine: rules, each held against the 3 candidates that entered
+  rule                        fires  share      acted on  exempt
+  max-score ce:0.9                1  33.3%  1 relabelled       1
+  relative-margin dense:0.05      1  33.3%    1 rejected       0
+"""
+    assert table in said
+    rules = json.loads((shell.folder / "s.json").read_text())["rules"]
+    assert rules[0] == {
+        "rule": "max-score ce:0.9",
+        "action": "relabel",
+        "among": "candidates",
+        "of": 3,
+        "fires": 1,
+        "acted": 1,
+        "exempt": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "rules"),
+    [
+        ("", ["suspects 10"]),
+        ("--relative-margin 0.1", ["relative-margin ce:0.1", "suspects 10"]),
+        ("--no-suspects", ["relative-margin ce:0.05"]),
+        ("--no-suspects --no-relative-margin", []),
+        ("--suspects 2 --suspects-by dense,feedback --suspects-pool 50", ["suspects 2"]),
+        ("--no-pick", []),
+        ("--no-pick --by ce --suspects 1", ["suspects 1"]),
+    ],
+)
+def test_suspects_stand_in_for_the_margin_where_there_is_feedback(shell: Shell, options: str, rules: list[str]) -> None:
+    shell.write("m.jsonl", MINED)
+    code, said = shell(f"filter m.jsonl {options} -o out.jsonl --summary s.json")
+    assert code == 0, said
+    assert [one["rule"] for one in json.loads((shell.folder / "s.json").read_text())["rules"]] == rules
+
+
+def test_without_feedback_the_margin_is_the_rule(shell: Shell) -> None:
+    shell.write("m.jsonl", [{key: row[key] for key in row if key != "score_feedback"} for row in MINED])
+    code, said = shell("filter m.jsonl -o out.jsonl --summary s.json")
+    assert code == 0, said
+    assert [one["rule"] for one in json.loads((shell.folder / "s.json").read_text())["rules"]] == [
+        "relative-margin ce:0.05"
+    ]
+    code, said = shell("filter m.jsonl --suspects-pool 9 -o out.jsonl")
+    assert (code, said.splitlines()[-1]) == (
+        2,
+        "pairmine: --suspects-pool has no effect without --suspects; leave one of them out",
+    )
+
+
+def test_a_pattern_of_origins_that_fits_nothing_is_said(shell: Shell) -> None:
+    shell.write("m.jsonl", MINED)
+    code, said = shell("filter m.jsonl --hold generate:* --exempt nobody:* -o out.jsonl")
+    assert code == 0, said
+    assert "pairmine: --exempt nobody:*: fits the origin of no such row; 'pairmine stats' shows the origins" in said
+    assert "--hold" not in said
+
+
+def test_the_help_names_the_rules_in_the_order_in_which_they_act() -> None:
+    text = filter_.__doc__ or ""
+    places = [text.index(f" {kind.name}") for kind in RULES]
+    assert places == sorted(places)
 
 
 def test_chains_of_real_grades_are_cut_where_they_first_rise(shell: Shell) -> None:

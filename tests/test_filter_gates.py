@@ -129,7 +129,7 @@ def test_a_rejected_copy_does_not_take_the_place_of_a_later_row() -> None:
         ({"monotone": "st:0:mend"}, '"mend" is not one of: drop, cut'),
         ({"monotone": ":0"}, r"write it as COLUMN\[:TOLERANCE"),
         ({"shortage": "drop"}, 'shortage "drop" has no effect where nothing is picked'),
-        ({"pick": "inverse-propensity"}, "pick inverse-propensity bands candidates by a score"),
+        ({"pick": "inverse-propensity"}, "pick inverse-propensity goes by a score; run 'pairmine score' first"),
         ({"drop_same_cluster": True}, "1 of 1 positives have no cluster to hold candidates against"),
     ],
 )

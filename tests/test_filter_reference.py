@@ -11,9 +11,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairmine.identity import seed_of, text_key, text_keys
+from pairmine.identity import text_key, text_keys
 from pairmine.outcome import Outcome
-from pairmine.schema import TEXT, score_field
+from pairmine.schema import TEXT
 from pairmine.stages.filter import filter_pairs
 
 OPTIONS: dict[str, Any] = {
@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
         pa.field("origin", pa.string()),
         pa.field("rank", pa.int32()),
         pa.field("source_id", pa.string()),
-        score_field("ce", "probability"),
+        pa.field("score_ce", pa.float32()),
         pa.field("line", pa.int64()),
     ]
 )
@@ -66,6 +66,14 @@ def mixed(value: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
     return value ^ (value >> 31)
+
+
+def hashed(text: str, seed: int) -> int:
+    octets = text.encode()
+    value = mixed(mixed(len(octets)) ^ seed)
+    for start in range(0, len(octets), 8):
+        value = mixed(value ^ int.from_bytes(octets[start : start + 8].rjust(8, b"\0"), "little"))
+    return value
 
 
 def float32(value: float) -> float:
@@ -177,7 +185,7 @@ class Reference:
         return sorted(sorted(pool, key=self.lot)[:need], key=place)
 
     def lot(self, one: dict[str, Any]) -> int:
-        return mixed(seed_of(self.o["seed"], one["query_id"]) ^ mixed(seed_of(0, one["doc_id"])))
+        return mixed(hashed(one["query_id"], self.o["seed"]) ^ mixed(hashed(one["doc_id"], 0)))
 
 
 @st.composite

@@ -12,7 +12,12 @@ from pairmine.cli.run import Run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pairmine.stages.filter.deciding import RuleCount
+
 _RULES = "Rules for candidates"
+_LIMIT = "[COLUMN:]X"
+_MORE = "What rules act on, and how"
+_POSITIVES = "Rules for positives"
 _GATES = "Gates and text rules, for every row"
 
 
@@ -30,29 +35,92 @@ def filter_(
             rich_help_panel=_RULES,
         ),
     ] = None,
-    relative_margin: Annotated[
-        float,
+    anchor: Annotated[
+        str,
         typer.Option(
-            "--relative-margin",
-            min=0.0,
-            help="Reject a candidate above s - |s|*MARGIN, s the lowest score of a positive of its query "
-            "(0.05: arXiv 2407.15831; with --gate or --no-pick only where you name it).",
+            "--anchor",
+            metavar="min|median|mean|max|SHARE",
+            help="Which score of a query's positives the margins are held to; 0.25 is a quantile.",
             rich_help_panel=_RULES,
         ),
-    ] = 0.05,
+    ] = "min",
+    relative_margin: Annotated[
+        list[str],
+        typer.Option(
+            "--relative-margin",
+            metavar=_LIMIT,
+            help="Reject a candidate above s - |s|*X, s the --anchor of its query's positives (0.05: arXiv 2407.15831; "
+            "with --gate or --no-pick only where you name it). Repeat it, here and below, for further columns.",
+            rich_help_panel=_RULES,
+        ),
+    ] = ["0.05"],  # noqa: B006
     no_relative_margin: Annotated[
         bool, typer.Option("--no-relative-margin", help="Leave that rule out.", rich_help_panel=_RULES)
     ] = False,
     absolute_margin: Annotated[
-        float | None,
-        typer.Option("--absolute-margin", min=0.0, help="Reject a candidate above s - MARGIN.", rich_help_panel=_RULES),
+        list[str] | None,
+        typer.Option(
+            "--absolute-margin", metavar=_LIMIT, help="Reject a candidate above s - X.", rich_help_panel=_RULES
+        ),
     ] = None,
     max_score: Annotated[
-        float | None, typer.Option("--max-score", help="Reject a candidate above this score.", rich_help_panel=_RULES)
+        list[str] | None,
+        typer.Option(
+            "--max-score", metavar=_LIMIT, help="Reject a candidate that scores above X.", rich_help_panel=_RULES
+        ),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="Reject a candidate below this score.", rich_help_panel=_RULES)
+        list[str] | None,
+        typer.Option(
+            "--min-score", metavar=_LIMIT, help="Reject a candidate that scores below X.", rich_help_panel=_RULES
+        ),
     ] = None,
+    candidate_gate: Annotated[
+        str | None,
+        typer.Option(
+            "--candidate-gate",
+            metavar="COLUMN[:LOW:HIGH][:judge=COLUMN:T]",
+            help="Reject candidates from HIGH on, which may be positives, and those between LOW and HIGH, or have a "
+            "judge's score decide these (RocketQA, arXiv 2010.08191: ce:0.1:0.9, the default for ce).",
+            rich_help_panel=_RULES,
+        ),
+    ] = None,
+    suspects: Annotated[
+        float | None,
+        typer.Option(
+            "--suspects",
+            metavar="N",
+            help="Of each query's best candidates reject the N, times the root of its number of positives, that are "
+            "riskiest: high in score and near the known positives (10 where 'mine' wrote score_feedback, and then no "
+            "margin unless you name one; ours).",
+            rich_help_panel=_RULES,
+        ),
+    ] = None,
+    no_suspects: Annotated[
+        bool, typer.Option("--no-suspects", help="Leave that rule out.", rich_help_panel=_RULES)
+    ] = False,
+    suspects_pool: Annotated[
+        int,
+        typer.Option(
+            "--suspects-pool", min=1, help="How many of a query's best candidates it looks at.", rich_help_panel=_RULES
+        ),
+    ] = 200,
+    suspects_by: Annotated[
+        str | None,
+        typer.Option(
+            "--suspects-by",
+            metavar="COLUMN,COLUMN",
+            help="What is summed, each within its query in standard deviations from the mean; the first tells which "
+            "are best (the column that decides, and feedback).",
+            rich_help_panel=_RULES,
+        ),
+    ] = None,
+    skip: Annotated[
+        int,
+        typer.Option(
+            "--skip", min=0, help="Reject the N best that the rules leave to each query.", rich_help_panel=_RULES
+        ),
+    ] = 0,
     ranks: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +138,52 @@ def filter_(
             rich_help_panel=_RULES,
         ),
     ] = False,
+    min_positive_score: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--min-positive-score",
+            metavar=_LIMIT,
+            help="Reject a positive that scores below X.",
+            rich_help_panel=_POSITIVES,
+        ),
+    ] = None,
+    consistency: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--consistency",
+            metavar="[COLUMN:]K",
+            help="Reject a positive that K candidates of its query, or more, outscore (contrastors, arXiv 2402.01613).",
+            rich_help_panel=_POSITIVES,
+        ),
+    ] = None,
+    action: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--action",
+            metavar="RULE=ACTION",
+            help="drop; relabel: make it a positive (RLHN, arXiv 2505.16967); weight[:F]: multiply its weight by F "
+            "(0.5: ours) and go on; keep: count it alone. As in gate-high=relabel. Repeat it for further rules.",
+            rich_help_panel=_MORE,
+        ),
+    ] = None,
+    exempt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exempt",
+            metavar="ORIGIN",
+            help="No rule acts on candidates of this origin, as 'generate:*'; what would have gone is counted.",
+            rich_help_panel=_MORE,
+        ),
+    ] = None,
+    hold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hold",
+            metavar="ORIGIN",
+            help="Negatives of this origin, decided before, are candidates again: to clean a set from elsewhere.",
+            rich_help_panel=_MORE,
+        ),
+    ] = None,
     swap_by: Annotated[
         str | None,
         typer.Option(
@@ -162,8 +276,12 @@ def filter_(
         str,
         typer.Option(
             "--pick",
-            help="top: the highest scores; random: a sample of the best --pool (arXiv 2407.15831); "
-            "inverse-propensity: that sample with odds for pairs whose look is rare for their score.",
+            metavar="NAME[:key=value,...]",
+            help="top: the highest scores; random: a sample of the best (pool=10, arXiv 2407.15831); simans: a sample "
+            "near what the positives score (a=200,b=0; arXiv 2210.11773 has a=0.5 for dot products); softmax "
+            "(temperature=0.05); stratified: one of each stratum of the ranks (pool=50,strata=negatives); mmr: unlike "
+            "each other (lambda=0.7,pool=50); cluster: the best of each in turn; inverse-propensity: a sample with "
+            "odds for pairs whose look is rare for their score (pool=10). pool=N for each but top.",
         ),
     ] = "random",
     no_pick: Annotated[
@@ -175,14 +293,34 @@ def filter_(
         ),
     ] = False,
     pool: Annotated[
-        int, typer.Option("--pool", min=1, help="How many of the best survivors a sample is drawn from.")
-    ] = 10,
+        int | None,
+        typer.Option(
+            "--pool",
+            min=1,
+            help="How many of the best survivors --pick looks at; each has its own default.",
+            show_default=False,
+        ),
+    ] = None,
     shortage: Annotated[
         str,
         typer.Option(
-            "--shortage", help="A query with too few: keep it short, drop it, or fill it with random documents."
+            "--shortage",
+            metavar="keep|drop|fill|relax|relax+drop|relax+fill",
+            help="A query with too few: keep it short, drop it, fill it with random documents, or relax: give it back "
+            "what ranks, score limits, margins or suspects rejected, the nearest misses first.",
         ),
     ] = "keep",
+    relax_steps: Annotated[
+        int,
+        typer.Option(
+            "--relax-steps",
+            min=1,
+            max=100,
+            metavar="N",
+            help="How far --shortage relax goes: each step moves a rule by a quarter of its own number, so that 4 make "
+            "a margin 0 and double a --max-score (ours).",
+        ),
+    ] = 4,
     corpus: Annotated[
         str | None,
         typer.Option(
@@ -200,82 +338,108 @@ def filter_(
     Trying another margin takes seconds, since scores were stored by 'mine' and 'score'.
 
     \b
-    Order of the rules, each of which sees what the ones before it left:
+    Order. Gates see what the ones before them left; rules each look at all that
+    entered them, and a row leaves by the first that fires:
       every row    1 --complexity  2 --max-edit-ratio  3 --edit-distance
                    4 --swap-by  5 --gate  6 --curate  7 --monotone
-      candidates   8 queries without a positive, copies of a positive,
-                     of the query or of each other
-                   9 --ranks  10 --drop-same-cluster
-                  11 --max-score  12 --min-score
-                  13 --absolute-margin  14 --relative-margin
-                  15 --pick and --negatives  16 --shortage
-      kept rows   17 --weight
-    With --no-pick 8, 15 and 16 are left out, but a query that 1 to 7 leave
+      known        8 queries without a positive; copies of a positive, of the
+                     query or of each other
+      positives    9 min-positive-score  10 consistency
+      candidates  11 ranks  12 cluster  13 gate-high  14 gate-middle
+                  15 max-score  16 min-score  17 absolute-margin
+                  18 relative-margin  19 suspects  20 skip
+                  21 --pick and --negatives  22 --shortage
+      kept rows   23 --weight
+    9 to 20 are the names for --action. Negatives that were decided before obey
+    none of them, but see --hold.
+    With --no-pick 8, 20, 21 and 22 are left out, but a query that 1 to 7 leave
     without the positive it came with leaves too, and with gaussian-decay every
-    query to which --gate gives none. With --no-pick or --gate the relative
-    margin acts where it is named alone.
+    query to which --gate gives none. Without a word on either, 19 acts where
+    there is feedback and 18 where there is none; with --no-pick or --gate each
+    acts where it is named alone.
 
     \b
       pairmine filter mined.parquet --negatives 7 --rejects rejected.parquet -o pairs.parquet
+      pairmine filter scored.parquet --candidate-gate ce --action gate-high=relabel -o pairs.parquet
+      pairmine filter scored.parquet --max-score ce:0.3 --relative-margin dense:0.05 -o pairs.parquet
+      pairmine filter scored.parquet --pick simans:b=-0.05 --shortage relax+fill -o pairs.parquet
       pairmine filter scored.parquet --gate st:0.75:0.80 --weight gaussian-decay -o pairs.parquet
       pairmine filter graded.parquet --no-pick --weight ordinal -o weighed.parquet
     """
+    from pairmine.cli.ahead import ahead
+    from pairmine.cli.filter_report import report_rules
     from pairmine.cli.run import choice, given, without_effect
     from pairmine.errors import PairmineError
     from pairmine.files.source import open_pairs
+    from pairmine.schema import FEEDBACK
     from pairmine.stages.filter import filter_pairs, looks_at_all, takes_by
+    from pairmine.stages.filter.deciding import add_up
+    from pairmine.stages.filter.picks import PICKS
+    from pairmine.stages.filter.rules import SUSPECTS
+    from pairmine.stages.filter.shortage import SHORTAGES
 
-    choice("--pick", pick, ("top", "random", "inverse-propensity"))
-    choice("--shortage", shortage, ("keep", "drop", "fill"))
-    if corpus and shortage != "fill":
+    choice("--pick", pick.partition(":")[0], tuple(PICKS))
+    choice("--shortage", shortage, SHORTAGES)
+    if "relax" not in shortage:
+        without_effect(context, f"with --shortage {shortage}", "relax_steps")
+    if corpus and "fill" not in shortage:
         raise PairmineError("--corpus has an effect with --shortage fill alone")
     if no_relative_margin:
         without_effect(context, "with --no-relative-margin", "relative_margin")
+    if no_suspects:
+        without_effect(context, "with --no-suspects", "suspects", "suspects_pool", "suspects_by")
     if no_pick:
-        without_effect(context, "with --no-pick", "pick", "pool", "negatives", "shortage", "seed")
-    elif pick == "top":
-        without_effect(context, "with --pick top", "pool")
-    elif given(context, "pool") and pool < negatives:
-        raise PairmineError(f"--pool {pool}: fewer than the {negatives} --negatives that are drawn from it")
+        without_effect(context, "with --no-pick", "pick", "pool", "negatives", "shortage", "skip", "seed")
+    else:
+        _check_pool(context, pick, pool, negatives)
     if edits_of and max_edit_ratio is None and edit_distance is None:
         raise PairmineError("--edits-of has an effect with --max-edit-ratio or --edit-distance alone")
     if by is not None and not by.startswith("score_"):
         by = f"score_{by}"
-    told = given(context, "relative_margin") or any(x is not None for x in (absolute_margin, max_score, min_score))
     decides = not (no_pick or gate)
     held = given(context, "relative_margin") or (decides and not no_relative_margin)
-    margin = relative_margin if held else None
+    margins = relative_margin if held else []
+    told = _take_by(margins if given(context, "relative_margin") else None, absolute_margin, max_score, min_score)
+    told |= _take_by(min_positive_score, consistency) or suspects is not None
     wanted = _ends("--ranks", ranks, "11:50, 11: or :50")
     edits = _ends("--edit-distance", edit_distance, "1:4, 1: or :4")
     weights = weight or []
-    if no_pick and by is not None and not (told or held or takes_by(weights)):
+    if no_pick and by is not None and not (told or takes_by(weights)):
         raise PairmineError(
             "--by has no effect with --no-pick, since no margin, score limit or weight asks for it; leave one out"
         )
-    own_fillers = shortage == "fill" and corpus is None
+    own_fillers = "fill" in shortage and corpus is None
     whole = own_fillers or looks_at_all(None if no_pick else pick, weights)
     with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet) as run:
         source = run.reads(open_pairs(pairs, run.say), "pairs")
         fillers = _fillers(run, corpus) if corpus else None
-        chunks = [source.read()] if whole else source.chunks()
+        counts: list[RuleCount] = []
+        chunks = [source.read()] if whole else source.chunks() if pairs == "-" else ahead(source.chunks())
         advance = run.begin("rows")
         for chunk in chunks:
             if by is None:
                 by = _by(run, chunk, told=told, decides=decides)
+            if suspects is None and decides and by and not no_suspects and FEEDBACK in chunk.column_names:
+                suspects = SUSPECTS
+            if suspects is None:
+                without_effect(context, "without --suspects", "suspects_pool", "suspects_by")
+            elif not given(context, "relative_margin"):
+                margins = []
             if own_fillers:
                 fillers = _own_fillers(chunk)
             outcome = filter_pairs(
                 chunk,
                 by=by,
-                relative_margin=margin if by else None,
+                relative_margin=[margin for margin in margins if by or ":" in margin],
                 absolute_margin=absolute_margin,
                 max_score=max_score,
                 min_score=min_score,
                 ranks=wanted,
                 negatives=negatives,
-                pick=None if no_pick else pick,  # type: ignore[arg-type]
+                pick=None if no_pick else pick,
                 pool=pool,
-                shortage=shortage,  # type: ignore[arg-type]
+                shortage=shortage,
+                relax_steps=relax_steps,
                 fillers=fillers,
                 seed=seed,
                 complexity=complexity,
@@ -288,10 +452,38 @@ def filter_(
                 monotone=monotone,
                 drop_same_cluster=drop_same_cluster,
                 weights=weights,
+                anchor=anchor,
+                min_positive_score=min_positive_score,
+                consistency=consistency,
+                candidate_gate=candidate_gate,
+                suspects=suspects,
+                suspects_pool=suspects_pool,
+                suspects_by=suspects_by.split(",") if suspects_by else [],
+                skip=skip,
+                actions=action or [],
+                exempt=exempt or [],
+                hold=hold or [],
             )
             run.write(outcome)
+            counts = add_up([counts, outcome.rules])
             advance(chunk.num_rows)
+        report_rules(run, counts)
         _advise(run, negatives)
+        _say_unmatched(run, exempt, hold)
+
+
+def _check_pool(context: typer.Context, pick: str, pool: int | None, negatives: int) -> None:
+    """Raise a PairmineError for a pool that has no effect, or is smaller than what is picked from it."""
+    from pairmine.cli.run import given, without_effect
+    from pairmine.errors import PairmineError
+    from pairmine.stages.filter.picks import parse_pick
+
+    picking = parse_pick(pick, pool)
+    if "pool" in picking.told or "pool" not in picking.options:
+        without_effect(context, f"with --pick {pick}", "pool")
+    told = f"--pick {pick}" if "pool" in picking.told else f"--pool {pool}" if given(context, "pool") else ""
+    if told and (picking.pool or negatives) < negatives:
+        raise PairmineError(f"{told}: fewer than the {negatives} --negatives that are drawn from it")
 
 
 def _advise(run: Run, negatives: int) -> None:
@@ -305,6 +497,21 @@ def _advise(run: Run, negatives: int) -> None:
             f'{short:,} queries are short of negatives, and "{worst}" took {rules[worst]:,} candidates; a better score '
             "('pairmine score --scorer ce:MODEL', --by), another margin or --shortage fill would keep more"
         )
+
+
+def _say_unmatched(run: Run, exempt: list[str] | None, hold: list[str] | None) -> None:
+    """Say so where a pattern of origins fits none of the rows that it is for."""
+    from pairmine.stages.filter.deciding import EXEMPT, HELD
+
+    notes = run.counts().get("notes", {})
+    for flag, patterns, what in (("--exempt", exempt, EXEMPT), ("--hold", hold, HELD)):
+        if patterns and not notes.get(what):
+            run.say(f"{flag} {', '.join(patterns)}: fits the origin of no such row; 'pairmine stats' shows the origins")
+
+
+def _take_by(*limits: list[str] | None) -> bool:
+    """Whether any of these thresholds names no column, so that it is one on the column that decides."""
+    return any(":" not in text for texts in limits for text in texts or ())
 
 
 def _by(run: Run, chunk: pa.Table, *, told: bool, decides: bool) -> str | None:

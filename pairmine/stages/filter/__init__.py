@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects, with_reason
-from pairmine.schema import as_pairs, check_pairs, score_names
-from pairmine.stages.filter.choice import INVERSE_PROPENSITY, Choice, choose
+from pairmine.schema import as_pairs, check_pairs, pair_score_names
+from pairmine.stages.filter.anchors import parse_anchor
+from pairmine.stages.filter.choice import Choice, choose
+from pairmine.stages.filter.deciding import RuleCount
 from pairmine.stages.filter.gates import Gates, parse_band, parse_monotone, pass_gates, relabelled
+from pairmine.stages.filter.known import reject_bereft
+from pairmine.stages.filter.picks import Pick, parse_pick
 from pairmine.stages.filter.rows import read_labels, read_queries
-from pairmine.stages.filter.rules import Limits, Verdicts, reject_bereft
-from pairmine.stages.filter.shortage import Fillers
+from pairmine.stages.filter.rules import (
+    RELAXABLE,
+    SUSPECTS_POOL,
+    Limits,
+    Rules,
+    check_rules,
+    find_suspects,
+    parse_actions,
+    parse_candidate_gate,
+    parse_limits,
+)
+from pairmine.stages.filter.shortage import Fillers, Shortage, parse_shortage
 from pairmine.stages.filter.texts import TextRules, parse_complexity, reject_texts
+from pairmine.stages.filter.verdicts import Verdicts
 from pairmine.stages.filter.weights import parse_weights, weigh
 
-Pick = Literal["top", "random", "inverse-propensity"]
-Shortage = Literal["drop", "keep", "fill"]
+
+@dataclass(frozen=True)
+class Filtered(Outcome):
+    """What `filter_pairs` returns: an `Outcome` with a line per rule, in their order."""
+
+    rules: Sequence[RuleCount] = ()
 
 
 def filter_pairs(
@@ -27,14 +46,15 @@ def filter_pairs(
     *,
     by: str | None,
     negatives: int = 5,
-    relative_margin: float | None = None,
-    absolute_margin: float | None = None,
-    max_score: float | None = None,
-    min_score: float | None = None,
+    relative_margin: Limits = None,
+    absolute_margin: Limits = None,
+    max_score: Limits = None,
+    min_score: Limits = None,
     ranks: tuple[int | None, int | None] | None = None,
-    pick: Pick | None = "top",
-    pool: int = 10,
-    shortage: Shortage = "keep",
+    pick: str | None = "top",
+    pool: int | None = None,
+    shortage: str = "keep",
+    relax_steps: int = 4,
     fillers: pa.Table | None = None,
     seed: int = 0,
     complexity: str | None = None,
@@ -47,7 +67,18 @@ def filter_pairs(
     monotone: str | None = None,
     drop_same_cluster: bool = False,
     weights: Sequence[str] = (),
-) -> Outcome:
+    anchor: str | float = "min",
+    min_positive_score: Limits = None,
+    consistency: Limits = None,
+    candidate_gate: str | None = None,
+    suspects: float | None = None,
+    suspects_pool: int = SUSPECTS_POOL,
+    suspects_by: Sequence[str] = (),
+    skip: int = 0,
+    actions: Sequence[str] | Mapping[str, str] = (),
+    exempt: Sequence[str] = (),
+    hold: Sequence[str] = (),
+) -> Filtered:
     """Leave each query its positives and `negatives` negatives out of its candidates.
 
     `pairs` holds whole queries, the rows of one query together: label 1 positives, label 0 negatives
@@ -67,57 +98,120 @@ def filter_pairs(
     - `monotone` "COLUMN[:TOLERANCE[:drop|cut]]": a query's rows, ordered by rank, else by falling grade,
       leave together, or from there on, where their score rises.
 
-    Then the choice. A row is rejected by the first of
+    Then the choice. A query without a positive leaves as a whole, and so does a row that is, by id or by
+    copied text (`identity.text_key`), a positive, a positive's source, the query, or a document that the
+    query has already (the first stays, decided before candidate). What is left enters the rules, which
+    act in the order of `rules.RULES`:
 
-    1. its query has no positive (all of the query's rows go);
-    2. it is, by id or by copied text (`identity.text_key`), a positive, a positive's source, the
-       query, or a document that the query has already (the first stays, decided before candidate);
-    3. its `rank` lies outside `ranks`, inclusive at both ends, None for an open end;
-    4. `drop_same_cluster`: its `cluster` is that of a positive of its query;
-    5. its score lies above `max_score` or below `min_score`;
-    6. ``s > p - absolute_margin``, where p is the lowest score of the query's positives;
-    7. ``s > p - abs(p) * relative_margin``, a margin that stays one where scores are negative;
-    8. it is not picked: `pick` "top" takes the highest scores (ties by rank, then doc_id), "random" a
-       seeded sample of the `pool` best, "inverse-propensity" the same with odds by
-       `propensity.Propensity`, which makes pairs likely whose look is rare for their score.
+    - `min_positive_score`: a positive that scores less leaves; `consistency` K: a positive leaves that K
+      candidates of its query outscore. A query that loses its last positive leaves;
+    - `ranks`: a candidate's `rank` lies outside, inclusive at both ends, None for an open end;
+    - `drop_same_cluster`: its `cluster` is that of a positive of its query;
+    - `candidate_gate` "COLUMN:LOW:HIGH[:judge=COLUMN:T]": from HIGH on it is a candidate positive, between
+      LOW and HIGH it leaves, or is a candidate positive from T on and a negative below, where the judge's
+      column has a score (RocketQA);
+    - `max_score`, `min_score`: it scores above, below;
+    - `absolute_margin`: ``s > p - margin``, where p is the `anchor` of the scores of its query's positives:
+      "min", "median", "mean", "max", or a quantile, as 0.25;
+    - `relative_margin`: ``s > p - abs(p) * margin``, a margin that stays one where scores are negative;
+    - `suspects` N: among its query's `suspects_pool` best it is one of the N, times the square root of the
+      number of positives, with the highest sum of `suspects_by`, each as a z score over that pool, but never
+      one of the `negatives` with the lowest, which a pick may need. By default these are column `by`, probabilities as logits, and `score_feedback`, the mean cosine to the known
+      positives less that to the candidates;
+    - `skip` N: it is one of the N best that the other rules leave.
 
-    Scores are those of column `by`, or with None there are no score rules and `rank` decides the
-    order. Rows with label 0 obey rules 1 and 2 alone, count towards `negatives`, and of too many
-    the last leave. A query still short of `negatives` keeps what it has ("keep"), leaves as a whole
-    ("drop"), or gets random documents from `fillers` ("fill": doc_id, document and, if at hand, their
-    `identity.text_keys` as `text_key`), none of which the query came with in any row.
+    A threshold is a number on the scale of column `by`, "COLUMN:NUMBER" for another one, or a list of
+    those, one for each column. With `by` None, `rank` decides the order. Every rule looks at all that
+    entered, whatever the others say, so that `Filtered.rules` counts each on the same number of rows; a
+    row's reason is that of the first that fires. `actions` ("RULE=drop|relabel|weight[:F]|keep") have a
+    rule make positives of those rows instead, multiply their weight by F and go on to the next rule, or
+    count them alone; the column `decision` says so of rows that stay. Margins are held to the positives
+    that came, not to relabelled ones.
 
-    With `pick` None nothing is chosen: rules 1, 2 and 8 and the shortage are left out, and every row
-    that the others leave stays in its place with its label, null too. Sets with grades and no labels,
-    or complete triplets, pass that way. Rule 1 remains for queries that came with a positive and lost
-    the last one to a rule or a gate, and, where a weight measures from positives, for all queries that
-    `gate`, which decides every label, gives none.
+    Rows with label 0 obey none of the rules, nor do candidates whose `origin` fits a pattern in `exempt`;
+    both are counted where a rule would have fired. Label 0 rows whose origin fits one in `hold` are
+    candidates again. Decided negatives count towards `negatives`, and of too many the last leave.
+
+    Of the candidates that are left, `pick` "NAME[:key=value,...]" chooses (`picks.PICKS` has options and
+    sources); `pool` stands for the pick's own:
+
+    - "top": the highest scores, ties by rank, then doc_id;
+    - "random": a seeded sample of the `pool` best, "inverse-propensity" the same with odds by
+      `propensity.Propensity`, which makes pairs likely whose look is rare for their score;
+    - "simans": a sample with odds ``exp(-a (s - p - b)^2)``, "softmax": with odds ``exp(s / temperature)``;
+    - "stratified": the `pool` cut by rank into as many `strata` as negatives, one from each by lot;
+    - "mmr": one after the other by ``lambda s - (1 - lambda) c``, c the highest cosine of `document_vector`
+      to what is picked; "cluster": the best of each `cluster`, then the second of each.
+
+    A query still short of `negatives` keeps what it has (`shortage` "keep"), leaves as a whole ("drop"), or
+    gets random documents from `fillers` ("fill": doc_id, document and, if at hand, their
+    `identity.text_keys` as `text_key`), none of which the query came with in any row. With "relax" it first
+    gets back candidates that nothing rejected but `ranks`, score limits, margins and `suspects`, those that
+    break them least first: at step k of `relax_steps` each of these rules gives way by k quarters of its own
+    number, so that a margin of 0.04 is 0.03, 0.02, 0.01 and 0. The column `decision` says which rule and step
+    ("relaxed 2: relative-margin"). "relax+drop" and "relax+fill" go on with what is still short.
+
+    With `pick` None nothing is chosen: known rows, `skip`, the pick and the shortage are left out, and
+    every row that the others leave stays in its place with its label, null too. Sets with grades and no
+    labels, or complete triplets, pass that way. Queries leave that came with a positive and lost the last
+    one to a rule or a gate and, where a weight measures from positives, all queries that `gate`, which
+    decides every label, gives none.
 
     Last, `weights` ("NAME[:key=value,...]", see `weights.KINDS`) multiply into the column `weight`,
     which counts as 1 where it is null or was not there. "inverse-propensity", as a weight or a pick,
     compares a row with all others of `pairs`.
 
-    In `kept` each query has its positives, decided negatives, picked negatives best first, fills.
-    A weight that is there is a number from 0 on. `notes` counts queries that were short, decided
-    negatives that a score rule would have rejected, labels that gates changed, and rows that each
-    weight lowered or raised.
+    In `kept` each query has its positives, relabelled ones last, decided negatives, picked negatives best
+    first, those that came back, fills. A weight that is there is a number from 0 on. `notes` counts queries
+    that were short, exempt rows by the rule that would have fired, labels that rules and gates changed,
+    candidates that came back by step, and rows that each weight lowered or raised.
     The margins follow NV-Retriever (arXiv 2407.15831), `TopK-MarginPos` and `TopK-PercPos`.
 
     Raises PairmineError for options out of range, for a missing score, rank, grade or label that a
-    rule needs, for a relative margin on logits, and for rows of one query that are apart.
+    rule needs, for a threshold or margin on a scale where it means nothing, and for rows of one query
+    that are apart.
     """
-    limits = Limits(by, relative_margin, absolute_margin, max_score, min_score, ranks)
     gates = _gates(swap_by, gate, curate, monotone)
     plain = None if complexity is None else parse_complexity(complexity)
     texts = TextRules(plain, max_edit_ratio, edit_distance, edits_of)
     texts.check()
     factors = parse_weights(weights)
-    _check_choices(negatives=negatives, pick=pick, pool=pool, shortage=shortage, by=by)
-    relates = limits.needs_positives or drop_same_cluster or gates.needs_labels
-    pairs = _checked(pairs, needs_label=gate is None and (pick is not None or relates))
-    limits.check(pairs.schema)
-    supply = Fillers(fillers, pairs.schema) if shortage == "fill" else None
-    choice = Choice(limits, drop_same_cluster, negatives, pick, pool, shortage == "drop", supply, seed)
+    picking = None if pick is None else parse_pick(pick, pool)
+    lack = parse_shortage(shortage, relax_steps)
+    _check_choices(negatives=negatives, pool=pool, picking=picking, shortage=shortage)
+    if "label" not in pairs.column_names:
+        relates = any(x is not None for x in (relative_margin, absolute_margin, consistency, suspects))
+        pairs = _undecided(
+            pairs, may_be=gate is not None or not (pick or relates or drop_same_cluster or gates.needs_labels)
+        )
+    pairs = _checked(pairs)
+    schema = pairs.schema
+    rules = Rules(
+        by=by,
+        anchor=parse_anchor(anchor),
+        min_positive_score=parse_limits("min positive score", min_positive_score, schema, by),
+        consistency=parse_limits("consistency", consistency, schema, by),
+        ranks=ranks or (None, None),
+        cluster=drop_same_cluster,
+        gate=None if candidate_gate is None else parse_candidate_gate(candidate_gate, schema),
+        max_score=parse_limits("max score", max_score, schema, by),
+        min_score=parse_limits("min score", min_score, schema, by),
+        absolute_margin=parse_limits("absolute margin", absolute_margin, schema, by),
+        relative_margin=parse_limits("relative margin", relative_margin, schema, by),
+        suspects=find_suspects(
+            suspects, suspects_pool, suspects_by, schema, by, spared=0 if picking is None else negatives
+        ),
+        skip=skip,
+        actions=parse_actions(actions),
+        exempt=tuple(exempt),
+        hold=tuple(hold),
+    )
+    check_rules(rules, schema)
+    _check_relaxes(lack, rules)
+    if picking is not None:
+        picking.check(schema, by)
+    supply = Fillers(fillers, schema) if lack.last == "fill" else None
+    choice = Choice(rules, negatives, picking, lack, supply, seed)
 
     verdicts, notes = Verdicts(pairs.num_rows), dict[str, int]()
     if texts or gates:
@@ -134,12 +228,12 @@ def filter_pairs(
     rejected = no_rejects(pairs)
     if pairs.num_rows:
         rejected = with_reason(pairs.filter(pa.array(~verdicts.alive)), verdicts.reasons())
-    return Outcome(kept, rejected, pairs.num_rows, added=chosen.added, notes=notes)
+    return Filtered(kept, rejected, pairs.num_rows, added=chosen.added, notes=notes, rules=chosen.rules)
 
 
 def default_by(schema: pa.Schema) -> str:
     """The score column to filter by: score_ce, else score_llm, else score_dense, else the only one."""
-    names = score_names(schema)
+    names = pair_score_names(schema)
     for name in ("score_ce", "score_llm", "score_dense"):
         if name in names:
             return name
@@ -154,7 +248,8 @@ def default_by(schema: pa.Schema) -> str:
 
 def looks_at_all(pick: str | None, weights: Sequence[str]) -> bool:
     """Whether these compare rows of different queries, so that `filter_pairs` wants all rows at once."""
-    return pick == INVERSE_PROPENSITY or any(weight.looks_at_all for weight in parse_weights(weights))
+    picks_of_all = pick is not None and parse_pick(pick).looks_at_all
+    return picks_of_all or any(weight.looks_at_all for weight in parse_weights(weights))
 
 
 def takes_by(weights: Sequence[str]) -> bool:
@@ -180,29 +275,34 @@ def _gated(pairs: pa.Table, texts: TextRules, gates: Gates, verdicts: Verdicts) 
     return relabelled(pairs, label), notes | changes
 
 
-def _check_choices(*, negatives: int, pick: str | None, pool: int, shortage: str, by: str | None) -> None:
+def _check_choices(*, negatives: int, pool: int | None, picking: Pick | None, shortage: str) -> None:
     for name, value in (("negatives", negatives), ("pool", pool)):
-        if value < 1:
+        if value is not None and value < 1:
             raise PairmineError(f"{name} is {value}; it must be 1 or more")
-    known = {"pick": (pick, get_args(Pick)), "shortage": (shortage, get_args(Shortage))}
-    for name, (choice, choices) in known.items():
-        if choice is not None and choice not in choices:
-            raise PairmineError(f'{name} is "{choice}"; it is one of: {", ".join(choices)}')
-    if pick is None and shortage != "keep":
+    if picking is None and shortage != "keep":
         raise PairmineError(f'shortage "{shortage}" has no effect where nothing is picked; leave one of them out')
-    if pick == INVERSE_PROPENSITY and by is None:
-        raise PairmineError("pick inverse-propensity bands candidates by a score; run 'pairmine score' or pass by")
 
 
-def _checked(pairs: pa.Table, *, needs_label: bool) -> pa.Table:
-    if "label" not in pairs.column_names:
-        if needs_label:
-            raise PairmineError(
-                f"no label column, so no positives to hold candidates against (found: {_found(pairs)}); "
-                "without them a gate can decide labels, and picking nothing (--no-pick), without margins, clusters, "
-                "--swap-by and --curate, leaves rows undecided"
-            )
-        pairs = pairs.append_column("label", pa.nulls(pairs.num_rows, pa.int8()))
+def _check_relaxes(shortage: Shortage, rules: Rules) -> None:
+    if shortage.steps and not RELAXABLE.intersection(rules.names):
+        raise PairmineError(
+            f"shortage relax has no effect, since no rule is given that can give way ({', '.join(sorted(RELAXABLE))}); "
+            "leave it out"
+        )
+
+
+def _undecided(pairs: pa.Table, *, may_be: bool) -> pa.Table:
+    """`pairs` with labels, all null, where that `may_be`."""
+    if not may_be:
+        raise PairmineError(
+            f"no label column, so no positives to hold candidates against (found: {_found(pairs)}); "
+            "without them a gate can decide labels, and picking nothing (--no-pick), without margins, clusters, "
+            "--swap-by and --curate, leaves rows undecided"
+        )
+    return pairs.append_column("label", pa.nulls(pairs.num_rows, pa.int8()))
+
+
+def _checked(pairs: pa.Table) -> pa.Table:
     pairs = as_pairs(pairs)
     check_pairs(pairs)
     return pairs

@@ -7,18 +7,18 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairmine.schema import NEGATIVE
+from pairmine.schema import prune
 from pairmine.stages.filter.shortage import Fillers, Fills, filled_rows
 
+FILL = -1
 _BLOCK_ROWS = 32_768
 
 
 def assemble(
     pairs: pa.Table, query: np.ndarray, ordered: np.ndarray, fills: Fills, fillers: Fillers | None
-) -> pa.Table:
-    """The rows `ordered` of `pairs` with their query's fills behind them; undecided ones become negatives.
+) -> tuple[pa.Table, np.ndarray]:
+    """The rows `ordered` of `pairs` with their query's fills behind them, and which row each is, `FILL` for a fill.
 
     `query` is the code of each row of `pairs`; rows move only within their query. The work goes in
     blocks of whole queries because Arrow, to take rows from a column of many chunks, joins all of
@@ -29,19 +29,21 @@ def assemble(
     kept = pairs.filter(pa.array(mask))
     source = (np.cumsum(mask) - 1)[ordered]
     of_row = query[ordered]
-    blocks = []
+    blocks, came = [], [np.empty(0, np.int64)]
     for start, stop in _blocks(kept, of_row):
         block = kept.slice(start, stop - start)
         first, last = np.searchsorted(fills.query, (of_row[start], of_row[stop - 1] + 1))
-        order = source[start:stop] - start
+        order, rows = source[start:stop] - start, ordered[start:stop]
         if last > first and fillers is not None:
             heads = np.searchsorted(of_row[start:stop], fills.query[first:last])
             added = filled_rows(_taken(block, order[heads]), fillers, fills.filler[first:last], kept.schema)
             behind = np.argsort(np.r_[of_row[start:stop], fills.query[first:last]], kind="stable")
             order = np.r_[order, len(order) + np.arange(last - first)][behind]
+            rows = np.r_[rows, np.full(last - first, FILL)][behind]
             block = pa.concat_tables([block, added])
         blocks.append(_taken(block, order))
-    return _decided(pa.concat_tables(blocks) if blocks else kept)
+        came.append(rows)
+    return (pa.concat_tables(blocks) if blocks else kept), np.concatenate(came)
 
 
 def _blocks(kept: pa.Table, query: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -62,13 +64,9 @@ def _taken(block: pa.Table, order: np.ndarray) -> pa.Table:
 
 
 def _taken_column(column: pa.ChunkedArray, order: pa.Array) -> pa.ChunkedArray:
-    if not pa.types.is_dictionary(column.type) or column.num_chunks == 1:
+    if not pa.types.is_dictionary(column.type):
         return column.take(order)
+    if column.num_chunks == 1:
+        return prune(column.take(order))
     plain = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks]).take(order)
     return plain.dictionary_encode().cast(column.type)
-
-
-def _decided(kept: pa.Table) -> pa.Table:
-    place = kept.schema.get_field_index("label")
-    label = pc.fill_null(kept["label"], pa.scalar(NEGATIVE, pa.int8()))
-    return kept.set_column(place, kept.schema.field(place), label)

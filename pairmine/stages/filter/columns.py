@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
-from pairmine.schema import SCORE_PREFIX, scale_of, score_names
+from pairmine.schema import FEEDBACK, SCORE_PREFIX, pair_score_names, scale_of, score_names
 
-_RANGES = {"cosine": (-1.0, 1.0), "probability": (0.0, 1.0), "similarity": (0.0, 1.0)}
+_RANGES = {"cosine": (-1.0, 1.0), "probability": (0.0, 1.0), "similarity": (0.0, 1.0), "difference": (-2.0, 2.0)}
 _SLACK = 1e-3
 """What float32 and bfloat16 models leave a cosine above 1."""
 
@@ -35,7 +35,7 @@ def cosine_column(schema: pa.Schema, what: str) -> str:
     for name in ("score_dense", "score_st"):
         if name in schema.names and scale_of(schema.field(name)) in ("cosine", None):
             return name
-    cosines = [name for name in score_names(schema) if scale_of(schema.field(name)) == "cosine"]
+    cosines = [name for name in pair_score_names(schema) if scale_of(schema.field(name)) == "cosine"]
     if len(cosines) == 1:
         return cosines[0]
     if cosines:
@@ -89,10 +89,14 @@ def require_range(pairs: pa.Table, numbers: np.ndarray, name: str, low: float, h
 
 def remedy(name: str) -> str:
     """The command that fills column `name`."""
+    if name == FEEDBACK:
+        return "run 'pairmine mine' with a dense retriever, or 'pairmine score --feedback st:MODEL'"
     if name.startswith(SCORE_PREFIX):
         return "run 'pairmine score' first"
     if name == "grade":
         return "use a recipe that grades its pairs ('pairmine recipes'), or read grades from a column of your own"
+    if name == "document_vector":
+        return "run 'pairmine score --vectors st:MODEL --side document' first"
     if name == "cluster":
         return "run 'pairmine mine --clusters' first"
     return "run 'pairmine mine' first" if name == "rank" else "fill that column first"

@@ -17,7 +17,7 @@ from pairmine.errors import PairmineError
 from pairmine.schema import NEGATIVE, POSITIVE
 from pairmine.stages.filter.columns import numeric_column, read_numbers, require, value_range
 from pairmine.stages.filter.rows import UNDECIDED, extreme
-from pairmine.stages.filter.rules import Verdicts
+from pairmine.stages.filter.verdicts import Verdicts
 
 BROKEN = ("drop", "cut")
 

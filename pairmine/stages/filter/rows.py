@@ -5,7 +5,10 @@ Strings are compared once here; everything after it works on integer codes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +16,7 @@ import pyarrow.compute as pc
 
 from pairmine import identity
 from pairmine.errors import PairmineError
-from pairmine.schema import POSITIVE
+from pairmine.schema import NEGATIVE, POSITIVE
 
 UNDECIDED = -1
 REJECTED = -2
@@ -30,9 +33,10 @@ class Rows:
     """The rows of a pair set, codes (n,) int64 unless said otherwise.
 
     `query` counts up from 0 in row order, `query_ids` says which it is; `doc` indexes `doc_ids`.
-    `text` and `query_text` index `keys`, the sorted `identity.text_key` values, and are equal for
-    copies. `label` is int8, `UNDECIDED` for null, `REJECTED` for rows that are out. `source_rows` are
-    the positives with a `source_id`, `source` indexes `doc_ids` too.
+    `text` and `query_text` are equal for copies in one query, `NO_CODE` for blank; where `keys` are filled, the
+    sorted `identity.text_key` values, they index these. `label` is int8, `UNDECIDED` for null, `REJECTED` for rows
+    that are out. `source_rows` are the positives with a `source_id`, `source` indexes `doc_ids` too. `held` (bool)
+    are the negatives that somebody decided before and that are candidates again.
     """
 
     query: np.ndarray
@@ -45,6 +49,7 @@ class Rows:
     query_ids: pa.Array
     doc_ids: pa.Array
     keys: np.ndarray
+    held: np.ndarray
 
     @property
     def answered(self) -> np.ndarray:
@@ -78,11 +83,11 @@ def read_labels(pairs: pa.Table) -> np.ndarray:
     return labels
 
 
-def read_rows(pairs: pa.Table, alive: np.ndarray | None = None, *, texts: bool = True) -> Rows:
-    """The codes of `pairs`, a non-empty pair set; raises a PairmineError when a query's rows are apart.
+def read_rows(pairs: pa.Table, alive: np.ndarray | None = None, *, texts: bool = True, keyed: bool = False) -> Rows:
+    """The codes of `pairs`; raises a PairmineError when a query's rows are apart.
 
-    Rows that are not `alive` (a mask) any more are `REJECTED`. Reading `texts` is what takes time; without
-    them all count as blank.
+    Rows that are not `alive` (a mask) any more are `REJECTED`. Without `texts` all count as blank. Only where `keyed`
+    is `keys` filled and are codes equal for copies in different queries, at twice the time.
     """
     query, query_ids = read_queries(pairs)
     label = read_labels(pairs)
@@ -91,8 +96,29 @@ def read_rows(pairs: pa.Table, alive: np.ndarray | None = None, *, texts: bool =
     source_rows, source_ids = _sources(pairs, label)
     codes, doc_ids = _coded(pa.chunked_array([*pairs["doc_id"].chunks, *source_ids.chunks], pa.string()))
     doc, source = codes[: pairs.num_rows], codes[pairs.num_rows :]
-    (text, query_text), keys = _text_codes(pairs if texts else pairs.select([]), ("document", "query"))
-    return Rows(query, doc, text, query_text, label, source_rows, source, query_ids, doc_ids, keys)
+    documents, queries = (
+        _Texts(pairs[name]) if texts and name in pairs.column_names else None for name in ("document", "query")
+    )
+    text, query_text, keys = (_keyed if keyed else _copies)(documents, queries, query)
+    held = np.zeros(len(query), bool)
+    return Rows(query, doc, text, query_text, label, source_rows, source, query_ids, doc_ids, keys, held)
+
+
+def hold_again(rows: Rows, pairs: pa.Table, origins: Sequence[str]) -> Rows:
+    """`rows` with the negatives of `origins` (patterns) undecided: rules may reject them, picks leave them out."""
+    if not origins:
+        return rows
+    held = (rows.label == NEGATIVE) & of_origins(pairs, origins)
+    return replace(rows, label=np.where(held, UNDECIDED, rows.label).astype(np.int8), held=held)
+
+
+def of_origins(pairs: pa.Table, patterns: Sequence[str]) -> np.ndarray:
+    """Which rows have an origin that one of `patterns` fits, as generate:*, (n,) bool."""
+    if not patterns or not pairs.num_rows:
+        return np.zeros(pairs.num_rows, bool)
+    codes, origins = _coded(pairs["origin"].cast(pa.string()))
+    fits = [any(fnmatchcase(origin, pattern) for pattern in patterns) for origin in origins.to_pylist()]
+    return np.array(fits, bool)[codes]
 
 
 def _coded(ids: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
@@ -122,16 +148,47 @@ def _sources(pairs: pa.Table, label: np.ndarray) -> tuple[np.ndarray, pa.Chunked
     return np.flatnonzero(cut), pairs["source_id"].filter(pa.array(cut))
 
 
-def _text_codes(pairs: pa.Table, names: tuple[str, ...]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Codes of the named text columns over one sorted list of keys; all 0 where a column is missing."""
-    columns = [_Texts(pairs[name]) if name in pairs.column_names else None for name in names]
-    found = [column.keys for column in columns if column]
-    keys = distinct(np.concatenate([np.array([identity.NO_TEXT], np.uint64), *found]))
-    return [column.codes(keys) if column else np.zeros(pairs.num_rows, np.int64) for column in columns], keys
+TextCodes = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Of each row the code of its document and of its query, and the keys that these index."""
+
+
+def _keyed(documents: _Texts | None, queries: _Texts | None, query: np.ndarray) -> TextCodes:
+    """Codes over one sorted list of the keys of all texts; all 0 where a column is missing."""
+    of_values = [column.keys() if column else [] for column in (documents, queries)]
+    keys = _ordered_keys([part for parts in of_values for part in parts])
+    codes = [
+        column.of_rows([np.searchsorted(keys, part) for part in parts]) if column else np.zeros(len(query), np.int64)
+        for column, parts in zip((documents, queries), of_values, strict=True)
+    ]
+    return codes[0], codes[1], keys
+
+
+def _copies(documents: _Texts | None, queries: _Texts | None, query: np.ndarray) -> TextCodes:
+    """Codes that are equal for copies within a query: only texts whose prints are equal there are read for their keys.
+
+    Any other text has a code of its own, and its query's is `NO_CODE`.
+    """
+    blank = np.zeros(len(query), np.int64)
+    if documents is None:
+        return blank, blank, np.zeros(0, np.uint64)
+    prints = documents.of_rows(documents.prints()).astype(np.int64)
+    asked = queries.of_rows(queries.prints()).astype(np.int64) if queries else blank
+    own = prints == asked
+    alike = own | (prints == 0) | repeated(join(query, prints))
+    document_keys = documents.of_rows(documents.keys(alike))
+    query_keys = queries.of_rows(queries.keys(own)) if queries else np.zeros(len(query), np.uint64)
+    keys = _ordered_keys([document_keys[alike], query_keys[own]])
+    text = np.where(alike, np.searchsorted(keys, document_keys), len(keys) + np.arange(len(query)))
+    query_text = np.where(own, np.searchsorted(keys, query_keys), NO_CODE)
+    return text, query_text, np.zeros(0, np.uint64)
+
+
+def _ordered_keys(parts: list[np.ndarray]) -> np.ndarray:
+    return distinct(np.concatenate([np.array([identity.NO_TEXT], np.uint64), *parts]))
 
 
 class _Texts:
-    """The text keys of one column; each dictionary value that a row uses is normalised once.
+    """The texts of one column; each dictionary value that a row uses is looked at once.
 
     A slice of a large table brings its whole dictionary along, and the chunks of one table often
     share one, so unused values are left out and a dictionary met again is not read again.
@@ -139,35 +196,44 @@ class _Texts:
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._parts: list[tuple[int, np.ndarray]] = []
-        self._used: list[np.ndarray] = []
         self._dictionaries: list[pa.Array] = []
         seen: dict[tuple[int, ...], int] = {}
         for chunk in column.chunks:
             which = seen.setdefault(_address(chunk.dictionary), len(self._dictionaries))
-            size = len(chunk.dictionary)
             if which == len(self._dictionaries):
                 self._dictionaries.append(chunk.dictionary)
-                self._used.append(np.zeros(size + 1, bool))
-            indices = chunk.indices.fill_null(size).to_numpy()
-            self._used[which][indices] = True
-            self._parts.append((which, indices))
-        self._keys = [self._read(which) for which in range(len(self._dictionaries))]
+            self._parts.append((which, chunk.indices.fill_null(len(chunk.dictionary)).to_numpy()))
 
-    def _read(self, which: int) -> np.ndarray:
-        values = np.flatnonzero(self._used[which][:-1])
-        keys = np.full(len(self._used[which]), identity.NO_TEXT, np.uint64)
-        for start in range(0, len(values), _TEXTS_AT_ONCE):
-            part = values[start : start + _TEXTS_AT_ONCE]
-            keys[part] = identity.text_keys(self._dictionaries[which].take(pa.array(part)))
-        return keys
+    def prints(self) -> list[np.ndarray]:
+        """`identity.text_prints` of the values of each dictionary, 0 for those that no row uses and at the end."""
+        return self._of_values(identity.text_prints, np.uint32, self._used(None))
 
-    @property
-    def keys(self) -> np.ndarray:
-        return np.concatenate([*self._keys, np.empty(0, np.uint64)])
+    def keys(self, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        """`identity.text_keys` of the values of each dictionary, `NO_TEXT` for those that none of `rows` uses."""
+        return self._of_values(identity.text_keys, np.uint64, self._used(rows))
 
-    def codes(self, keys: np.ndarray) -> np.ndarray:
-        of_value = [np.searchsorted(keys, part) for part in self._keys]
-        return np.concatenate([of_value[which][indices] for which, indices in self._parts])
+    def of_rows(self, of_values: list[np.ndarray]) -> np.ndarray:
+        """What the values of each row have, (n,)."""
+        found = [of_values[which][indices] for which, indices in self._parts]
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+    def _used(self, rows: np.ndarray | None) -> list[np.ndarray]:
+        used = [np.zeros(len(dictionary) + 1, bool) for dictionary in self._dictionaries]
+        start = 0
+        for which, indices in self._parts:
+            stop = start + len(indices)
+            used[which][indices if rows is None else indices[rows[start:stop]]] = True
+            start = stop
+        return used
+
+    def _of_values(self, read: Callable[[pa.Array], np.ndarray], kind: Any, used: list[np.ndarray]) -> list[np.ndarray]:
+        found = [np.zeros(len(mask), kind) for mask in used]
+        for dictionary, mask, numbers in zip(self._dictionaries, used, found, strict=True):
+            values = np.flatnonzero(mask[:-1])
+            for start in range(0, len(values), _TEXTS_AT_ONCE):
+                part = values[start : start + _TEXTS_AT_ONCE]
+                numbers[part] = read(dictionary.take(pa.array(part)))
+        return found
 
 
 def _address(dictionary: pa.Array) -> tuple[int, ...]:
@@ -196,6 +262,12 @@ def among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     return found
 
 
+def repeated(keys: np.ndarray) -> np.ndarray:
+    """For each key whether another one equals it, (n,) bool."""
+    ordered = np.sort(keys)
+    return among(keys, ordered[1:][ordered[1:] == ordered[:-1]])
+
+
 def repeats(keys: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     """For each key whether it repeats an earlier one, (n,) bool; those marked `first` count as earlier."""
     ordered = np.sort(keys)
@@ -221,6 +293,14 @@ def extreme(reduce: np.ufunc, query: np.ndarray, values: np.ndarray, rows: np.nd
         starts = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
         found[own[starts]] = reduce.reduceat(values[at].astype(np.float64), starts)
     return found
+
+
+def descending(scores: np.ndarray) -> np.ndarray:
+    """uint32 that sort as `scores` (float32, finite) do from the highest down."""
+    bits = (scores + np.float32(0)).view(np.uint32)
+    negative = bits >> np.uint32(31) == 1
+    falling: np.ndarray = np.where(negative, bits, ~(bits | np.uint32(1 << 31)))
+    return falling
 
 
 def places(sorted_query: np.ndarray) -> np.ndarray:

@@ -1,253 +1,421 @@
-"""Which rows can be no negative: the rules that look at one row and its query's positives."""
+"""The rules that positives and candidates are held to: their names, their order, and how a user writes them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
-from pairmine.schema import NEGATIVE, POSITIVE, scale_of, score_names
-from pairmine.stages.filter.rows import NO_CODE, UNDECIDED, Rows, extreme, read_labels, read_queries, repeats, within
+from pairmine.schema import FEEDBACK, SCORE_PREFIX, pair_score_names, scale_of
+from pairmine.stages.filter.anchors import LOWEST, Anchor
+from pairmine.stages.filter.columns import check_scale, numeric_column, value_range
 
-NO_CLUSTER = -1
-NO_POSITIVE = "query has no positive"
+ACTIONS = ("drop", "relabel", "weight", "keep")
+ACTION_WEIGHT = 0.5
+"""What `weight` without a number makes of a row's weight; ours."""
 
+ROCKETQA = (0.1, 0.9)
+"""RocketQA's thresholds (Qu et al. 2021, arXiv 2010.08191): below the first negatives, from the second on positives."""
 
-class Verdicts:
-    """The reason of each rejected row: that of the first rule which fired."""
-
-    def __init__(self, rows: int) -> None:
-        self._reasons: dict[str, int] = {}
-        self._code = np.zeros(rows, np.int32)
-
-    @property
-    def alive(self) -> np.ndarray:
-        return self._code == 0
-
-    def reject(self, rows: np.ndarray, reason: str) -> None:
-        """Reject `rows`, given by number or as a mask, unless an earlier rule did."""
-        at = np.flatnonzero(rows) if rows.dtype == bool else rows
-        at = at[self._code[at] == 0]
-        if len(at):
-            self._code[at] = self._reasons.setdefault(reason, len(self._reasons) + 1)
-
-    def reasons(self) -> pa.Array:
-        """The reasons of the rejected rows, in row order."""
-        codes = self._code[self._code > 0] - 1
-        return pa.array(list(self._reasons), pa.string()).take(pa.array(codes))
+SUSPECTS, SUSPECTS_POOL = 10.0, 200
+"""How many suspects a query with one positive has among how many of its best candidates; ours."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The score rules; None switches one off. `ranks` is inclusive at both ends, None is open."""
+class Kind:
+    """A rule by name: what it does, whose idea it is, and what may be made of the rows on which it fires.
 
-    by: str | None
-    relative_margin: float | None
-    absolute_margin: float | None
-    max_score: float | None
-    min_score: float | None
-    ranks: tuple[int | None, int | None] | None
+    `tells_positives`: a row on which it fires may well answer its query, so that it can be relabelled.
+    `relaxable`: a query short of negatives may have such rows back (`shortage` "relax").
+    """
+
+    name: str
+    meaning: str
+    source: str = "ours"
+    of_positives: bool = False
+    tells_positives: bool = False
+    relaxable: bool = False
+
+
+RULES: tuple[Kind, ...] = (
+    Kind("min-positive-score", "a positive scores below X", of_positives=True),
+    Kind(
+        "consistency",
+        "K candidates or more of its query score above a positive",
+        "contrastors, Nussbaum et al. 2024, arXiv 2402.01613; KaLM, Hu et al. 2025, arXiv 2501.01028",
+        of_positives=True,
+    ),
+    Kind("ranks", "its rank lies outside A:B", "FlagEmbedding", relaxable=True),
+    Kind("cluster", "it is in the cluster of a positive", tells_positives=True),
+    Kind(
+        "gate-high", "it scores HIGH or more: a candidate positive", "RocketQA, arXiv 2010.08191", tells_positives=True
+    ),
+    Kind("gate-middle", "it scores between LOW and HIGH", "RocketQA, arXiv 2010.08191"),
+    Kind("max-score", "it scores above X", tells_positives=True, relaxable=True),
+    Kind("min-score", "it scores below X", relaxable=True),
+    Kind(
+        "absolute-margin",
+        "it scores above s - X, s the anchor of its query's positives",
+        "NV-Retriever, arXiv 2407.15831",
+        tells_positives=True,
+        relaxable=True,
+    ),
+    Kind(
+        "relative-margin",
+        "it scores above s - |s|*X",
+        "NV-Retriever, arXiv 2407.15831",
+        tells_positives=True,
+        relaxable=True,
+    ),
+    Kind(
+        "suspects",
+        "it is one of its query's N riskiest: high in score and near the known positives",
+        "ours, with feedback after Rocchio 1971",
+        relaxable=True,
+    ),
+    Kind("skip", "it is one of the N best that the rules leave", "sentence-transformers' range_min"),
+)
+"""The rules in their order. A row leaves by the first that fires on it; all of them are counted on all rows."""
+
+RELAXABLE = frozenset(kind.name for kind in RULES if kind.relaxable)
+
+_KINDS: Mapping[str, Kind] = {kind.name: kind for kind in RULES}
+
+Limits = float | str | Sequence[float | str] | None
+"""A threshold, or several: a number on the scale of the column that decides, or "COLUMN:NUMBER"."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A threshold on one column."""
+
+    column: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.column.removeprefix(SCORE_PREFIX)}:{self.value:g}"
+
+
+@dataclass(frozen=True)
+class Action:
+    """What becomes of the rows on which a rule fires first; `factor` is what their weight is multiplied by."""
+
+    what: str = "drop"
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class CandidateGate:
+    """A candidate from `high` on is a positive, below `low` a negative; between, `judge` decides where there is one."""
+
+    column: str
+    low: float
+    high: float
+    judge: Limit | None = None
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Of the `pool` best candidates of a query the riskiest leave: `number` times the root of its positives.
+
+    `columns` are summed, the first is that which the best are told by. `spared` of the pool are no suspects in
+    any case: as many as are picked, so that this rule alone leaves no query short.
+    """
+
+    number: float
+    pool: int
+    columns: tuple[str, ...]
+    spared: int = 0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one run, checked against the columns that there are; an empty one holds nothing.
+
+    `ranks` is inclusive at both ends, None is open. `exempt` and `hold` are patterns of origins.
+    """
+
+    by: str | None = None
+    anchor: Anchor = LOWEST
+    min_positive_score: tuple[Limit, ...] = ()
+    consistency: tuple[Limit, ...] = ()
+    ranks: tuple[int | None, int | None] = (None, None)
+    cluster: bool = False
+    gate: CandidateGate | None = None
+    max_score: tuple[Limit, ...] = ()
+    min_score: tuple[Limit, ...] = ()
+    absolute_margin: tuple[Limit, ...] = ()
+    relative_margin: tuple[Limit, ...] = ()
+    suspects: Suspects | None = None
+    skip: int = 0
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    exempt: tuple[str, ...] = ()
+    hold: tuple[str, ...] = ()
 
     @property
-    def needs_scores(self) -> bool:
-        return self.needs_positives or self.max_score is not None or self.min_score is not None
+    def margins(self) -> tuple[Limit, ...]:
+        return self.absolute_margin + self.relative_margin
+
+    @property
+    def names(self) -> list[str]:
+        """The rules that act, in their order."""
+        given = {
+            "min-positive-score": self.min_positive_score,
+            "consistency": self.consistency,
+            "ranks": self.ranks != (None, None),
+            "cluster": self.cluster,
+            "gate-high": self.gate,
+            "gate-middle": self.gate,
+            "max-score": self.max_score,
+            "min-score": self.min_score,
+            "absolute-margin": self.absolute_margin,
+            "relative-margin": self.relative_margin,
+            "suspects": self.suspects,
+            "skip": self.skip,
+        }
+        return [kind.name for kind in RULES if given[kind.name]]
+
+    @property
+    def of_positives(self) -> bool:
+        """Whether any of them looks at positives."""
+        return bool(self.min_positive_score or self.consistency)
 
     @property
     def needs_positives(self) -> bool:
-        return self.relative_margin is not None or self.absolute_margin is not None
+        """Whether any of them holds candidates against the positives of their query, or positives against them."""
+        return bool(self.margins or self.cluster or self.consistency or self.suspects)
 
-    def check(self, schema: pa.Schema) -> None:
-        """Raise a PairmineError for values out of range and for a score column that cannot serve."""
-        _check_range("relative margin", self.relative_margin, 0, 1)
-        _check_range("absolute margin", self.absolute_margin, 0, math.inf)
-        _check_range("max score", self.max_score, -math.inf, math.inf)
-        _check_range("min score", self.min_score, -math.inf, math.inf)
-        if self.max_score is not None and self.min_score is not None and self.min_score > self.max_score:
-            raise PairmineError(f"min score {self.min_score:g} is above max score {self.max_score:g}: nothing is left")
-        self._check_ranks(schema)
-        self._check_column(schema)
+    @property
+    def remarks(self) -> bool:
+        """Whether there may be something to say of rows that stay."""
+        return bool(self.gate and self.gate.judge) or any(action.what != "drop" for action in self.actions.values())
 
-    def _check_ranks(self, schema: pa.Schema) -> None:
-        low, high = self.ranks or (None, None)
-        if any(end is not None and end < 1 for end in (low, high)) or (low and high and low > high):
-            raise PairmineError(f"ranks {span(low, high)} hold no rank; ranks count from 1, as in 10:100")
-        if (low or high) and "rank" not in schema.names:
-            raise PairmineError("no rank column, so no ranks to choose from; run 'pairmine mine' first")
+    @property
+    def weighs(self) -> bool:
+        return any(action.what == "weight" for action in self.actions.values())
 
-    def _check_column(self, schema: pa.Schema) -> None:
-        if self.by is None:
-            if self.needs_scores:
-                raise PairmineError(f"margins and score limits need a score column; name one of: {_scores(schema)}")
-            return
-        if self.by not in schema.names:
-            raise PairmineError(f"no column {self.by} (found: {_scores(schema)}); run 'pairmine score' first")
-        field = schema.field(self.by)
-        if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type) or pa.types.is_null(field.type)):
-            raise PairmineError(f"column {self.by} holds {field.type}, no numbers; use one of: {_scores(schema)}")
-        if self.relative_margin is not None and scale_of(field) == "logit":
+    def action(self, name: str) -> Action:
+        """What becomes of the rows on which the rule `name` fires."""
+        return self.actions.get(name, _DROP)
+
+
+_DROP = Action()
+
+
+def parse_limits(what: str, given: Limits, schema: pa.Schema, by: str | None) -> tuple[Limit, ...]:
+    """The thresholds of rule `what`, each with the column that it is on: its own, or `by`.
+
+    Raises a PairmineError for what is no number, for a column that there is not, and for two on one column.
+    """
+    if given is None:
+        return ()
+    several = [given] if isinstance(given, float | int | str) else list(given)
+    limits = [_limit(what, one, schema, by) for one in several]
+    if len({limit.column for limit in limits}) < len(limits):
+        raise PairmineError(f"{what} is given twice for {limits[-1].column}; leave one of them out")
+    return tuple(limits)
+
+
+def _limit(what: str, given: float | str, schema: pa.Schema, by: str | None) -> Limit:
+    column, _, number = str(given).rpartition(":")
+    value = _number(what, str(given), number)
+    if column:
+        return Limit(numeric_column(schema, column, what), value)
+    if by is None:
+        found = ", ".join(pair_score_names(schema)) or "no score column"
+        raise PairmineError(f"margins and score limits need a score column; name one of: {found}")
+    return Limit(by, value)
+
+
+def _number(what: str, text: str, number: str) -> float:
+    try:
+        return float(number)
+    except ValueError:
+        raise PairmineError(f'{what} {text}: "{number}" is no number; write it as 0.3 or as ce:0.3') from None
+
+
+def parse_candidate_gate(text: str, schema: pa.Schema) -> CandidateGate:
+    """``COLUMN[:LOW:HIGH][:judge=COLUMN:T]``, as ce:0.1:0.9 or ce:0.1:0.9:judge=llm:0.5; without numbers RocketQA's."""
+    what = "candidate gate"
+    head, says_judge, judged = text.partition(":judge=")
+    column, *numbers = head.split(":")
+    if not column or len(numbers) not in (0, 2) or (says_judge and ":" not in judged):
+        raise PairmineError(f"{what} {text}: write it as COLUMN:LOW:HIGH or COLUMN:LOW:HIGH:judge=COLUMN:T")
+    low, high = (_number(what, text, number) for number in numbers) if numbers else ROCKETQA
+    name = numeric_column(schema, column, what)
+    if not low <= high:
+        raise PairmineError(f"{what} {text}: {low:g} is above {high:g}; the lower threshold comes first")
+    judge = parse_limits(f"{what}'s judge", judged, schema, None)[0] if says_judge else None
+    if judge and low == high:
+        raise PairmineError(f"{what} {text}: nothing lies between {low:g} and {high:g} for a judge to decide")
+    return CandidateGate(name, low, high, judge)
+
+
+def find_suspects(
+    number: float | None, pool: int, columns: Sequence[str], schema: pa.Schema, by: str | None, *, spared: int
+) -> Suspects | None:
+    """The rule over `columns`, by default the one that decides and the feedback of the known positives."""
+    if number is None:
+        return None
+    if by is None and not columns:
+        raise PairmineError("suspects are told by a score and by feedback; run 'pairmine score' first, or pass by")
+    found = tuple(numeric_column(schema, name, "suspects") for name in columns or (by or "", FEEDBACK))
+    if repeated := {name for name in found if found.count(name) > 1}:
+        raise PairmineError(f"suspects: {repeated.pop()} is given twice; leave one of them out")
+    return Suspects(number, pool, found, spared)
+
+
+def parse_actions(given: Sequence[str] | Mapping[str, str]) -> dict[str, Action]:
+    """``RULE=drop|relabel|weight[:F]|keep``, each rule once."""
+    pairs = given.items() if isinstance(given, Mapping) else [_split_action(text) for text in given]
+    actions: dict[str, Action] = {}
+    for name, text in pairs:
+        if name in actions:
+            raise PairmineError(f"action {name} is given twice; leave one of them out")
+        actions[name] = _action(name, text)
+    return actions
+
+
+def _split_action(text: str) -> tuple[str, str]:
+    name, equals, what = text.partition("=")
+    if not equals:
+        raise PairmineError(f"action {text}: write it as RULE={'|'.join(ACTIONS)}, as in relative-margin=keep")
+    return name, what
+
+
+def _action(name: str, text: str) -> Action:
+    kind = _KINDS.get(name)
+    if kind is None:
+        raise PairmineError(f'action {name}={text}: "{name}" is no rule; choose {", ".join(_KINDS)}')
+    what, colon, factor = text.partition(":")
+    if what not in ACTIONS or (colon and what != "weight"):
+        raise PairmineError(f"action {name}={text}: choose drop, relabel, weight[:F] or keep")
+    if name == "skip" and what != "drop":
+        raise PairmineError("action skip: what is skipped leaves; leave --skip out to keep it")
+    if what == "relabel" and not kind.tells_positives:
+        those = ", ".join(kind.name for kind in RULES if kind.tells_positives)
+        raise PairmineError(f"action {name}={text}: {name} says nothing of a positive; these can relabel: {those}")
+    if what != "weight":
+        return Action(what)
+    weight = _number("action", f"{name}={text}", factor) if colon else ACTION_WEIGHT
+    if not (math.isfinite(weight) and weight >= 0):
+        raise PairmineError(f"action {name}={text}: a weight is a number from 0 on")
+    return Action(what, weight)
+
+
+def check_rules(rules: Rules, schema: pa.Schema) -> None:
+    """Raise a PairmineError for values out of range and for columns whose scale a rule cannot be held on."""
+    _check_by(rules, schema)
+    _check_ranges(rules)
+    _check_ranks(rules.ranks, schema)
+    for name in rules.actions:
+        if name not in rules.names:
+            raise PairmineError(f"action {name} has no effect, since no {name} is given; leave one of them out")
+    for limit in rules.margins:
+        _check_margin(limit, schema)
+    for limit in rules.relative_margin:
+        if scale_of(schema.field(limit.column)) == "logit":
             raise PairmineError(
-                f"{self.by} holds logits, which cross zero, so that a relative margin means nothing on them; "
+                f"{limit.column} holds logits, which cross zero, so that a relative margin means nothing on them; "
                 "score as probabilities, or use an absolute margin"
+            )
+    for what, limits in (("max score", rules.max_score), ("min score", rules.min_score)):
+        for limit in limits:
+            _check_on_scale(what, limit.column, limit.value, schema)
+    for limit in rules.min_positive_score:
+        _check_on_scale("min positive score", limit.column, limit.value, schema)
+    if rules.gate is not None:
+        _check_gate(rules.gate, schema)
+
+
+def _check_by(rules: Rules, schema: pa.Schema) -> None:
+    if rules.by is None:
+        return
+    found = ", ".join(pair_score_names(schema)) or "no score column"
+    if rules.by not in schema.names:
+        raise PairmineError(f"no column {rules.by} (found: {found}); run 'pairmine score' first")
+    kind = schema.field(rules.by).type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise PairmineError(f"column {rules.by} holds {kind}, no numbers; use one of: {found}")
+
+
+def _check_ranges(rules: Rules) -> None:
+    ranges: list[tuple[str, tuple[Limit, ...], float, float]] = [
+        ("min positive score", rules.min_positive_score, -math.inf, math.inf),
+        ("consistency", rules.consistency, 1, math.inf),
+        ("relative margin", rules.relative_margin, 0, 1),
+        ("absolute margin", rules.absolute_margin, 0, math.inf),
+        ("max score", rules.max_score, -math.inf, math.inf),
+        ("min score", rules.min_score, -math.inf, math.inf),
+    ]
+    for name, limits, low, high in ranges:
+        for limit in limits:
+            _check_range(name, limit.value, low, high)
+    for limit in rules.consistency:
+        if limit.value != int(limit.value):
+            raise PairmineError(f"consistency {limit.value:g}: it counts candidates, so write a whole number")
+    if rules.suspects is not None:
+        _check_range("suspects", rules.suspects.number, 0, math.inf)
+        _check_range("suspects pool", rules.suspects.pool, 1, math.inf)
+    _check_range("skip", rules.skip, 0, math.inf)
+    highest = {limit.column: limit.value for limit in rules.max_score}
+    for limit in rules.min_score:
+        if limit.value > highest.get(limit.column, math.inf):
+            raise PairmineError(
+                f"min score {limit.value:g} is above max score {highest[limit.column]:g}: nothing is left"
             )
 
 
-def _check_range(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and (not math.isfinite(value) or not low <= value <= high):
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not math.isfinite(value) or not low <= value <= high:
         bounds = "a number" if low == -math.inf else f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
         raise PairmineError(f"{name} {value:g} is out of range; it is {bounds}")
+
+
+def _check_ranks(ranks: tuple[int | None, int | None], schema: pa.Schema) -> None:
+    low, high = ranks
+    if any(end is not None and end < 1 for end in (low, high)) or (low and high and low > high):
+        raise PairmineError(f"ranks {span(low, high)} hold no rank; ranks count from 1, as in 10:100")
+    if (low or high) and "rank" not in schema.names:
+        raise PairmineError("no rank column, so no ranks to choose from; run 'pairmine mine' first")
+
+
+def _check_margin(limit: Limit, schema: pa.Schema) -> None:
+    held = {
+        "rrf": "sums of reciprocal ranks, which no positive has",
+        "run": "another search's numbers, of no known scale",
+    }
+    if (what := held.get(scale_of(schema.field(limit.column)) or "")) is not None:
+        raise PairmineError(
+            f"{limit.column} holds {what}, so that there is nothing to hold a margin to; run 'pairmine score', "
+            "or name another column, as in --relative-margin dense:0.05"
+        )
+
+
+def _check_on_scale(what: str, column: str, value: float, schema: pa.Schema) -> None:
+    low, high = value_range(schema, column)
+    if not low <= value <= high:
+        raise PairmineError(
+            f"{what} {value:g} is outside what {column} holds, {low:g} to {high:g}; "
+            "thresholds are on the column's own scale (3 of 5 is 0.6)"
+        )
+
+
+def _check_gate(gate: CandidateGate, schema: pa.Schema) -> None:
+    what = "candidate gate"
+    for limit in (Limit(gate.column, gate.low), Limit(gate.column, gate.high), *filter(None, [gate.judge])):
+        if scale_of(schema.field(limit.column)) == "logit":
+            raise PairmineError(
+                f"{what}: {limit.column} holds logits, whose size differs from model to model; "
+                "run 'pairmine score' for probabilities, or use --max-score"
+            )
+        check_scale(schema, limit.column, ("probability", "similarity", "cosine"), what)
+        _check_on_scale(what, limit.column, limit.value, schema)
 
 
 def span(low: int | None, high: int | None) -> str:
     """Ranks as they are written on the command line: 10:100, 10: or :100."""
     return f"{'' if low is None else low}:{'' if high is None else high}"
-
-
-def _scores(schema: pa.Schema) -> str:
-    return ", ".join(score_names(schema)) or "no score column"
-
-
-def reject_known(rows: Rows, verdicts: Verdicts) -> None:
-    """Reject whole queries without a positive, and every row that repeats what its query already has.
-
-    Of repeated documents the first stays, a decided negative before a candidate.
-    """
-    positive = np.flatnonzero(rows.label == POSITIVE)
-    answered = rows.answered
-    verdicts.reject(~answered[rows.query], NO_POSITIVE)
-    other = np.flatnonzero((rows.label != POSITIVE) & answered[rows.query] & verdicts.alive)
-    decided = rows.label[other] == NEGATIVE
-    documents = rows.joined(rows.doc[other], other)
-    verdicts.reject(other[within(documents, rows.joined(rows.doc[positive], positive))], "same document as a positive")
-    verdicts.reject(other[within(documents, rows.joined(rows.source, rows.source_rows))], "source of a positive")
-    written = rows.text[other] != NO_CODE
-    texts = rows.joined(rows.text[other], other)
-    copies = within(texts, rows.joined(rows.text[positive], positive))
-    verdicts.reject(other[written & copies], "copy of a positive")
-    verdicts.reject(other[written & (rows.text[other] == rows.query_text[other])], "copy of the query")
-    verdicts.reject(other[repeats(documents, decided)], "same document twice")
-    left = written & verdicts.alive[other]
-    verdicts.reject(other[left][repeats(texts[left], decided[left])], "same text twice")
-
-
-def reject_bereft(came: pa.Table, gated: pa.Table, verdicts: Verdicts, *, all_queries: bool) -> None:
-    """Reject what is left of queries that had a positive in `came` and have none among the rows left of `gated`.
-
-    Both hold the same rows, `gated` with the labels that gates gave. Graded and unlabelled queries had none to
-    lose, and stay unless `all_queries` are meant.
-    """
-    query, query_ids = read_queries(came)
-    had, has = (
-        np.bincount(query[rows], minlength=len(query_ids)) > 0
-        for rows in (read_labels(came) == POSITIVE, (read_labels(gated) == POSITIVE) & verdicts.alive)
-    )
-    verdicts.reject(((had | all_queries) & ~has)[query], NO_POSITIVE)
-
-
-def reject_ranks(pairs: pa.Table, rows: Rows, limits: Limits, verdicts: Verdicts) -> None:
-    """Reject candidates whose rank lies outside `limits.ranks`."""
-    low, high = limits.ranks or (None, None)
-    if low is None and high is None:
-        return
-    at = np.flatnonzero(verdicts.alive & (rows.label == UNDECIDED))
-    rank = pc.cast(pairs["rank"], pa.float64()).to_numpy()[at]
-    if nulls := int(np.isnan(rank).sum()):
-        raise PairmineError(f"{nulls} of {len(at)} candidates have no rank; run 'pairmine mine' first, or drop --ranks")
-    outside = np.zeros(len(at), bool)
-    if low is not None:
-        outside |= rank < low
-    if high is not None:
-        outside |= rank > high
-    verdicts.reject(at[outside], f"rank outside {span(low, high)}")
-
-
-def reject_clusters(pairs: pa.Table, rows: Rows, verdicts: Verdicts) -> dict[str, int]:
-    """Reject candidates of the `cluster` that a positive of their query lies in: they may well answer it.
-
-    Counts the candidates without a cluster, which stay, and the decided negatives that would have gone.
-    """
-    if "cluster" not in pairs.column_names:
-        raise PairmineError(
-            "no cluster column, so no clusters to compare; run 'pairmine mine --clusters' first, "
-            "or join one on doc_id that says which cluster each document is in"
-        )
-    kind = pairs.schema.field("cluster").type
-    if pa.types.is_nested(kind):
-        raise PairmineError(
-            f'column "cluster" holds {kind}, and a document is in one cluster; fill it with a number each'
-        )
-    cluster = pc.fill_null(pairs["cluster"].dictionary_encode().combine_chunks().indices, NO_CLUSTER)
-    cluster = cluster.to_numpy(zero_copy_only=False).astype(np.int64)
-    at = np.flatnonzero(verdicts.alive & (rows.label != POSITIVE))
-    asked = np.bincount(rows.query[at], minlength=len(rows.query_ids)) > 0
-    positives = np.flatnonzero((rows.label == POSITIVE) & asked[rows.query])
-    if missing := int((cluster[positives] == NO_CLUSTER).sum()):
-        raise PairmineError(
-            f"{missing} of {len(positives)} positives have no cluster to hold candidates against; "
-            "run 'pairmine mine --clusters' first"
-        )
-    known = cluster[at] != NO_CLUSTER
-    own = known & within(rows.joined(cluster[at] + 1, at), rows.joined(cluster[positives] + 1, positives))
-    decided = rows.label[at] == NEGATIVE
-    verdicts.reject(at[own & ~decided], "in the cluster of a positive")
-    return {
-        "candidates without a cluster": int((~known & ~decided).sum()),
-        "exempt, but in the cluster of a positive": int((own & decided).sum()),
-    }
-
-
-def read_scores(pairs: pa.Table, rows: Rows, limits: Limits, verdicts: Verdicts, *, picks: bool = True) -> np.ndarray:
-    """The `limits.by` of each row, (n,) float32, NaN where a row has none.
-
-    Raises a PairmineError when a candidate that is still in has none, or, with a margin, a positive
-    of such a candidate's query. Where nothing is picked and no score rule is given, none is needed.
-    """
-    scores: np.ndarray = pc.cast(pairs[limits.by], pa.float32(), safe=False).to_numpy()
-    if not (picks or limits.needs_scores):
-        return scores
-    matters = verdicts.alive & (rows.label == UNDECIDED)
-    if limits.needs_positives:
-        asked = np.bincount(rows.query[matters], minlength=len(rows.query_ids)) > 0
-        matters |= (rows.label == POSITIVE) & asked[rows.query]
-    missing = int((matters & ~np.isfinite(scores)).sum())
-    if missing:
-        of = int(matters.sum())
-        raise PairmineError(f"{missing} of {of} rows have no {limits.by}; run 'pairmine score' first")
-    return scores
-
-
-def reject_scores(rows: Rows, scores: np.ndarray, limits: Limits, verdicts: Verdicts) -> dict[str, int]:
-    """Reject candidates by score; counts, per rule, the decided negatives that it would have rejected."""
-    at = np.flatnonzero(verdicts.alive & (rows.label != POSITIVE))
-    decided = rows.label[at] == NEGATIVE
-    exempt = {}
-    for reason, fires in _score_rules(rows, at, scores, limits):
-        verdicts.reject(at[fires & ~decided], reason)
-        exempt[f"exempt, but {reason}"] = int((fires & decided).sum())
-    return exempt
-
-
-def _score_rules(rows: Rows, at: np.ndarray, scores: np.ndarray, limits: Limits) -> Iterator[tuple[str, np.ndarray]]:
-    """Each rule's reason and the rows among `at` on which it fires, in order.
-
-    Thresholds are rounded to float32 as the scores are, so that a score of 0.7 is not above 0.7.
-    """
-    mine = scores[at]
-    if limits.max_score is not None:
-        yield f"score above {limits.max_score:g}", mine > np.float32(limits.max_score)
-    if limits.min_score is not None:
-        yield f"score below {limits.min_score:g}", mine < np.float32(limits.min_score)
-    if not limits.needs_positives:
-        return
-    lowest = extreme(np.minimum, rows.query, scores, rows.label == POSITIVE, len(rows.query_ids))
-    if limits.absolute_margin is not None:
-        threshold = (lowest - limits.absolute_margin).astype(np.float32)
-        yield f"within {limits.absolute_margin:g} of the lowest positive", mine > threshold[rows.query[at]]
-    if limits.relative_margin is not None:
-        threshold = (lowest - np.abs(lowest) * limits.relative_margin).astype(np.float32)
-        share = f"{limits.relative_margin * 100:g}%"
-        yield f"within {share} of the lowest positive", mine > threshold[rows.query[at]]

@@ -1,4 +1,4 @@
-"""Random documents for queries that the rules left with too few negatives."""
+"""What becomes of queries that the rules left with too few negatives, and random documents to fill them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,38 @@ import pyarrow.compute as pc
 from pairmine import identity
 from pairmine.errors import PairmineError
 from pairmine.schema import NEGATIVE, cast_table
-from pairmine.stages.filter.picks import draws, seeds_of
+from pairmine.stages.filter.luck import draws, seeds_of
 from pairmine.stages.filter.rows import NO_CODE, Rows, among, distinct, join, repeats
 
 ORIGIN = "fill:random"
 KEY_COLUMN = "text_key"
 UNKNOWN = -1
 _TICKETS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """What becomes of short queries: rejected candidates come back up to step `steps` (0: none do), then
+    the query is kept short, dropped or filled (`last`)."""
+
+    last: str
+    steps: int = 0
+
+
+MOST_STEPS = 100
+SHORTAGES = ("keep", "drop", "fill", "relax", "relax+drop", "relax+fill")
+
+
+def parse_shortage(text: str, steps: int) -> Shortage:
+    """One of `SHORTAGES`; `steps` count where it relaxes."""
+    if text not in SHORTAGES:
+        raise PairmineError(f'shortage is "{text}"; it is one of: {", ".join(SHORTAGES)}')
+    relaxes, _, last = text.partition("+")
+    if relaxes != "relax":
+        return Shortage(text)
+    if not 1 <= steps <= MOST_STEPS:
+        raise PairmineError(f"relax steps is {steps}; it must be 1 to {MOST_STEPS}")
+    return Shortage(last or "keep", steps)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import pyarrow as pa
 from pairmine.errors import PairmineError
 from pairmine.schema import POSITIVE, TEXT, cast_column
 from pairmine.stages.filter.rows import UNDECIDED
-from pairmine.stages.filter.rules import Verdicts, span
+from pairmine.stages.filter.rules import span
 from pairmine.stages.filter.surface import alike, measured, word_distance
+from pairmine.stages.filter.verdicts import Verdicts
 from pairmine.tokens import tokens
 
 EDITS_OF = ("positives", "negatives", "all")

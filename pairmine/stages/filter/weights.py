@@ -27,12 +27,11 @@ from pairmine.stages.filter.columns import (
     require_range,
     value_range,
 )
+from pairmine.stages.filter.named import POSITIVE_NUMBERS, Named, Options, parse_named
 from pairmine.stages.filter.propensity import Propensity
 from pairmine.stages.filter.rows import extreme, read_labels, read_queries
 
 FILL = "fill:"
-
-Options = Mapping[str, float | str | None]
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,9 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What there is under one name: the options with their defaults and ranges, the rule, where it is from."""
+class Kind(Named):
+    """A weight: `factors` gives what each row's weight is multiplied by."""
 
-    meaning: str
-    source: str
-    defaults: Options
-    ranges: Mapping[str, tuple[float, float]]
     factors: Callable[[Weighed, Options], np.ndarray]
     looks_at_all: bool = False
     takes_by: bool = False
@@ -190,7 +185,6 @@ def _of(options: Options, name: str) -> float:
 
 
 TEMPERATURE = 0.1
-_POSITIVE = (math.ulp(0.0), math.inf)
 
 KINDS: Mapping[str, Kind] = {
     "punish-similar": Kind(
@@ -205,7 +199,7 @@ KINDS: Mapping[str, Kind] = {
         "GCSE, Lai et al. 2024, arXiv 2409.12887: sigma 0.17 (BERT). There d is taken to the student as it trains; "
         "taking it to the positive of the frozen model is ours",
         {"sigma": 0.17, "by": None},
-        {"sigma": _POSITIVE},
+        {"sigma": POSITIVE_NUMBERS},
         _gaussian_decay,
         needs_positives=True,
     ),
@@ -223,14 +217,14 @@ KINDS: Mapping[str, Kind] = {
         "after SupReMix, Wu et al. 2023, arXiv 2309.16633, and ConR, Keramati et al. 2023, arXiv 2309.06651; "
         "formula and tau are ours",
         {"tau": 0.5, "by": "grade"},
-        {"tau": _POSITIVE},
+        {"tau": POSITIVE_NUMBERS},
         _ordinal,
     ),
     "importance": Kind(
         "exp(s / temperature) among a query's negatives, mean 1: the harder, the more",
         "after DiHT, Radenovic et al. 2023, arXiv 2301.02280; temperature is ours",
         {"temperature": TEMPERATURE, "by": None},
-        {"temperature": _POSITIVE},
+        {"temperature": POSITIVE_NUMBERS},
         _importance,
         takes_by=True,
     ),
@@ -242,20 +236,8 @@ def parse_weight(text: str) -> Weight:
 
     Raises a PairmineError for a name, an option or a value that there is not.
     """
-    name, colon, rest = text.partition(":")
-    kind = KINDS.get(name)
-    if kind is None:
-        raise PairmineError(f'weight "{name}": choose {", ".join(KINDS)}')
-    told: dict[str, float | str | None] = {}
-    for item in rest.split(",") if colon else ():
-        key, equals, value = item.partition("=")
-        if key not in kind.defaults or not equals or not value:
-            options = ", ".join(kind.defaults)
-            raise PairmineError(f'weight {name}: "{item}" is no option; write key=value with {options}')
-        if key in told:
-            raise PairmineError(f"weight {name}: {key} is given twice; leave one of them out")
-        told[key] = value if key == "by" else _in_range(name, key, value, kind)
-    return Weight(name, {**kind.defaults, **told})
+    name, told = parse_named("weight", text, KINDS)
+    return Weight(name, {**KINDS[name].defaults, **told})
 
 
 def parse_weights(texts: Sequence[str]) -> list[Weight]:
@@ -267,20 +249,6 @@ def parse_weights(texts: Sequence[str]) -> list[Weight]:
             raise PairmineError(f"weight {text}: it is given twice and would count twice; leave one of them out")
         weights.append(weight)
     return weights
-
-
-def _in_range(name: str, key: str, value: str, kind: Kind) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    low, high = kind.ranges[key]
-    whole = key in ("bins", "bands")
-    if not math.isfinite(number) or not low <= number <= high or (whole and number != int(number)):
-        bounds = "above 0" if kind.ranges[key] == _POSITIVE else f"{low:g} or more" if high == math.inf else ""
-        bounds = bounds or f"{low:g} to {high:g}"
-        raise PairmineError(f"weight {name}: {key}={value} is out of range; {'a whole number, ' * whole}{bounds}")
-    return number
 
 
 def _check_weights(pairs: pa.Table, weights: np.ndarray) -> None:
