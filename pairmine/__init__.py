@@ -20,6 +20,7 @@ _STAGES = {
     "score_pairs": "pairmine.stages.score",
     "open_scorer": "pairmine.stages.score",
     "filter_pairs": "pairmine.stages.filter",
+    "calibrate": "pairmine.stages.calibrate",
     "dedup": "pairmine.stages.dedup",
     "mix": "pairmine.stages.mix",
     "export": "pairmine.stages.export",

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pairmine.cli import (
+    calibrate,
     convert,
     dedup,
     derive,
@@ -38,6 +39,7 @@ _ORDER = (
     "mine",
     "score",
     "filter",
+    "calibrate",
     "dedup",
     "mix",
     "export",
@@ -83,6 +85,7 @@ store.register(app)
 mine.register(app)
 score.register(app)
 filter.register(app)
+calibrate.register(app)
 dedup.register(app)
 mix.register(app)
 export.register(app)

@@ -81,7 +81,7 @@ class BeirPairs(PairSource):
         self._queries = open_queries(beir.queries, say)
         self._documents = open_documents(beir.corpus, say)
         judgments = Role("judgments file", _QRELS, _judgments, unique=False)
-        super().__init__(_split_of(beir, split), judgments, {}, say)
+        super().__init__(split_of(beir, split), judgments, {}, say)
         self.path = self.name = beir.folder
 
     @property
@@ -151,7 +151,8 @@ class BeirPairs(PairSource):
         record.add_input(role, [], path=self._beir.folder, sha256=digest, rows=self.rows)
 
 
-def _split_of(beir: Beir, split: str | None) -> str:
+def split_of(beir: Beir, split: str | None) -> str:
+    """The file with the judgments of `split`, or with the only ones that there are."""
     if not beir.qrels:
         raise PairmineError(f"{beir.folder}: a BEIR folder without judgments; expected qrels/NAME.tsv or qrels.tsv")
     if split is None and len(beir.qrels) > 1:

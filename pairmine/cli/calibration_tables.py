@@ -1,0 +1,182 @@
+"""What `pairmine calibrate` found, as tables of 80 columns for people."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from pairmine.schema import SCORE_PREFIX
+from pairmine.stages.calibrate import FEWEST, Answer, Calibration, Curve, Point, choices, counted, end_of
+
+Row = list[str]
+
+_OUTPUT = "filtered.parquet"
+_SHOWN = 2
+"""The choice, counted from 1, whose command is shown where no target is named."""
+
+
+def tables(found: Calibration) -> list[str]:
+    """A table for each rule, under what all of them have in common."""
+    picking = found.picking
+    how = "the best that pass" if picking.pick == "top" else f"drawn from the best {picking.pool} that pass"
+    lines = [
+        f"{counted(found.queries, 'query', 'queries')}, {found.candidates:,} candidates; "
+        f"{counted(picking.negatives, 'negative', 'negatives')} a query, {how}",
+        *_basis(found),
+    ]
+    heads = _heads(found)
+    widths = _widths([heads, *(_cells(point, found) for point in found.points)])
+    for curve in found.curves:
+        rows = [_cells(point, found) for point in (found.naive, *curve.points)]
+        lines += ["", curve.rule.title, _joined(heads, widths), *(_joined(row, widths) for row in rows)]
+    return lines
+
+
+def summary(found: Calibration, pairs: str) -> list[str]:
+    """The hardest picks at some levels of false negatives, and the command that gets one of them."""
+    levels = choices(found)
+    if not any(choice.point for choice in levels):
+        return []
+    what = "of naive's false negatives left" if found.is_relative else "false negatives"
+    rows = [
+        [_percent(choice.limit), *(_named(choice.curve, choice.point, found) if choice.point else ["none known"])]
+        for choice in levels
+    ]
+    lines = ["", f"which threshold? the hardest picks that leave few queries short, by {what}"]
+    lines += _listed([["at most", *_named_heads(found)], *rows], left=1)
+    shown = next(choice for choice in (levels[_SHOWN - 1], *levels) if choice.point)
+    assert shown.point is not None
+    return [*lines, "", f"for at most {_percent(shown.limit)}:", _command(pairs, shown.point)]
+
+
+def answers(reached: Answer, found: Calibration, pairs: str) -> list[str]:
+    """What reaches the target, rule by rule, and the command that gets the best of it."""
+    by = "upper end of the interval" if reached.confident else "estimate"
+    rows = [_named(curve, point, found) if point else _missed(curve, found) for curve, point in reached.points]
+    lines = ["", f"at most {reached.target * 100:g}% false negatives, by the {by}: the loosest thresholds"]
+    lines += _listed([_named_heads(found), *rows], left=0)
+    if reached.best is None:
+        return [*lines, "", _unreached(reached, found)]
+    return [*lines, "", "the hardest picks that leave few queries short:", _command(pairs, reached.best)]
+
+
+def _command(pairs: str, point: Point) -> str:
+    return f"  {shlex.join(['pairmine', 'filter', pairs, *point.flags, '-o', _OUTPUT])}"
+
+
+def _basis(found: Calibration) -> list[str]:
+    if found.evidence is None:
+        return ["nothing to estimate false negatives from"]
+    lines = [f"estimated from {found.evidence}"]
+    if found.is_relative:
+        lines += [
+            "  which tell the part of naive's false negatives that a threshold leaves and not how",
+            "  many there are, which --label, --judge or --qrels tell, and --naive-rate takes",
+        ]
+    return [*lines, "95% intervals after Korn and Graubard, with queries as clusters"]
+
+
+def _heads(found: Calibration) -> Row:
+    heads = ["threshold", "pass", "negatives", "short", *_measures(found)]
+    if _is_sampled(found):
+        heads.append("known")
+    if found.evidence:
+        heads.append("left of naive" if found.is_relative else "false negatives")
+    return heads
+
+
+def _cells(point: Point, found: Calibration) -> Row:
+    passed = f"{point.passed / max(found.candidates, 1) * 100:.3g}%"
+    cells = [_threshold(point), passed, f"{point.negatives:.2f}", f"{point.short:,}", *_measured(point, found)]
+    if _is_sampled(found):
+        cells.append("-" if point.false is None else f"{point.false.rows:,}")
+    return [*cells, *_estimate(point, found)]
+
+
+def _named_heads(found: Calibration) -> Row:
+    return ["rule", *(head for head in _heads(found) if head not in ("pass", "negatives", "known"))]
+
+
+def _named(curve: Curve | None, point: Point, found: Calibration) -> Row:
+    """A point outside the table of its rule."""
+    shown = [_threshold(point), f"{point.short:,}", *_measured(point, found), *_estimate(point, found)]
+    return [curve.rule.title if curve else "-", *shown]
+
+
+def _missed(curve: Curve, found: Calibration) -> Row:
+    known = any(found.estimate(point) for point in curve.points)
+    return [curve.rule.title, "not reached" if known else "no estimate"]
+
+
+def _measures(found: Calibration) -> Row:
+    hardness = [] if found.hardness is None else [found.hardness.removeprefix(SCORE_PREFIX)]
+    return hardness + ([] if found.naive.rank is None else ["rank"])
+
+
+def _measured(point: Point, found: Calibration) -> Row:
+    """How hard the picks are, in the columns of `_measures`."""
+    cells = []
+    if found.hardness is not None:
+        cells.append("-" if point.hardness is None else f"{point.hardness:.3f}")
+    if found.naive.rank is not None:
+        cells.append("-" if point.rank is None else f"{point.rank:.1f}")
+    return cells
+
+
+def _estimate(point: Point, found: Calibration) -> Row:
+    if found.evidence is None:
+        return []
+    share = found.estimate(point)
+    if share is None:
+        return ["-"]
+    if found.is_relative and point.value is None:
+        return ["100%"]
+    digits = 0 if found.is_relative else 1
+    return [f"{_percent(share.rate, digits)} ({share.low * 100:.{digits}f}-{share.high * 100:.{digits}f})"]
+
+
+def _is_sampled(found: Calibration) -> bool:
+    """Whether less is known than all picks, so that it matters how many are."""
+    told = [point for point in found.points if point.false]
+    return not found.is_relative and any(point.false.rows != point.picked for point in told if point.false)
+
+
+def _threshold(point: Point) -> str:
+    return "no rule" if point.value is None else f"{point.value:g}"
+
+
+def _percent(share: float, digits: int | None = None) -> str:
+    return f"{share * 100:g}%" if digits is None else f"{share * 100:.{digits}f}%"
+
+
+def _unreached(reached: Answer, found: Calibration) -> str:
+    ends = [
+        (end, curve.rule.title, _threshold(point))
+        for curve in found.curves
+        for point in curve.points
+        if (end := end_of(found, point, reached.confident)) is not None
+    ]
+    if not ends:
+        return (
+            f"no threshold has an estimate from {FEWEST} known rows; a larger --sample or more --qrels would give some"
+        )
+    lowest, rule, value = min(ends)
+    return (
+        f"no threshold reaches it; the lowest is {_percent(lowest, 1)}, by {rule} at {value}. "
+        "A cross-encoder's scores ('pairmine score --scorer ce:MODEL'), deeper mining or a larger sample may"
+    )
+
+
+def _listed(rows: Sequence[Row], left: int) -> list[str]:
+    widths = _widths(rows)
+    return [_joined(row, widths, left) for row in rows]
+
+
+def _widths(rows: Sequence[Row]) -> list[int]:
+    return [max(len(row[at]) for row in rows if at < len(row)) for at in range(max(map(len, rows)))]
+
+
+def _joined(row: Row, widths: Sequence[int], left: int | None = None) -> str:
+    """Cells at the right of their columns, that of the column `left` at its left."""
+    cells = [f"{cell:{'<' if at == left else '>'}{width}}" for at, (cell, width) in enumerate(zip(row, widths))]
+    return f"  {'  '.join(cells)}".rstrip()
