@@ -189,6 +189,9 @@ SYSTEMS: tuple[System, ...] = (
     _of("I can't believe there's no images", "Gu, Clark and Kembhavi 2022, arXiv 2211.09778", "rewrite"),
     # Mining, weights, scores, batches
     _of("DebCSE", "Miao, Du and Zhang 2023, arXiv 2309.07396", "inverse-propensity", "inverse-propensity-pick"),
+    _of("SimANS", "Zhou et al. 2022, arXiv 2210.11773", "simans"),
+    _of("RotatE's self-adversarial sampling", "Sun et al. 2019, arXiv 1902.10197", "softmax-pick"),
+    _of("Maximal marginal relevance", "Carbonell and Goldstein 1998, SIGIR", "mmr", also=("MMR",)),
     _of("DCLR", "Zhou et al. 2022, arXiv 2205.00656", "punish-similar"),
     _of("ClusterNS", "Deng et al. 2023, arXiv 2305.09892", "clusters", "same-cluster"),
     _of("MoCo dual view with a filter of hard negatives", "Hoang et al. 2025, arXiv 2501.16360", "band"),
@@ -221,6 +224,10 @@ SYSTEMS: tuple[System, ...] = (
     _of("Alignment and uniformity", "Wang and Isola 2020, arXiv 2005.10242", "align-uniform", also=("Align/uniform",)),
     _of("EvalRank", "Wang, Kuo and Li 2022, arXiv 2203.02679", "eval-rank"),
     _of("NV-Retriever", "Moreira et al. 2024, arXiv 2407.15831", "margin"),
+    _of("RocketQA", "Qu et al. 2020, arXiv 2010.08191", "candidate-gate"),
+    _of("RLHN", "Thakur et al. 2025, arXiv 2505.16967", "relabel-negatives"),
+    _of("Nomic Embed", "Nussbaum et al. 2024, arXiv 2402.01613", "consistency", also=("contrastors",)),
+    _of("KaLM-Embedding", "Hu et al. 2025, arXiv 2501.01028", "consistency"),
     _of("E5", "Wang et al. 2022, arXiv 2212.03533", "title", "title-write"),
     _of("CodeSearchNet", "Husain et al. 2019, arXiv 1909.09436", "code"),
 )
