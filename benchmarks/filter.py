@@ -1,16 +1,11 @@
-"""Time and peak memory of `pairmine filter` over ten million candidates, and of the same margin as the peers take it.
+"""Time and peak memory of `pairmine filter` over ten million candidates.
 
 The tables are made up: one positive and some mined candidates per query, with texts of 20 words out of 200,000
 documents, a rank, two scores, and the feedback of the known positives. Each command is a process of its own that
 reads one file and writes another; only the thresholds differ, as when a user tries another margin.
 
     python benchmarks/filter.py --rows 10000000             # 1M queries of 10 candidates, 100k of 100
-    python benchmarks/filter.py --rows 1000000 --runs 3 --peers
-
-With --peers the default margin and 5 random negatives out of the best 10 also run as loops do it that other tools
-have: `mask`, torch over a matrix of queries by candidates as sentence-transformers' mine_hard_negatives masks its
-scores, and `loop`, a Python loop over queries as FlagEmbedding and NeMo read and sample their lists. Both get the
-scores as arrays, without ids and texts, read no file and write none.
+    python benchmarks/filter.py --rows 1000000 --runs 3
 """
 
 from __future__ import annotations
@@ -19,12 +14,11 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from _process import PAIRMINE, Cost, memory_mb, run
+from _process import PAIRMINE, Cost, run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +34,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("--relative-margin", "0.05", "--no-suspects"),
     ("--candidate-gate", "ce:0.1:0.9", "--action", "gate-high=relabel", "--action", "gate-middle=keep"),
 )
-PEERS = ("mask", "loop")
 DOCUMENTS, WORDS, BLOCK = 200_000, 20, 220_000
 
 
@@ -49,9 +42,6 @@ def main() -> None:
     options = _options()
     if options.make:
         _make(Path(options.make), options.rows, options.each)
-        return
-    if options.peer:
-        _peer(options.peer, options.rows, options.each)
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for each in SHAPES:
@@ -64,8 +54,6 @@ def main() -> None:
                     for _ in range(options.runs)
                 ]
                 _show(" ".join(words) or "(the defaults)", costs)
-            for peer in PEERS if options.peers else ():
-                print(_again("--peer", peer, "--rows", str(options.rows), "--each", str(each)), end="", flush=True)
             table.unlink()
 
 
@@ -73,10 +61,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="candidates in each table")
     parser.add_argument("--runs", type=int, default=1, help="how often each command runs; the median is shown")
-    parser.add_argument("--peers", action="store_true", help="run the peers' loops too")
     parser.add_argument("--folder", help="where the tables go; the system's temporary folder")
     parser.add_argument("--make", help=argparse.SUPPRESS)
-    parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--each", type=int, default=SHAPES[0], help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -141,46 +127,6 @@ def _block(
     fields += [score_field(name, scale) for name, scale in zip(scores, scales, strict=True)]
     values = [pa.array(np.clip(column, -1, 1), pa.float32()) for column in scores.values()]
     return as_pairs(pa.table([*columns.values(), *values], schema=pa.schema(fields)))
-
-
-def _peer(name: str, rows: int, each: int) -> None:
-    """Print the line of one peer: margin 0.05 of the positive, 5 drawn out of the 10 best that are left."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    queries = rows // each
-    positive = rng.normal(0.75, 0.03, queries).astype(np.float32)
-    scores = (0.8 - 0.4 * rng.random((queries, each))).astype(np.float32)
-    before = memory_mb("VmRSS")
-    start, cpu = time.perf_counter(), time.process_time()
-    (_mask if name == "mask" else _loop)(scores, positive)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    above = memory_mb("VmHWM") - before
-    print(f"  {seconds:6.1f} s  {cpu:6.1f} s of the processor  {above:6,.0f} MB above the scores  peer {name}")
-
-
-def _mask(scores: np.ndarray, positive: np.ndarray) -> None:
-    """All queries at once in torch, as sentence-transformers does it: mask, sort, then sample each query's best."""
-    import random
-
-    import torch
-
-    found, best = torch.from_numpy(scores), torch.from_numpy(positive)[:, None]
-    found[found > best - best.abs() * 0.05] = -float("inf")
-    top = found.topk(min(10, found.shape[1]), dim=1)
-    for values, places in zip(top.values, top.indices, strict=True):
-        left = places[values > -float("inf")].tolist()
-        random.sample(left, min(5, len(left)))
-
-
-def _loop(scores: np.ndarray, positive: np.ndarray) -> None:
-    """A query at a time over Python lists."""
-    import random
-
-    for own, best in zip(scores.tolist(), positive.tolist(), strict=True):
-        left = [place for place, score in enumerate(own) if score <= best - abs(best) * 0.05]
-        top = sorted(left, key=own.__getitem__, reverse=True)[:10]
-        random.sample(top, min(5, len(top)))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ MARGINS = ("0", "0.02", "0.05", "0.1", "0.2", "0.4", "0.6", "0.8", "0.9")
 PROBABILITIES = ("0.95", "0.9", "0.7", "0.5", "0.3", "0.2", "0.1", "0.05", "0.02")
 OUR_RULE = Rule(
     "--by dense --no-relative-margin --suspects {} --pick top",
-    ("0", "1", "2", "3", "5", "7", "10", "13", "16", "20", "25", "30", "40", "50", "70", "100", "140"),
+    ("0", "0.3", "0.6", "1", "2", "3", "5", "7", "10", "13", "16", "20", "25", "30", "40", "50", "70", "100", "140"),
     {"10 suspects leave": "10"},
 )
 ABLATION = {
@@ -170,9 +170,10 @@ def main() -> None:
         print(f"\n### mean of {len(measures)} collections\n\n{_mean_table(rules, measures)}")
     for label in GOALS:
         print(f"\n### false negatives over those of '{label}', at its hardness\n\n{_over(label, rules, measures)}")
+    print(f"\n### the worst ratio over every setting of every rival\n\n{_worst_of_all(rules, measures)}")
     for ours in [OURS, *dict(options.rule)]:
         print(f"\n### {ours}: false negatives over a rival's, at its hardness\n\n{_ratios(ours, rules, measures)}")
-        print(f"\n### {ours}: the worst such ratio of a rival's whole curve\n\n{_worst(ours, measures)}")
+        print(f"\n### {ours}: the worst such ratio of a rival's whole curve\n\n{_worst(ours, rules, measures)}")
     if options.plot:
         options.plot.write_text(_svg(rules, measures), encoding="utf-8")
 
@@ -332,28 +333,44 @@ def _ratio_cell(mine: Sequence[Point], rival: Point) -> str:
     return f"{ratio} ({here.false_rate:.3f}/{rival.false_rate:.3f}), short {here.short_rate:.0%}/{rival.short_rate:.0%}"
 
 
-def _worst(ours: str, measures: Measures) -> str:
-    """Over all settings of each rival: the highest ratio by collection; below 1 our whole curve is the lower one."""
-    mine = _every_curve(ours, measures)
-    rows = [_header("rival", measures)]
-    for rule in next(iter(measures.values())):
-        if rule in RIVALS:
-            theirs = _every_curve(rule, measures)
-            rows.append(_row(rule, [_worst_cell(mine[name], theirs[name]) for name in mine]))
+def _worst_of_all(rules: Mapping[str, Rule], measures: Measures) -> str:
+    """By collection, for every rule that is no rival's; below 1 its whole curve is the lowest."""
+    rows = [_header("rule", measures)]
+    for ours in rules:
+        if ours not in RIVALS:
+            by_rival = [_worst_ratios(ours, rival, measures) for rival in rules if rival in RIVALS]
+            rows.append(_row(ours, [_ratio(max(found)) for found in zip(*by_rival, strict=True)]))
     return "\n".join(rows)
 
 
-def _worst_cell(mine: Sequence[Point], rival: Sequence[Point]) -> str:
-    """A setting that lets the naive negatives through, where all curves begin, is none to compare."""
-    hardest = max(point.cosine for point in mine)
-    ratios = [
-        here.false_rate / point.false_rate
-        for point in rival
-        if point.false >= FEWEST_FALSE
-        and point.cosine < hardest - NAIVE_SLACK
-        and (here := _at(mine, point.cosine)) is not None
-    ]
-    return f"{max(ratios):.2f}" if ratios else "-"
+def _worst(ours: str, rules: Mapping[str, Rule], measures: Measures) -> str:
+    """By rival and collection: the highest ratio over the rival's settings."""
+    rows = [_header("rival", measures)]
+    for rival in rules:
+        if rival in RIVALS:
+            rows.append(_row(rival, [_ratio(found) for found in _worst_ratios(ours, rival, measures)]))
+    return "\n".join(rows)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value else "-"
+
+
+def _worst_ratios(ours: str, rival: str, measures: Measures) -> list[float]:
+    """By collection; 0 where the rival has no setting that tells.
+
+    One that lets the naive negatives through, where all curves begin, tells as little as one with hardly any false.
+    """
+    mine, theirs = _every_curve(ours, measures), _every_curve(rival, measures)
+    return [max(_ratios_along(mine[name], theirs[name]), default=0.0) for name in mine]
+
+
+def _ratios_along(mine: Sequence[Point], theirs: Sequence[Point]) -> Iterator[float]:
+    naive = max(point.cosine for point in mine)
+    for point in theirs:
+        here = _at(mine, point.cosine)
+        if here is not None and point.false >= FEWEST_FALSE and point.cosine < naive - NAIVE_SLACK:
+            yield here.false_rate / point.false_rate
 
 
 def _as_itself(here: Candidates, options: argparse.Namespace) -> None:

@@ -63,24 +63,23 @@ class Budget:
 
 
 def main() -> None:
-    """Train and test what has not been yet, and print the table after every run."""
+    """Train and test what has not been yet, and print the table of all."""
     options = _options()
     if options.no_cross_encoder:
         options.rules = [rule for rule in options.rules if "cross-encoder" not in rule]
     torch.set_num_threads(options.threads)
     budget = Budget(options.steps, options.batch, options.negatives, options.tokens, options.rate)
-    done = options.work / "training.json"
-    results: dict[str, float] = json.loads(done.read_text(encoding="utf-8")) if done.exists() else {}
+    kept = options.work / "training.json"
     for seed in options.seeds:
         for name in options.collections:
             for rule in options.rules:
                 key = _key(name, rule, seed, budget)
-                if key not in results:
+                if key not in _kept(kept):
                     start = time.perf_counter()
-                    results[key] = _run(name, rule, seed, budget, options)
-                    _keep(done, results)
-                    print(f"{key}: nDCG@10 {results[key]:.4f}, {time.perf_counter() - start:,.0f} s", flush=True)
-    print(_table(results, budget, options))
+                    found = _run(name, rule, seed, budget, options)
+                    _keep(kept, {**_kept(kept), key: found})
+                    print(f"{key}: nDCG@10 {found:.4f}, {time.perf_counter() - start:,.0f} s", flush=True)
+    print(_table(_kept(kept), budget, options))
 
 
 def _options() -> argparse.Namespace:
@@ -104,6 +103,12 @@ def _key(name: str, rule: str, seed: int, budget: Budget) -> str:
         spent = " ".join(f"{option}={value:g}" for option, value in asdict(budget).items())
         spent += f" {PUBLISHED.get(rule, '')}"
     return f"{name} / {rule} / seed {seed} / {spent.strip()}"
+
+
+def _kept(path: Path) -> dict[str, float]:
+    """The runs that are finished, those of a benchmark beside this one too."""
+    results: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return results
 
 
 def _keep(path: Path, results: Mapping[str, float]) -> None:

@@ -23,10 +23,11 @@ from pairmine.stages.calibrate import (
     Labels,
     Point,
     answer,
+    choices,
 )
 from pairmine.stages.calibrate.candidates import Candidates, Picking, checked
 from pairmine.stages.calibrate.hiding import hide
-from pairmine.stages.calibrate.intervals import Share, share_of
+from pairmine.stages.calibrate.intervals import Picks, Share, part_of, share_of
 from pairmine.stages.calibrate.plot import plot
 from pairmine.stages.calibrate.sample import Frame, inclusion
 from pairmine.stages.filter import filter_pairs
@@ -186,13 +187,15 @@ def test_judgments_give_the_false_negatives_that_a_count_gives() -> None:
 
 def test_unjudged_candidates_count_as_true_or_with_judged_only_not_at_all() -> None:
     pairs = table([row("q", "p", 1, 0.9), *(row("q", f"d{n}", None, 0.1 * n, rank=9 - n) for n in range(1, 5))])
-    judgments = pa.table({"query_id": ["q", "q"], "doc_id": ["d4", "p"], "relevant": [True, True]})
+    judgments = pa.table({"query_id": ["q"] * 3, "doc_id": ["d4", "p", "d1"], "relevant": [True, True, False]})
     every = calibrate(pairs, evidence=Judgments(judgments), negatives=4).naive.false
     alone = calibrate(pairs, evidence=Judgments(judgments, judged_only=True), negatives=4).naive.false
     assert every is not None
     assert alone is not None
     assert (every.rate, every.rows) == (0.25, 4)
-    assert (alone.rate, alone.rows) == (1.0, 1)
+    assert (alone.rate, alone.rows) == (0.5, 2)
+    with pytest.raises(PairmineError, match="all 1 judgment of candidates say relevant"):
+        calibrate(pairs, evidence=Judgments(judgments.slice(0, 2), judged_only=True))
 
 
 def test_judgments_of_the_known_positives_alone_are_no_evidence() -> None:
@@ -251,7 +254,8 @@ def test_suspects_has_no_estimate_from_hidden_positives_unless_its_feedback_is_c
     pairs = ranked()
     stale = calibrate(pairs, evidence=HiddenPositives(), rules=["suspects"])
     assert all(point.false is None for point in stale.curves[0].points)
-    assert "--feedback st:MODEL" in stale.remarks[1]
+    assert "--feedback st:MODEL" in stale.remarks[0]
+    assert calibrate(pairs, evidence=HiddenPositives(), rules=["ranks"]).remarks == ()
     seen = []
 
     def measure(given: pa.Table) -> pa.Table:
@@ -261,19 +265,20 @@ def test_suspects_has_no_estimate_from_hidden_positives_unless_its_feedback_is_c
     fresh = calibrate(pairs, evidence=HiddenPositives(measure=measure), rules=["suspects"])
     assert all(point.false is not None for point in fresh.curves[0].points)
     assert seen
-    assert len(fresh.remarks) == 1
+    assert fresh.remarks == ()
 
 
 def test_a_known_naive_rate_scales_what_hidden_positives_tell() -> None:
     pairs = ranked(20)
     plain, scaled = (calibrate(pairs, evidence=HiddenPositives(naive_rate=rate)) for rate in (None, 0.4))
-    assert "--naive-rate takes that number" in plain.remarks[0]
+    assert (plain.is_relative, scaled.is_relative) == (True, False)
     assert scaled.naive.false is not None
     assert scaled.naive.false.rate == pytest.approx(0.4)
     for one, other in zip(points(plain), points(scaled), strict=True):
         assert one.of_naive == other.of_naive
         if other.false is not None and one.of_naive is not None:
-            assert other.false.rate == pytest.approx(min(0.4 * one.of_naive, 1))
+            assert other.false.rate == pytest.approx(min(0.4 * one.of_naive.rate, 1))
+            assert other.false.low == pytest.approx(min(0.4 * one.of_naive.low, 1))
             assert other.false.low <= other.false.rate <= other.false.high
 
 
@@ -361,8 +366,24 @@ def test_labels_of_another_sample_are_told_and_unsure_ones_left_out() -> None:
     same = calibrate(pairs, rules=["max-score@ce"], evidence=Labels(labels))
     assert same.remarks == ()
     assert (same.evidence or "").startswith("29 labels")
-    other = calibrate(pairs, rules=["ranks"], by="dense", evidence=Labels(labels))
+    other = calibrate(pairs, rules=["ranks"], seed=1, evidence=Labels(labels))
     assert "not of the sample" in other.remarks[-1]
+
+
+def test_labels_of_two_samples_in_one_file_are_each_held_to_their_own() -> None:
+    pairs = ranked(40)
+    rules = (["none"], ["ranks=5,10,15"])
+    samples = [Calibrator(pairs, rules=each, pick="top").sample(40).select(["query_id", "doc_id"]) for each in rules]
+    drawn = [sample.append_column("label", pa.array([0, 1] * 20, pa.int8())) for sample in samples]
+    ids = set(zip(*(drawn[0][name].to_pylist() for name in ("query_id", "doc_id")), strict=True))
+    rest = [each for each in drawn[1].to_pylist() if (each["query_id"], each["doc_id"]) not in ids]
+    both = pa.concat_tables([drawn[0], pa.Table.from_pylist(rest, schema=drawn[0].schema)])
+    alone, mixed = (calibrate(pairs, rules=rules[0], pick="top", evidence=Labels(each)) for each in (drawn[0], both))
+    assert mixed.remarks == ()
+    assert mixed.naive.false is not None
+    assert alone.naive.false is not None
+    assert alone.naive.false.rows == 40
+    assert mixed.naive.false.rows <= 44
 
 
 # ------------------------------------------------------------------ intervals
@@ -385,6 +406,39 @@ def test_intervals_hold_the_true_share_in_95_of_100_runs_also_where_rows_of_a_qu
         assert share is not None
         hits.append(share.low <= rate <= share.high)
     assert np.mean(hits) >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("rate", "loss", "common"), [(0.3, 0.5, 0.0), (0.1, 0.2, 0.3), (0.4, 0.1, 0.8), (0.2, 0.3, 0.5)]
+)
+def test_the_interval_of_a_part_holds_it_in_95_of_100_runs_however_many_rows_both_have_in_common(
+    rate: float, loss: float, common: float
+) -> None:
+    """A rule leaves `common` of what is picked without it, and puts rows in place that are less often false."""
+    draw = np.random.default_rng(3)
+    queries, many = 120, 5
+    query = np.repeat(np.arange(queries), many)
+    truth = common + (1 - common) * loss
+    hits = []
+    for _ in range(300):
+        own = draw.beta(4 * rate, 4 * (1 - rate), queries)[query]
+        naive = draw.random(len(query)) < own
+        left = np.where(draw.random(len(query)) < common, naive, draw.random(len(query)) < own * loss)
+        picks = []
+        for false in (naive, left):
+            share = share_of(false, np.ones(len(query)), query)
+            assert share is not None
+            picks.append(Picks(false, np.ones(len(query)), query, share))
+        part = part_of(picks[1], picks[0])
+        hits.append(part.low <= truth <= part.high)
+    assert np.mean(hits) >= 0.92
+
+
+def test_a_rule_that_changes_nothing_leaves_all_and_that_is_sure() -> None:
+    share = share_of(np.arange(40) < 9, np.ones(40), np.arange(40) // 2)
+    assert share is not None
+    picks = Picks(np.arange(40) < 9, np.ones(40), np.arange(40) // 2, share)
+    assert (part_of(picks, picks).low, part_of(picks, picks).high) == (1.0, 1.0)
 
 
 def test_an_interval_of_rows_that_have_nothing_to_do_with_each_other_is_clopper_and_pearsons() -> None:
@@ -496,7 +550,9 @@ def test_one_query_gives_curves_and_no_certainty() -> None:
     assert found.queries == 1
     assert found.naive.false is not None
     assert found.naive.false.high > 0.8
-    assert answer(found, 0.05).best is None
+    assert all(choice.point is None for choice in choices(found))
+    with pytest.raises(PairmineError, match="not how many there are"):
+        answer(found, 0.05)
 
 
 def test_a_query_without_a_positive_counts_for_nothing() -> None:
@@ -516,6 +572,7 @@ def test_a_query_without_a_positive_counts_for_nothing() -> None:
         ({"rules": ["max-score@llm"]}, "rule max-score@llm cannot be tried"),
         ({"by": "llm"}, "by: no column llm"),
         ({"anchors": ["lowest"]}, "anchor lowest"),
+        ({"hardness": "rank"}, "hardness: column rank does not rise"),
         ({"hardness": "query"}, "hardness: column query holds dictionary"),
     ],
 )
@@ -540,6 +597,15 @@ def test_the_picture_has_titled_axes_a_line_for_each_rule_and_the_naive_point(es
     assert sum(each.tag.endswith("polyline") for each in root.iter()) == len(found.curves)
     assert ("more than 5% of queries short" in texts) == estimated
     assert "no rule" in texts
+
+
+def test_the_picture_of_hidden_positives_shows_parts_and_no_shares() -> None:
+    found = calibrate(ranked(20), evidence=HiddenPositives(), rules=["ranks"])
+    root = ElementTree.fromstring(plot(found))
+    texts = ["".join(each.itertext()) for each in root.iter() if each.tag.endswith("text")]
+    assert "part of the false negatives picked without a rule, with 95% interval" in texts
+    assert "100%" in texts
+    assert any(text.endswith(": 1.000 (1.000 to 1.000)") for text in map(str, root.itertext()))
 
 
 def test_a_picture_of_a_single_point_can_be_drawn() -> None:

@@ -172,6 +172,11 @@ def test_a_weight_that_looks_at_all_rows_does_not_hang_on_how_they_come(shell: S
         ("--weight punish-similar:by=ce", "pairmine: punish-similar: no column ce; columns to choose from: score_st"),
         ("--gate st", "pairmine: gate st: write it as COLUMN:LOW:HIGH"),
         ("--edit-distance 4", "pairmine: --edit-distance 4: write it as 1:4, 1: or :4"),
+        (
+            "--suspects 3 --suspects-pool 5",
+            "pairmine: --suspects-pool 5: none of them is suspected, since the rule leaves the 5 --negatives that are "
+            "picked; look at more of a query's candidates",
+        ),
         ("--edits-of all", "pairmine: --edits-of has an effect with --max-edit-ratio or --edit-distance alone"),
         ("--no-pick --negatives 3", "pairmine: --negatives has no effect with --no-pick; leave one of them out"),
         (
@@ -271,6 +276,15 @@ def test_suspects_stand_in_for_the_margin_where_there_is_feedback(shell: Shell, 
     assert [one["rule"] for one in json.loads((shell.folder / "s.json").read_text())["rules"]] == rules
 
 
+def test_a_score_that_a_file_of_text_left_without_its_scale_is_told(shell: Shell) -> None:
+    shell.write("m.jsonl", MINED)
+    assert (
+        "score_ce comes without a scale, which jsonl, csv and tsv do not hold" in shell("filter m.jsonl -o o.jsonl")[1]
+    )
+    for options in ("--suspects-by dense,feedback --suspects 1", "--no-suspects"):
+        assert "without a scale" not in shell(f"filter m.jsonl {options} -o o.jsonl")[1]
+
+
 def test_without_feedback_the_margin_is_the_rule(shell: Shell) -> None:
     shell.write("m.jsonl", [{key: row[key] for key in row if key != "score_feedback"} for row in MINED])
     code, said = shell("filter m.jsonl -o out.jsonl --summary s.json")
@@ -282,6 +296,25 @@ def test_without_feedback_the_margin_is_the_rule(shell: Shell) -> None:
     assert (code, said.splitlines()[-1]) == (
         2,
         "pairmine: --suspects-pool has no effect without --suspects; leave one of them out",
+    )
+
+
+def test_negatives_from_elsewhere_are_not_held_to_nothing(shell: Shell) -> None:
+    """A set of FlagEmbedding's shape has no scores: keeping every negative would look like having cleaned it."""
+    shell.write("flag.jsonl", [{"query": "a b", "pos": ["x y"], "neg": ["n1", "n2"]}])
+    code, said = shell("filter flag.jsonl --hold * -o out.jsonl")
+    assert code == 2
+    assert said.splitlines()[-1].startswith("pairmine: hold * has no effect, since there is neither a rule")
+    assert shell("filter flag.jsonl -o out.jsonl")[0] == 0
+
+
+@pytest.mark.parametrize("columns", ["ce,", ",", "dense,,ce"])
+def test_a_list_of_columns_with_a_gap_is_refused(shell: Shell, columns: str) -> None:
+    shell.write("m.jsonl", MINED)
+    code, said = shell(f"filter m.jsonl --suspects 1 --suspects-by {columns} -o out.jsonl")
+    assert (code, said.splitlines()[-1]) == (
+        2,
+        f"pairmine: --suspects-by {columns}: write it as NAME,NAME, as dense,feedback",
     )
 
 

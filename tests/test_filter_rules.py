@@ -310,6 +310,10 @@ def tables(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
+RULES_FOR_CANDIDATES = {kind.name.replace("-", "_") for kind in RULES if not kind.of_positives} - {"skip"}
+RULES_FOR_CANDIDATES |= {"candidate_gate"}
+
+
 def several(*values: Any) -> st.SearchStrategy[Any]:
     return st.none() | st.sampled_from(values)
 
@@ -333,6 +337,8 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
         "hold": draw(st.sampled_from([(), ("generate:*",), ("*",)])),
     }
     given = {name: value for name, value in drawn.items() if value not in (None, ())}
+    if not given.get("skip") and not RULES_FOR_CANDIDATES & given.keys():
+        given.pop("exempt", None)
     if "suspects" in given:
         given |= {"suspects_pool": draw(st.sampled_from([3, 200]))}
         given |= draw(st.sampled_from([{}, {"suspects_by": ["dense", "ce"]}]))
@@ -475,6 +481,11 @@ def test_a_score_is_asked_only_of_rows_that_the_rules_before_left() -> None:
         ({"suspects": math.nan}, "suspects nan is out of range"),
         ({"suspects": 5, "suspects_by": ["ce", "ce"]}, "suspects: score_ce is given twice"),
         ({"suspects": 5, "by": None}, "suspects are told by a score and by feedback"),
+        ({"suspects": 5, "suspects_by": ["ce", "rank"]}, "suspects: rank is no score, .*; choose among: score_ce"),
+        ({"by": "score_feedback"}, "score_feedback says how near a document is to the known positives"),
+        ({"exempt": ["generate:*"]}, r"exempt generate:\* has no effect, since no rule for candidates is given"),
+        ({"exempt": ["g"], "min_positive_score": 0.1}, "exempt g has no effect, since no rule for candidates is given"),
+        ({"hold": ["*"], "by": None}, r"hold \* has no effect, since there is neither a rule .* run 'pairmine score'"),
         ({"skip": -1}, "skip -1 is out of range; it is 0 or more"),
         ({"actions": ["max-score"]}, r"action max-score: write it as RULE=drop\|relabel\|weight\|keep"),
         (
@@ -608,6 +619,34 @@ def test_suspects_alone_leave_no_query_fewer_negatives_than_it_could_have(pool: 
     suspected = [one for one in reasons(outcome).values() if one.startswith("suspected")]
     assert pool - len(suspected) == left
     assert kept(outcome)[1:] == [f"d{n:02}" for n in range(pool - left, pool)][:4]
+
+
+def test_candidates_without_feedback_are_counted() -> None:
+    rows = [row("q", f"d{n}", None, 0.9 - n / 100, score_feedback=0.1 if n else None) for n in range(4)]
+    outcome = run([row("q", "p", 1, 0.9), *rows], suspects=1)
+    assert outcome.notes["candidates without score_feedback, suspected by the rest"] == 1
+
+
+def test_nothing_stays_a_negative_that_became_a_positive_in_another_row_where_nothing_is_picked() -> None:
+    table = pa.Table.from_pylist(
+        [row("q", "p", 1, 0.9)]
+        + [row("q", doc, label, ce) for doc, label, ce in (("a", None, 0.95), ("a", 0, 0.95), ("b", 0, 0.1))]
+        + [row("q", "c", None, 0.05), row("r", "p", 1, 0.9), row("r", "a", 0, 0.1), row("r", "c", None, 0.95)],
+        schema=SCHEMA,
+    )
+    texts = ["p", "one", "one", "two", " One ", "p", "one", "three"]
+    table = table.append_column("document", pa.array(texts)).append_column("query", pa.array(["?"] * len(texts)))
+    outcome = filter_pairs(table, by=None, pick=None, candidate_gate="ce", actions=["gate-high=relabel"])
+    found = outcome.kept.select(["query_id", "doc_id", "label"]).to_pylist()
+    assert [tuple(one.values()) for one in found] == [
+        ("q", "p", 1),
+        ("q", "a", 1),
+        ("q", "b", 0),
+        ("r", "p", 1),
+        ("r", "a", 0),
+        ("r", "c", 1),
+    ]
+    assert set(reasons(outcome).values()) == {"copy of a candidate that became a positive"}
 
 
 def test_suspects_leave_as_many_of_their_pool_whatever_lies_behind_it() -> None:

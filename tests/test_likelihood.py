@@ -217,6 +217,19 @@ def test_specs_are_checked_and_named_as_they_were_written(monkeypatch: pytest.Mo
     with pytest.raises(PairmineError, match="name a model or a folder after the colon, as in ql:vllm:"):
         open_scorer("ql:")
     assert open_scorer("ql:fake:").scale == "logprob"
+    with pytest.raises(PairmineError, match="--dtype has no effect with --scorer ql:fake:; leave it out"):
+        open_scorer("ql:fake:", dtype="bfloat16")
+    with pytest.raises(PairmineError, match="--store has no effect with --scorer ql:fake:; leave it out"):
+        open_scorer("ql:fake:", store="kept")
+
+
+def test_a_model_that_a_spec_opens_is_closed_again(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(UnigramModel, "close", lambda self: closed.append(self))
+    score_pairs(pq.read_table(pairs), "ql:fake:")
+    assert len(closed) == 1
+    score_pairs(pq.read_table(pairs), open_scorer("ql:fake:"), name="ql")
+    assert len(closed) == 1
 
 
 def run(*arguments: object) -> None:

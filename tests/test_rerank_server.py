@@ -5,6 +5,7 @@ The server here is a stand-in; the real vLLM has its own test in tests/vllm/test
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,16 @@ def test_a_wrong_key_or_model_ends_the_run(
     assert str(told.value).startswith(f"rerank:{model}: ")
 
 
+@pytest.mark.parametrize("number", [1, 3, 4, 40])
+def test_a_server_that_refuses_every_request_ends_the_run_however_many_pairs_one_has(number: int) -> None:
+    pairs = [(f"query {at // number}", f"document {at}") for at in range(40)]
+    with RerankServer(lambda body, before: error(400, "unknown field instruction")) as server:
+        with pytest.raises(PairmineError, match=r"requests were all refused .*unknown field instruction") as told:
+            scores_of(scorer_of(server), pairs)
+        assert told.value.exit_code == BAD_INPUT
+        assert server.requests <= 20
+
+
 def test_an_address_without_a_reranker_says_where_it_looked() -> None:
     with RerankServer() as server, pytest.raises(PairmineError, match=r"/v2/rerank was asked; check --base-url"):
         scorer_of(server, base_url=server.base_url.replace("/v1", "/v2")).score(["wing"], ["lift"])
@@ -257,6 +268,24 @@ def test_the_command_fills_a_column_and_tells_nobody_where_the_server_is(pairs: 
     assert server.base_url.encode() not in out.read_bytes()
 
 
+def test_a_reranker_serves_in_python_with_a_store_or_without(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pairmine
+
+    table = pq.read_table(pairs)
+    with RerankServer() as server:
+        kept = pairmine.open_scorer("rerank:test-model", base_url=server.base_url, store=tmp_path / "kept")
+        for scorer in (kept, kept, pairmine.open_scorer("rerank:test-model", base_url=server.base_url)):
+            scored = pairmine.score_pairs(table, scorer, name="rerank").kept
+            assert scored["score_rerank"].to_pylist() == WANTED.tolist()
+        assert server.asked.total() == 2 * 15
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        assert pairmine.score_pairs(table, "bge=rerank:test-model").kept["score_bge"].to_pylist() == WANTED.tolist()
+    with pytest.raises(pairmine.PairmineError, match="--max-length has no effect with --scorer rerank:test-model"):
+        pairmine.open_scorer("rerank:test-model", base_url=server.base_url, max_length=9)
+
+
 def test_a_run_again_asks_only_about_pairs_that_have_no_score_yet(pairs: Path) -> None:
     def plan(body: dict[str, Any], before: int) -> Response | None:
         return error(400, "no") if is_broken and body["query"] == "heat flow" else None
@@ -267,7 +296,7 @@ def test_a_run_again_asks_only_about_pairs_that_have_no_score_yet(pairs: Path) -
         for at in range(3):
             outs.append(pairs.with_name(f"{at}.parquet"))
             words = ["--scorer", "rerank:test-model", "--base-url", server.base_url, "--store", store]
-            run(pairs, *words, "-o", outs[-1])
+            run(pairs, *words, "--max-failed", 1, "-o", outs[-1], "--summary", pairs.with_name(f"{at}.json"))
             is_broken = False
         asked = dict(server.asked)
         server.value = lambda query, document: 1 - overlap(query, document)
@@ -277,6 +306,8 @@ def test_a_run_again_asks_only_about_pairs_that_have_no_score_yet(pairs: Path) -
     assert pq.read_table(outs[0])["score_rerank"].null_count == 5
     assert outs[1].read_bytes() == outs[2].read_bytes()
     assert pq.read_table(outs[1])["score_rerank"].to_pylist() == WANTED.tolist()
+    counts = [json.loads(pairs.with_name(f"{at}.json").read_text()) for at in range(3)]
+    assert [(each["scored"], each["reused"]) for each in counts] == [(15, 0), (5, 10), (0, 15)]
     # One pair is asked again in the second run, to see that it is the same model.
     assert sorted(asked.values()) == [1] * 14 + [2]
 
@@ -292,14 +323,17 @@ def test_a_dry_run_counts_requests_and_sends_none(pairs: Path, capfd: pytest.Cap
     assert "requests     0\n" in capfd.readouterr().out
 
 
-def test_too_many_pairs_without_a_reply_end_in_exit_1_with_the_output_written(pairs: Path) -> None:
+@pytest.mark.parametrize(("status", "how"), [(500, "got no reply"), (400, "were refused or got no reply")])
+def test_too_many_pairs_without_a_score_end_in_exit_1_with_the_output_written(
+    pairs: Path, status: int, how: str
+) -> None:
     def plan(body: dict[str, Any], before: int) -> Response | None:
-        return reply(500, {"error": "boom"}) if body["query"] == "heat flow" else None
+        return reply(status, {"error": "boom"}) if body["query"] == "heat flow" else None
 
     out = pairs.with_name("out.parquet")
     with RerankServer(plan) as server:
         words = ["--scorer", "rerank:test-model", "--base-url", server.base_url, "--retries", 0, "--store", "none"]
-        with pytest.raises(PairmineError, match="5 of 15 pairs got no reply, more than --max-failed") as told:
+        with pytest.raises(PairmineError, match=f"5 of 15 pairs {how}, more than --max-failed") as told:
             run(pairs, *words, "-o", out)
         assert told.value.exit_code == CHECK_FAILED
         run(pairs, *words, "--max-failed", 1, "-o", out)

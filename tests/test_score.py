@@ -79,7 +79,8 @@ def test_a_spec_serves_as_a_scorer_in_python() -> None:
     assert "score_second" in score_pairs(pairs, "second=fake:").kept.column_names
     assert "score_mine" in score_pairs(pairs, "second=fake:", name="mine").kept.column_names
     with pytest.raises(
-        PairmineError, match="--scorer bm25: no such kind of model; known: ce:MODEL, st:MODEL, ql:MODEL, fake"
+        PairmineError,
+        match="--scorer bm25: no such kind of model; known: ce:MODEL, st:MODEL, rerank:MODEL, ql:MODEL",
     ):
         score_pairs(pairs, "bm25")
     with pytest.raises(PairmineError, match=r"--scorer cross/encoder: .* did you mean st:cross/encoder"):
@@ -203,7 +204,7 @@ def test_a_cross_encoder_takes_no_prompts(tmp_path: Path) -> None:
             ["score", str(pairs), "--scorer", "ce:some/model", "--query-prompt", "q: ", "-o", str(out)],
             standalone_mode=False,
         )
-    with pytest.raises(PairmineError, match="a cross-encoder takes no prompts"):
+    with pytest.raises(PairmineError, match="--query-prompt has no effect with --scorer ce:some/model"):
         open_scorer("ce:some/model", query_prompt="q: ")
     assert not out.exists()
 

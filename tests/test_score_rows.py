@@ -91,7 +91,7 @@ def test_only_candidates_in_the_band_are_asked_about_and_every_other_row_is_acco
     assert column == [None, 2, 3, None, None, None, None]
     assert scorer.asked == [("q", "bb"), ("q", "ccc")]
     assert counts == {
-        "not scored: none of the candidates": 2,
+        "not scored: not a candidate": 2,
         "not scored: no score_ce": 1,
         "not scored: score_ce outside [0.1, 0.9)": 2,
     }
@@ -217,6 +217,20 @@ def test_a_judge_is_asked_about_the_band_alone_and_a_second_band_adds_to_it(
     second = pq.read_table(more)["score_llm"].to_pylist()
     assert None not in second
     assert second[2] == first[2]
+
+
+def test_a_column_is_filled_up_by_the_model_and_prompt_that_began_it_alone(pairs: Path) -> None:
+    begun, out = pairs.with_name("begun.parquet"), pairs.with_name("out.parquet")
+    judge = ["--scorer", "fake:", "--recipe", "judge", "--ledger", pairs.with_name("ledger"), "-q"]
+    run(pairs, *judge, "--max-judged", 2, "-o", begun)
+    for words, what in (
+        ([*judge, "--set", "relation=relevance"], "fake: by another prompt; leave --missing out"),
+        (["--scorer", "llm=ql:fake:"], "fake:; leave --missing out to score every row alike, or give the new scores"),
+    ):
+        with pytest.raises(PairmineError, match=f"--missing: score_llm comes from {what}"):
+            run(begun, *words, "--missing", "-o", out)
+    run(begun, *judge, "--missing", "--max-judged", 3, "-o", out)
+    assert pq.read_table(out)["score_llm"].null_count == 2
 
 
 def test_the_price_is_that_of_the_band(pairs: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from test_score import CROSS_ENCODER, needs_cross_encoder, pairs_of, random_text
 
 from pairmine.backends.encoders import FakeEncoder, nothing
 from pairmine.backends.models import Advance
-from pairmine.backends.scorers import BiEncoderScorer, CrossEncoderScorer, KeptScorer, Scored, open_scorer
+from pairmine.backends.scorers import BiEncoderScorer, CrossEncoderScorer, KeptScorer, Scored, open_scorer, remembered
 from pairmine.backends.scorers.kept import pair_keys
 from pairmine.backends.specs import Spec
 from pairmine.backends.vectors import store
@@ -305,6 +305,86 @@ def test_another_runtime_gives_near_scores_whatever_stands_beside_them(
     assert other.identity() != cross_encoder.identity()
 
 
+# --- what a store remembers of a model ------------------------------------------------------------------------
+
+
+class LoadedScorer(CountingScorer):
+    """In place of a cross-encoder: `made` has the options of each that was loaded, and what they give it to be."""
+
+    made: ClassVar[list[dict[str, Any]]] = []
+    dtype = "float32"
+
+    def __init__(self, spec: Spec, **options: Any) -> None:
+        super().__init__(dtype=self.dtype)
+        self.made.append(options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(remembered, "CrossEncoderScorer", LoadedScorer)
+    monkeypatch.setattr(LoadedScorer, "made", [])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    return tmp_path / "model"
+
+
+def kept_scorer(folder: Path, **options: Any) -> Any:
+    return open_scorer(Spec("ce", str(folder)), store=folder.parent / "store", **options)
+
+
+def test_a_known_model_is_loaded_when_a_score_is_missing_and_once(folder: Path) -> None:
+    assert equal(scored(kept_scorer(folder), [("a", "b")]), expected([("a", "b")]))
+    again = kept_scorer(folder)
+    assert equal(scored(again, [("a", "b")]), expected([("a", "b")]))
+    assert len(LoadedScorer.made) == 1
+    for pairs in ([("a", "b"), ("c", "d")], [("e", "f")]):
+        assert equal(scored(again, pairs), expected(pairs))
+    assert len(LoadedScorer.made) == 2
+
+
+def test_a_model_of_the_hub_is_known_by_its_revision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = folder.parent / "hub" / "models--some--reranker"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache.parent))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", None)
+    for revision, loaded in (("a" * 40, 1), ("a" * 40, 1), ("b" * 40, 2)):
+        (cache / "snapshots" / revision).mkdir(parents=True, exist_ok=True)
+        (cache / "snapshots" / revision / "config.json").write_text("{}")
+        (cache / "refs").mkdir(exist_ok=True)
+        (cache / "refs" / "main").write_text(revision)
+        open_scorer(Spec("ce", "some/reranker"), store=folder.parent / "store")
+        assert len(LoadedScorer.made) == loaded
+
+
+@pytest.mark.parametrize("change", ["weights", "option", "library", "machine", "torn"])
+def test_a_model_that_may_be_another_is_loaded_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    kept_scorer(folder)
+    options: dict[str, Any] = {}
+    if change == "weights":
+        (folder / "model.safetensors").write_bytes(b"others")
+    elif change == "option":
+        options = {"max_length": 64}
+    elif change == "library":
+        monkeypatch.setattr(remembered, "version", lambda name: "another")
+    elif change == "machine":
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    else:
+        next((folder.parent / "store" / "models").iterdir()).write_text('{"facts": ')
+    kept_scorer(folder, **options)
+    assert LoadedScorer.made == [{}, options]
+
+
+def test_a_model_that_turns_out_otherwise_than_noted_ends_the_run_and_is_noted_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_scorer(folder)
+    monkeypatch.setattr(LoadedScorer, "dtype", "bfloat16")
+    with pytest.raises(PairmineError, match="is loaded otherwise than the last time; run the same command again"):
+        scored(kept_scorer(folder), [("a", "b")])
+    assert equal(scored(kept_scorer(folder), [("a", "b")]), expected([("a", "b")]))
+
+
 # --- what is refused ------------------------------------------------------------------------------------------
 
 
@@ -343,12 +423,14 @@ def test_a_language_model_or_a_classifier_is_no_cross_encoder(tmp_path: Path, ch
 
 
 @needs_cross_encoder
-def test_the_second_run_asks_nothing_and_writes_the_same_bytes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_second_run_loads_no_model_and_writes_the_same_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pq.write_table(pairs_of([(query, text[:60]) for query, text in random_texts(8)]), tmp_path / "pairs.parquet")
     outputs = []
     for number, where in enumerate(["none", str(tmp_path / "store"), str(tmp_path / "store")]):
+        if number == 2:
+            monkeypatch.setattr(remembered, "CrossEncoderScorer", None)
         out = tmp_path / f"{number}.parquet"
         words = ["score", tmp_path / "pairs.parquet", "--scorer", f"ce:{CROSS_ENCODER}", "--store", where, "-o", out]
         app(list(map(str, words)), standalone_mode=False)

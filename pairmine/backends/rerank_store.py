@@ -43,14 +43,15 @@ class KeptReranker:
         self.facts, self.scale, self.folder = scorer.facts, scorer.scale, checked_folder(folder)
         self.reused = 0
         self._is_checked = False
+        self._again = 0
         identity = {"holds": SCORES, "type": "float32", "identity": scorer.identity()}
         self._shelf = Shelf(self.folder / shelf_name(identity), identity, say)
         self._shelf.names["models"].add(scorer.name)
 
     @property
     def asked(self) -> int:
-        """How many pairs the server was asked about."""
-        return self._scorer.asked
+        """How many pairs the server was asked about, but for the one that tells whether it is the same model."""
+        return self._scorer.asked - self._again
 
     @property
     def reasons(self) -> Counter[str]:
@@ -110,6 +111,7 @@ class KeptReranker:
         if self._is_checked or not len(first):
             return
         self._is_checked = True
+        self._again = 1
         kept = float(StoredVectors(found.of(np.arange(1))).block(0, 1)[0, 0])
         again = float(self._scorer.score([queries[int(first[0])]], [documents[int(first[0])]])[0])
         if abs(again - kept) > _SAME_MODEL * max(1.0, abs(kept)):

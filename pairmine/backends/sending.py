@@ -59,6 +59,7 @@ def answers(exchange: Exchange[B, R, Any], queue: SendQueue[B]) -> Generator[tup
             while exchange.room and (batch := queue.next(exchange.is_known)) is not None:
                 exchange.submit(batch)
             if not exchange.under_way:
+                exchange.wait()  # raises what ended the exchange, as a server that refuses every request
                 break
             try:
                 found = exchange.wait()

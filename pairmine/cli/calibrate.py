@@ -16,9 +16,8 @@ from pairmine.errors import PairmineError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pyarrow as pa
-
     from pairmine.cli.calibration_judge import SampleJudge
+    from pairmine.files.lineage import Entry
     from pairmine.stages.calibrate import Calibration, Calibrator, Evidence
 
     Say = Callable[[str], None]
@@ -46,18 +45,24 @@ def calibrate(
             "--rule",
             metavar="NAME[@COLUMN][=VALUE,...]",
             help="Try these alone: relative-margin, absolute-margin, max-score, suspects, ranks (as many skipped); as "
-            "max-score@ce=0.3,0.5. A sample that is judged or labelled tells more of fewer thresholds.",
+            "max-score@ce=0.3,0.5. A sample that is judged or labelled tells more of fewer thresholds, and with none "
+            "what is false without a rule.",
         ),
     ] = None,
     anchor: Annotated[
         list[str] | None,
-        typer.Option("--anchor", help="What of the positives margins are held to; min by default, several are tried."),
+        typer.Option(
+            "--anchor",
+            metavar="min|median|mean|max|SHARE",
+            help="What of the positives margins are held to; min by default, several are tried.",
+        ),
     ] = None,
     hardness: Annotated[
         str | None, typer.Option("--hardness", metavar="COLUMN", help="Column that says how hard picks are.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", help="Score column that orders picks.", rich_help_panel=_PICKS)
+        str | None,
+        typer.Option("--by", metavar="COLUMN", help="Score column that orders picks.", rich_help_panel=_PICKS),
     ] = None,
     negatives: Annotated[
         int, typer.Option("--negatives", min=1, help="Negatives per query.", rich_help_panel=_PICKS)
@@ -104,8 +109,8 @@ def calibrate(
         typer.Option(
             "--feedback",
             metavar="st:MODEL",
-            help="With --hide: compute score_feedback anew from the positives that are left, with the model that "
-            "mined; 'suspects' has no estimate without it.",
+            help="With --hide: compute score_feedback anew from the positives that are left, which 'suspects' reads. "
+            "By default with the model that mined, where --store has its vectors; none leaves that estimate out.",
             rich_help_panel=_EVIDENCE,
         ),
     ] = None,
@@ -117,8 +122,8 @@ def calibrate(
             metavar="SHARE",
             min=0.0,
             max=1.0,
-            help="With --hide: what is false among picks without any rule, as a judge or labels told; shares are "
-            "estimated in proportion.",
+            help="With --hide: what is false among picks without any rule, as a judge or labels told (--rule none); "
+            "shares are estimated in proportion, and this one is taken as exact.",
             rich_help_panel=_EVIDENCE,
         ),
     ] = None,
@@ -200,16 +205,20 @@ def calibrate(
     """Which threshold? What each one of each rule of 'filter' would leave, and how much of that would be false.
 
     For every rule that the columns allow, and some fifteen thresholds from loose to strict: the candidates that
-    pass, negatives per query, queries short of them, how hard the picks are, and the share of false negatives
-    among them with a 95% interval. That estimate comes from judgments (--qrels), a judged sample (--judge,
-    --label), or, with neither, from known positives that are hidden among the candidates. That tells which part of
-    the false negatives a threshold leaves ("of naive"), and not how many there are: --naive-rate takes that number.
+    pass, negatives per query, queries short of them, how hard the picks are (mean score and rank), and the share of
+    false negatives among them with a 95% interval. Last come the thresholds to take, and a command to run.
+
+    What tells false negatives: judgments (--qrels), a sample that a model judges (--judge) or that you label
+    (--label), or, with none of these, known positives that are hidden among the candidates. Hidden positives tell
+    which part of naive's false negatives a threshold leaves, naive being the picks without a rule, and not how many
+    there are: --naive-rate takes that number, which a labelled sample tells.
 
     \b
-      pairmine calibrate scored.parquet --naive-rate 0.4 --target-false-negatives 0.05
-      pairmine calibrate scored.parquet --qrels qrels.tsv --plot curves.svg
+      pairmine calibrate mined.parquet
+      pairmine calibrate mined.parquet --naive-rate 0.4 --target-false-negatives 0.05
+      pairmine calibrate mined.parquet --qrels qrels.tsv --plot curves.svg
+      pairmine calibrate mined.parquet --label --labels labels.jsonl
       pairmine calibrate scored.parquet --judge openai:gpt-5-mini --sample 200 --dry-run
-      pairmine calibrate scored.parquet --label --labels labels.jsonl
     """
     from pairmine.stages.calibrate import PICKS
 
@@ -224,11 +233,11 @@ def calibrate(
         raise PairmineError("--confident has an effect with --target-false-negatives alone")
 
     tell = (lambda _: None) if quiet else say
-    calibrator = _calibrator(context, tell)
+    calibrator, entries = _calibrator(context, tell)
     if dry_run:
         _judged(context, options, calibrator, tell).estimate(probe)
         return
-    found = calibrator.calibration(_evidence(context, options, calibrator, tell))
+    found = calibrator.calibration(_evidence(context, options, calibrator, entries, tell))
     for remark in found.remarks:
         tell(remark)
     _show(context, found)
@@ -250,6 +259,13 @@ def _check_evidence(context: typer.Context) -> None:
         raise PairmineError("--label reads answers from standard input, so the pair set has to be a file")
     if values["dry_run"] and not values["judge"]:
         raise PairmineError("--dry-run has an effect with --judge alone")
+    if values["target"] is not None and source == "--hide":
+        from pairmine.stages.calibrate import ONLY_PARTS
+
+        if not values["hide"]:
+            raise PairmineError("--target-false-negatives wants an estimate; pass --qrels, --judge or --label")
+        if values["naive_rate"] is None:
+            raise PairmineError(f"--target-false-negatives: {ONLY_PARTS}")
 
 
 _SOURCES = {"--qrels": "qrels", "--judge": "judge", "--label": "label", "--labels": "labels", "--hide": "hide"}
@@ -258,7 +274,7 @@ _TAKEN: dict[str, tuple[str, ...]] = {
     "--qrels": ("split", "positive_from", "judged_only"),
     "--judge": ("judge_threshold", "sample", "recipe", "set_", "shots", "dry_run", "probe", *_LLM),
     "--label": ("sample",),
-    "--hide": ("feedback", "naive_rate"),
+    "--hide": ("feedback", "store", "naive_rate"),
 }
 
 
@@ -275,14 +291,16 @@ def _check_outputs(context: typer.Context) -> None:
             taken[path] = flag
 
 
-def _calibrator(context: typer.Context, tell: Say) -> Calibrator:
+def _calibrator(context: typer.Context, tell: Say) -> tuple[Calibrator, list[Entry]]:
+    """The pair set ready to try thresholds on, and its lineage."""
     from pairmine.files.source import open_pairs
     from pairmine.stages.calibrate import Calibrator
 
     values = context.params
-    pairs = open_pairs(values["pairs"], tell).read()
+    source = open_pairs(values["pairs"], tell)
+    pairs = source.read()
     try:
-        return Calibrator(
+        calibrator = Calibrator(
             pairs,
             by=values["by"],
             negatives=values["negatives"],
@@ -295,9 +313,13 @@ def _calibrator(context: typer.Context, tell: Say) -> Calibrator:
         )
     except PairmineError as error:
         raise PairmineError(f"{values['pairs']}: {error}") from None
+    return calibrator, source.entries
 
 
-def _evidence(context: typer.Context, options: LlmOptions, calibrator: Calibrator, tell: Say) -> Evidence | None:
+def _evidence(
+    context: typer.Context, options: LlmOptions, calibrator: Calibrator, entries: list[Entry], tell: Say
+) -> Evidence | None:
+    from pairmine.cli.calibration_feedback import measure_of
     from pairmine.stages.calibrate import HiddenPositives, Judgments
 
     values = context.params
@@ -315,24 +337,8 @@ def _evidence(context: typer.Context, options: LlmOptions, calibrator: Calibrato
     if (problem := calibrator.cannot_hide) and not given(context, "hide"):
         tell(f"curves without estimates, since {problem}; pass --qrels, --judge or --label for them")
         return None
-    measure = _measure(values["feedback"], values["store"], values["workers"], tell) if values["feedback"] else None
+    measure = measure_of(context, calibrator.pairs, entries, tell) if calibrator.reads_feedback else None
     return HiddenPositives(values["hide"], values["seed"], values["naive_rate"], measure)
-
-
-def _measure(model: str, store: str, workers: int, tell: Say) -> Callable[[pa.Table], pa.Table]:
-    """What computes `score_feedback` anew."""
-    from pairmine.backends.encoders import open_encoder
-    from pairmine.backends.models import use_threads
-    from pairmine.backends.specs import locate, parse_spec
-    from pairmine.cli.store_options import open_store
-    from pairmine.stages.score_feedback import FeedbackAdder
-
-    spec = parse_spec(model, ("st", "fake"), "--feedback")
-    if spec.kind == "st":
-        locate(spec, "--feedback")
-    use_threads(workers)
-    adder = FeedbackAdder(open_encoder(spec, flag="--feedback"), open_store(store, "float32", tell))
-    return lambda pairs: adder.add(pairs).kept
 
 
 def _judged(context: typer.Context, options: LlmOptions, calibrator: Calibrator, tell: Say) -> SampleJudge:
@@ -356,6 +362,7 @@ def _labelled(context: typer.Context, calibrator: Calibrator) -> Evidence:
         if values["label"]:
             sample = calibrator.sample(values["sample"] or _LABELS)
             check_texts(sample)
+            labels.open()
             ask(sample, calibrator.positives(sample["query_id"].to_pylist()), labels)
         if not len(labels):
             raise PairmineError(f"{values['labels']}: no labels yet; run the same command with --label to give some")
@@ -363,7 +370,7 @@ def _labelled(context: typer.Context, calibrator: Calibrator) -> Evidence:
 
 
 def _show(context: typer.Context, found: Calibration) -> None:
-    from pairmine.cli.calibration_tables import answers, tables
+    from pairmine.cli.calibration_tables import answers, summary, tables
     from pairmine.files.partial import STDOUT, write_atomically
     from pairmine.stages.calibrate import answer
     from pairmine.stages.calibrate.plot import plot
@@ -379,8 +386,9 @@ def _show(context: typer.Context, found: Calibration) -> None:
         body = found.to_dict() | ({} if reached is None else {"target": reached.to_dict()})
         write_atomically(values["as_json"], json.dumps(body, ensure_ascii=False, indent=2) + "\n")
     if values["as_json"] != STDOUT:
-        lines = tables(found) + ([] if reached is None else answers(reached, found, values["pairs"]))
-        write_atomically(STDOUT, "\n".join(lines) + "\n")
+        pairs = values["pairs"]
+        said = summary(found, pairs) if reached is None else answers(reached, found, pairs)
+        write_atomically(STDOUT, "\n".join([*tables(found), *said]) + "\n")
 
 
 def register(app: typer.Typer) -> None:

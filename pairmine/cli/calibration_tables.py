@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 
 from pairmine.schema import SCORE_PREFIX
-from pairmine.stages.calibrate import FEWEST, Answer, Calibration, Curve, Point, choices, counted, end_of
+from pairmine.stages.calibrate import FEWEST, LEVELS, Answer, Calibration, Curve, Point, choices, counted, end_of
 
 Row = list[str]
 
 _OUTPUT = "filtered.parquet"
+_WIDTH = 80
+_RELATIVE = (
+    "they tell which part of the false negatives that are picked without a rule (naive) a threshold leaves, and not "
+    "how many there are: --label, --judge and --qrels tell that, and --naive-rate takes it"
+)
 _SHOWN = 2
 """The choice, counted from 1, whose command is shown where no target is named."""
 
@@ -18,14 +24,16 @@ _SHOWN = 2
 def tables(found: Calibration) -> list[str]:
     """A table for each rule, under what all of them have in common."""
     picking = found.picking
-    how = "the best that pass" if picking.pick == "top" else f"drawn from the best {picking.pool} that pass"
-    lines = [
+    how = "the best" if picking.pick == "top" else f"drawn from the best {picking.pool}"
+    what = (
         f"{counted(found.queries, 'query', 'queries')}, {found.candidates:,} candidates; "
-        f"{counted(picking.negatives, 'negative', 'negatives')} a query, {how}",
-        *_basis(found),
-    ]
+        f"{counted(picking.negatives, 'negative', 'negatives')} a query, {how}"
+    )
+    lines = [*_wrapped(what), *_basis(found)]
     heads = _heads(found)
     widths = _widths([heads, *(_cells(point, found) for point in found.points)])
+    if not found.curves:
+        lines += ["", _joined(heads, widths), _joined(_cells(found.naive, found), widths)]
     for curve in found.curves:
         rows = [_cells(point, found) for point in (found.naive, *curve.points)]
         lines += ["", curve.rule.title, _joined(heads, widths), *(_joined(row, widths) for row in rows)]
@@ -34,19 +42,42 @@ def tables(found: Calibration) -> list[str]:
 
 def summary(found: Calibration, pairs: str) -> list[str]:
     """The hardest picks at some levels of false negatives, and the command that gets one of them."""
+    if found.evidence is None:
+        return []
+    if not found.curves:
+        return _onwards(found, pairs)
     levels = choices(found)
     if not any(choice.point for choice in levels):
-        return []
-    what = "of naive's false negatives left" if found.is_relative else "false negatives"
+        return ["", *_wrapped(_too_little(found))]
     rows = [
-        [_percent(choice.limit), *(_named(choice.curve, choice.point, found) if choice.point else ["none known"])]
+        [_percent(choice.limit), *(_named(choice.curve, choice.point, found) if choice.point else ["none reaches it"])]
         for choice in levels
     ]
-    lines = ["", f"which threshold? the hardest picks that leave few queries short, by {what}"]
+    lines = ["", "which threshold? the hardest picks that leave few queries short"]
     lines += _listed([["at most", *_named_heads(found)], *rows], left=1)
     shown = next(choice for choice in (levels[_SHOWN - 1], *levels) if choice.point)
     assert shown.point is not None
-    return [*lines, "", f"for at most {_percent(shown.limit)}:", _command(pairs, shown.point)]
+    what = "of naive's false negatives" if found.is_relative else "false negatives"
+    return [*lines, "", f"at most {_percent(shown.limit)} {what}:", _command(pairs, shown.point)]
+
+
+def _onwards(found: Calibration, pairs: str) -> list[str]:
+    """What to do with the share that is false without a rule."""
+    if found.is_relative or found.naive.false is None:
+        return []
+    words = ["pairmine", "calibrate", pairs, "--naive-rate", f"{found.naive.false.rate:.3g}"]
+    return ["", "what each threshold leaves of them:", f"  {shlex.join(words)}"]
+
+
+def _too_little(found: Calibration) -> str:
+    most = max((point.false.rows for point in found.points if point.false), default=0)
+    if most >= FEWEST:
+        return f"which threshold? none leaves {_percent(max(LEVELS))} false negatives or less"
+    return (
+        f"which threshold? too little is known: estimates are from {most} rows at most, and {FEWEST} are wanted. Judge "
+        "or label more (--sample 300) or fewer thresholds (--rule), or only what is picked without a rule (--rule "
+        "none), for --naive-rate"
+    )
 
 
 def answers(reached: Answer, found: Calibration, pairs: str) -> list[str]:
@@ -61,19 +92,17 @@ def answers(reached: Answer, found: Calibration, pairs: str) -> list[str]:
 
 
 def _command(pairs: str, point: Point) -> str:
-    return f"  {shlex.join(['pairmine', 'filter', pairs, *point.flags, '-o', _OUTPUT])}"
+    output = _OUTPUT if pairs != _OUTPUT else f"re{_OUTPUT}"
+    return f"  {shlex.join(['pairmine', 'filter', pairs, *point.flags, '-o', output])}"
 
 
 def _basis(found: Calibration) -> list[str]:
     if found.evidence is None:
         return ["nothing to estimate false negatives from"]
-    lines = [f"estimated from {found.evidence}"]
+    said = f"estimated from {found.evidence}"
     if found.is_relative:
-        lines += [
-            "  which tell the part of naive's false negatives that a threshold leaves and not how",
-            "  many there are, which --label, --judge or --qrels tell, and --naive-rate takes",
-        ]
-    return [*lines, "95% intervals after Korn and Graubard, with queries as clusters"]
+        said += f"; {_RELATIVE}"
+    return [*_wrapped(said), "95% intervals after Korn and Graubard, with queries as clusters"]
 
 
 def _heads(found: Calibration) -> Row:
@@ -100,12 +129,16 @@ def _named_heads(found: Calibration) -> Row:
 def _named(curve: Curve | None, point: Point, found: Calibration) -> Row:
     """A point outside the table of its rule."""
     shown = [_threshold(point), f"{point.short:,}", *_measured(point, found), *_estimate(point, found)]
-    return [curve.rule.title if curve else "-", *shown]
+    return [_rule(curve) if curve else "-", *shown]
 
 
 def _missed(curve: Curve, found: Calibration) -> Row:
     known = any(found.estimate(point) for point in curve.points)
-    return [curve.rule.title, "not reached" if known else "no estimate"]
+    return [_rule(curve), "not reached" if known else "no estimate"]
+
+
+def _rule(curve: Curve) -> str:
+    return curve.rule.title.replace(f" on {SCORE_PREFIX}", "@").replace(", the ", ", ").removesuffix(" positive")
 
 
 def _measures(found: Calibration) -> Row:
@@ -129,9 +162,9 @@ def _estimate(point: Point, found: Calibration) -> Row:
     share = found.estimate(point)
     if share is None:
         return ["-"]
-    if found.is_relative and point.value is None:
-        return ["100%"]
     digits = 0 if found.is_relative else 1
+    if share.low == share.high:
+        return [_percent(share.rate, digits)]
     return [f"{_percent(share.rate, digits)} ({share.low * 100:.{digits}f}-{share.high * 100:.{digits}f})"]
 
 
@@ -172,11 +205,18 @@ def _listed(rows: Sequence[Row], left: int) -> list[str]:
     return [_joined(row, widths, left) for row in rows]
 
 
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def _widths(rows: Sequence[Row]) -> list[int]:
     return [max(len(row[at]) for row in rows if at < len(row)) for at in range(max(map(len, rows)))]
 
 
 def _joined(row: Row, widths: Sequence[int], left: int | None = None) -> str:
     """Cells at the right of their columns, that of the column `left` at its left."""
-    cells = [f"{cell:{'<' if at == left else '>'}{width}}" for at, (cell, width) in enumerate(zip(row, widths))]
+    sides = [">"] * len(row)
+    if left is not None:
+        sides[left] = "<"
+    cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=False)]
     return f"  {'  '.join(cells)}".rstrip()

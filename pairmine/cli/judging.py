@@ -32,18 +32,21 @@ class Judging:
                 f"recipe {self._recipe.name} writes pairs and gives no score; "
                 f"run 'pairmine generate {self._recipe.name} INPUT --llm {spec}'"
             )
+        self._given = given
         self._renderer = Renderer(self._recipe, options=assignments("--set", given), shots=shots)
         self.judge: Judge
 
     def run(self, run: Run, source: PairSource, choice: RowChoice, name: str) -> None:
         """Score the chosen rows of `source`."""
         from pairmine.cli.llm_session import Session
-        from pairmine.cli.scoring import checked_rows, unscored, write_scores
+        from pairmine.cli.scoring import check_same_model, checked_rows, unscored, write_scores
         from pairmine.llm.judging import Judge
 
         with Session(self._options, self._spec, self._recipe, run.say) as session:
             session.guard(run, self._recipe.path)
             rows = checked_rows(source, choice=choice)
+            if choice.wanted.missing:
+                check_same_model(source, name, {**session.facts, "options": {"set_": self._given}})
             if choice.wanted:
                 run.say(f"asking about {choice.words(rows)}; --dry-run tells what that costs")
             run.detail(**session.facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 import typer
 
@@ -21,8 +21,7 @@ from pairmine.cli.llm_options import (
     takes_llm_options,
 )
 from pairmine.cli.run import Run, say, without_effect
-from pairmine.cli.scorer_options import Activation, folder_of, report_kept
-from pairmine.cli.store_options import DEFAULT, StorePath, embedded_line, open_store
+from pairmine.cli.store_options import DEFAULT, NONE, StorePath, embedded_line, open_store
 from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pairmine.backends.encoders import Encoder
-    from pairmine.backends.rerank_servers import RerankScorer
-    from pairmine.backends.rerank_store import KeptReranker
     from pairmine.backends.scorers import Scorer
     from pairmine.backends.specs import Spec
     from pairmine.backends.vectors.store import VectorStore
@@ -40,8 +37,6 @@ if TYPE_CHECKING:
     from pairmine.files.source import PairSource
     from pairmine.outcome import Outcome
     from pairmine.stages.score_rows import RowChoice
-
-_KINDS = ("ce", "st", "rerank", "openai", "vllm", "ql", "fake")
 
 
 @takes_llm_options
@@ -94,7 +89,7 @@ def score(
     backend: encoder.Backend = "torch",
     device: encoder.Device = None,
     trust_remote_code: encoder.TrustRemoteCode = False,
-    activation: Activation = "sigmoid",
+    activation: own.Activation = "sigmoid",
     store: StorePath = DEFAULT,
     endpoint: own.EndpointOption = "rerank",
     scale: own.Scale = "probability",
@@ -117,8 +112,9 @@ def score(
     A cross-encoder fills score_ce with probabilities, a bi-encoder score_st with cosines, a reranker behind
     a server score_rerank with what --scale says, an LLM score_llm with its verdict in [0, 1], a language
     model score_ql with the mean log-probability of the query's tokens given the document (UPR, Sachan et
-    al. 2022, arXiv 2204.07496). Equal pairs are scored once, and what a model here or a reranker has scored is
-    kept in --store, so that another run asks only for what is missing; an LLM's replies are in its --ledger.
+    al. 2022, arXiv 2204.07496). Equal pairs are scored once (with --store none, once in each 65,536 rows), and
+    what a model here or a reranker has scored is kept in --store, so that another run asks only for what is
+    missing; an LLM's replies are in its --ledger.
     Every row gets a score, or with --band, --only, --max-judged and --missing some do and the others null.
     --vectors adds a teacher's vectors for distillation.
 
@@ -139,9 +135,9 @@ def score(
         --band ce:0.1:0.9 --max-judged 5000 --dry-run
     """
     from pairmine.backends.models import use_threads
-    from pairmine.backends.specs import parse_spec, slug
+    from pairmine.backends.specs import parse_spec
     from pairmine.cli.judging import Judging
-    from pairmine.cli.scoring import Explains, checked_rows, complain, show_requests
+    from pairmine.cli.scoring import KINDS, Explains, Sends, checked_rows, column_name, complain, show_requests
     from pairmine.files.source import open_pairs
 
     def opened(tell: Callable[[str], None]) -> PairSource:
@@ -174,10 +170,10 @@ def score(
         return
     assert scorer is not None
     without_effect(context, "without --vectors", "side")
-    spec = parse_spec(scorer, _KINDS, "--scorer")
+    spec = parse_spec(scorer, KINDS, "--scorer")
     takes = _kind(spec, recipe)
     target = _checked(context, spec, takes, output)
-    name = slug(spec.alias) if spec.alias else "llm" if takes == "judge" else spec.kind
+    name = column_name(spec, takes == "judge")
     choice = _row_choice(name, band, only, max_judged, missing)
 
     if takes == "judge":
@@ -190,10 +186,10 @@ def score(
         complain(judging.judge, options)
         return
     settings |= {"endpoint": endpoint, "scale": scale, "batch_documents": batch_documents}
-    settings |= {"activation": activation, "store": folder_of(store)}
+    settings |= {"activation": activation, "store": None if store == NONE else store}
     settings = {each: value for each, value in settings.items() if each in own.TAKES[takes]}
     if dry_run:
-        show_requests(opened(say), choice, _open_reranker(spec, settings, options, say), summary)
+        show_requests(opened(say), choice, cast(Sends, _open(spec, settings, options, say)), summary)
         return
     with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
         source = run.reads(opened(run.say), "pairs")
@@ -206,68 +202,43 @@ def score(
 
 
 def _open(spec: Spec, settings: dict[str, Any], options: LlmOptions, say: Callable[[str], None]) -> Scorer:
-    """The model of `spec`, ready to score."""
+    """The scorer of `spec`, ready to score."""
     from pairmine.backends.scorers import open_scorer
 
     if spec.kind == "rerank":
-        return _open_reranker(spec, settings, options, say)
-    if spec.kind == "ql":
-        settings |= _likelihood_settings(options, say)
-    else:
-        settings["say"] = say
-    return open_scorer(spec, **settings)
+        settings = settings | _server_settings(options)
+        settings |= {"rpm": options.rpm, "tpm": options.tpm}
+        settings["request_args"] = assignments("--request-arg", options.request_arg or [])
+    elif spec.kind == "ql":
+        settings = settings | _server_settings(options)
+        settings["vllm_args"] = assignments("--vllm-arg", options.vllm_arg or [])
+    return open_scorer(spec, say=say, **settings)
 
 
-def _open_reranker(
-    spec: Spec, settings: dict[str, Any], options: LlmOptions, say: Callable[[str], None]
-) -> RerankScorer | KeptReranker:
-    from pairmine.backends.rerank_servers import RerankScorer, RerankServer
-    from pairmine.backends.rerank_store import KeptReranker
-
-    server = RerankServer(
-        base_url=options.base_url,
-        key_file=options.api_key_file,
-        concurrency=options.concurrency,
-        rpm=options.rpm,
-        tpm=options.tpm,
-        timeout_s=options.timeout,
-        retries=options.retries,
-        request_args=assignments("--request-arg", options.request_arg or []),
-        **{name: settings[name] for name in ("endpoint", "scale", "batch_documents")},
-    )
-    model = RerankScorer(spec, server, say=say)
-    return model if settings["store"] is None else KeptReranker(model, settings["store"], say)
-
-
-def _score(run: Run, source: PairSource, rows: int, model: Scorer, choice: RowChoice, spec: Spec, name: str) -> None:
-    from pairmine.cli.scoring import Explains, unscored, write_scores
-
-    run.detail(models=[{"name": spec.name, **model.facts}])
-    with closing(model) if isinstance(model, _Closes) else nullcontext():
-        write_scores(run, source, choice, model, name, run.begin("rows", rows))
-    if isinstance(model, Explains):
-        run.add_to_report(unscored(model))
-    report_kept(run, model)
-
-
-@runtime_checkable
-class _Closes(Protocol):
-    """A scorer that holds an engine or connections."""
-
-    def close(self) -> None:
-        """Let go of them."""
-
-
-def _likelihood_settings(options: LlmOptions, say: Callable[[str], None]) -> dict[str, object]:
+def _server_settings(options: LlmOptions) -> dict[str, object]:
+    """What says where a server is and how it is asked."""
     return {
         "base_url": options.base_url,
         "key_file": options.api_key_file,
         "concurrency": options.concurrency,
         "timeout_s": options.timeout,
         "retries": options.retries,
-        "vllm_args": assignments("--vllm-arg", options.vllm_arg or []),
-        "say": say,
     }
+
+
+def _score(run: Run, source: PairSource, rows: int, model: Scorer, choice: RowChoice, spec: Spec, name: str) -> None:
+    from pairmine.backends.scorers import Closes
+    from pairmine.cli.scoring import Explains, check_same_model, report_kept, unscored, write_scores
+
+    facts = {"models": [{"name": spec.name, **model.facts}]}
+    if choice.wanted.missing:
+        check_same_model(source, name, facts)
+    run.detail(**facts)
+    with closing(model) if isinstance(model, Closes) else nullcontext():
+        write_scores(run, source, choice, model, name, run.begin("rows", rows))
+    if isinstance(model, Explains):
+        run.add_to_report(unscored(model))
+    report_kept(run, model)
 
 
 def _add_vectors(

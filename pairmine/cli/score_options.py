@@ -1,4 +1,4 @@
-"""The options of `pairmine score` that say which rows are scored, how a server reranks, and what a judge is asked."""
+"""The options of `pairmine score` alone, and which of all its options each kind of scorer takes."""
 
 from __future__ import annotations
 
@@ -45,8 +45,17 @@ Missing = Annotated[
     bool,
     typer.Option(
         "--missing",
-        help="Keep the scores that are in the column already, and score only rows that have none.",
+        help="Keep the scores that are in the column already, and score only rows that have none, by the same model.",
         rich_help_panel=_ROWS,
+    ),
+]
+Activation = Annotated[
+    str,
+    typer.Option(
+        "--activation",
+        help="With ce: what is made of the model's output: sigmoid gives a probability, whatever the model's own "
+        "config says; none leaves the logit, which rules on relative margins refuse.",
+        rich_help_panel="Encoder",
     ),
 ]
 EndpointOption = Annotated[
@@ -94,18 +103,7 @@ TAKES: dict[str, set[str]] = {
     "ce": {*_LOADED, "activation"},
     "st": _ENCODER,
     "fake": _ENCODER,
-    "rerank": {
-        *_SERVED,
-        "dry_run",
-        "store",
-        "rpm",
-        "tpm",
-        "request_arg",
-        "max_failed",
-        "endpoint",
-        "scale",
-        "batch_documents",
-    },
+    "rerank": {*_SERVED, *_RERANKED, "rpm", "tpm", "request_arg", "max_failed", "store", "dry_run"},
     "judge": {*_LLM, "recipe", "set_", "shots", "dry_run", "probe"},
     "ql:vllm": {"vllm_arg"},
     "ql:openai": _SERVED,

@@ -6,19 +6,30 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from pairmine import schema
+from pairmine.backends.specs import Spec, parse_spec, slug
 from pairmine.cli.llm_options import LlmOptions, ask_again
 from pairmine.cli.progress import Advance
 from pairmine.cli.run import FAILED, Run
+from pairmine.cli.store_options import embedded_line
 from pairmine.errors import CHECK_FAILED, PairmineError
 
 if TYPE_CHECKING:
-    from pairmine.backends.rerank_servers import RerankScorer
-    from pairmine.backends.rerank_store import KeptReranker
+    from collections.abc import Mapping, Sequence
+
     from pairmine.backends.scorers import Scorer
     from pairmine.files.source import PairSource
     from pairmine.stages.score_rows import RowChoice
+
+KINDS = ("ce", "st", "rerank", "openai", "vllm", "ql", "fake")
+"""What --scorer may name."""
+
+
+REFUSED = "refused: "
+"""How the reason of a pair begins that a server would not score."""
 
 
 @runtime_checkable
@@ -27,6 +38,23 @@ class Explains(Protocol):
 
     asked: int
     reasons: Counter[str]
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A scorer that keeps its scores in a folder; the pairs that its model was asked about, and those found there."""
+
+    folder: Path
+    asked: int
+    reused: int
+
+
+@runtime_checkable
+class Sends(Protocol):
+    """A scorer that asks a server."""
+
+    def to_send(self, queries: Sequence[str], documents: Sequence[str]) -> tuple[int, int]:
+        """How many pairs would be sent for these, and in how many requests; nothing is sent."""
 
 
 def checked_rows(
@@ -44,6 +72,48 @@ def checked_rows(
     return rows
 
 
+def check_same_model(source: PairSource, name: str, facts: Mapping[str, Any]) -> None:
+    """Raise a PairmineError where another model or prompt began the column `score_<name>` that --missing fills up.
+
+    `facts` are what this run's lineage says of its own; to be called once all of `source` was read.
+    """
+    began = next((entry for entry in reversed(source.entries) if _column_of(entry) == name), None)
+    if began is None or _known_by(began) == _known_by(facts):
+        return
+    model = began["models"][0].get("model", "?")
+    what = (
+        f"comes from {model}" if _known_by(began)[0] != _known_by(facts)[0] else f"comes from {model} by another prompt"
+    )
+    raise PairmineError(
+        f"--missing: {schema.SCORE_PREFIX}{name} {what}; leave --missing out to score every row alike, "
+        "or give the new scores a column of their own, as in --scorer NAME=SPEC"
+    )
+
+
+def column_name(spec: Spec, is_judge: bool) -> str:
+    """What the column of a scorer is called, behind `score_`."""
+    return slug(spec.alias) if spec.alias else "llm" if is_judge else spec.kind
+
+
+def _column_of(entry: Mapping[str, Any]) -> str | None:
+    """The column that a stage of a lineage filled, None for a stage that filled none."""
+    scorer = entry.get("options", {}).get("scorer")
+    if entry.get("command") != "score" or not scorer or not entry.get("models"):
+        return None
+    try:
+        return column_name(parse_spec(scorer, KINDS, "--scorer"), "prompts" in entry)
+    except PairmineError:
+        return None
+
+
+def _known_by(facts: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What tells a model from another, the digest of its weights or else its name; and its prompt, with its --set."""
+    model = facts["models"][0]
+    digests = [each.get("digest", "") for each in facts.get("prompts", ())]
+    chosen = facts.get("options", {}).get("set_") or []
+    return model.get("sha256") or model.get("model", "").rpartition("=")[2], [*digests, *sorted(chosen)]
+
+
 def write_scores(run: Run, source: PairSource, choice: RowChoice, scorer: Scorer, name: str, advance: Advance) -> None:
     """Score the chosen rows of `source` and write all of them."""
     from pairmine.stages.score import score_pairs
@@ -58,9 +128,7 @@ def write_scores(run: Run, source: PairSource, choice: RowChoice, scorer: Scorer
         run.write(replace(outcome, notes={**outcome.notes, **notes}))
 
 
-def show_requests(
-    source: PairSource, choice: RowChoice, model: RerankScorer | KeptReranker, summary: str | None
-) -> None:
+def show_requests(source: PairSource, choice: RowChoice, model: Sends, summary: str | None) -> None:
     """Print on standard output how much a server would be asked; nothing is sent."""
     import pyarrow as pa
 
@@ -82,6 +150,18 @@ def show_requests(
         write_atomically(summary, json.dumps(body, indent=2) + "\n")
 
 
+def report_kept(run: Run, scorer: Scorer) -> None:
+    """Have `run` tell how much a model was asked and how much was found; nothing of a scorer that keeps nothing."""
+    from pairmine.backends.scorers import BiEncoderScorer
+
+    if isinstance(scorer, Keeps):
+        run.sum_up(scored=scorer.asked, reused=scorer.reused)
+        run.add_to_report([f"{scorer.asked:,} pairs scored, {scorer.reused:,} found in {scorer.folder}"])
+    elif isinstance(scorer, BiEncoderScorer) and scorer.store is not None:
+        run.sum_up(embedded=scorer.store.embedded, reused=scorer.store.reused)
+        run.add_to_report([embedded_line(scorer.store)])
+
+
 def unscored(scorer: Explains) -> list[str]:
     """Lines for people: why pairs that were asked about have no score."""
     return [f"no score for {count:,} pairs: {reason}" for reason, count in scorer.reasons.most_common()]
@@ -89,10 +169,11 @@ def unscored(scorer: Explains) -> list[str]:
 
 def complain(scorer: Explains, options: LlmOptions) -> None:
     """Exit 1 after the output was written, where too many pairs got no reply."""
-    failed = sum(count for reason, count in scorer.reasons.items() if reason.startswith(FAILED))
+    failed = sum(count for reason, count in scorer.reasons.items() if reason.startswith((FAILED, REFUSED)))
     if failed > options.max_failed * scorer.asked:
+        refused = "were refused or " if any(reason.startswith(REFUSED) for reason in scorer.reasons) else ""
         raise PairmineError(
-            f"{failed:,} of {scorer.asked:,} pairs got no reply, more than --max-failed "
+            f"{failed:,} of {scorer.asked:,} pairs {refused}got no reply, more than --max-failed "
             f"{options.max_failed:g}; the output is written with null for them, {ask_again(options)}",
             exit_code=CHECK_FAILED,
         )

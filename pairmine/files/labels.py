@@ -20,7 +20,7 @@ class Labels:
     """A file of labels: what is in it, and a way to add to it that loses nothing when the run is cut short.
 
     A line is ``{"query_id": "q1", "doc_id": "d7", "label": 1}``: 1 relevant, 0 not, null unsure. Of several lines
-    on one pair the last one counts. A last line that was torn off is dropped when the next one is added.
+    on one pair the last one counts. A last line that was torn off is dropped when the file is opened to add to it.
     """
 
     def __init__(self, path: str) -> None:
@@ -28,7 +28,7 @@ class Labels:
             raise PairmineError("--labels -: wants a file, which is read and added to")
         self.path = path
         self._labels: dict[tuple[str, str], int | None] = {}
-        self._whole = 0
+        self._torn_from: int | None = None
         self._is_open_line = False
         if Path(path).exists():
             self._read()
@@ -49,17 +49,27 @@ class Labels:
     def add(self, query_id: str, doc_id: str, label: int | None) -> None:
         """Keep one more label; when this returns it is on the disk."""
         line = json.dumps({"query_id": query_id, "doc_id": doc_id, "label": label}, ensure_ascii=False) + "\n"
+        handle = self._handle or self.open()
         try:
-            if self._handle is None:
-                self._handle = Path(self.path).open("ab")  # noqa: SIM115 (closed at the end)
-                self._handle.truncate(self._whole)
-                line = "\n" * self._is_open_line + line
-            self._handle.write(line.encode("utf-8", "surrogatepass"))
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
+            if self._is_open_line:
+                line, self._is_open_line = "\n" + line, False
+            handle.write(line.encode("utf-8", "surrogatepass"))
+            handle.flush()
+            os.fsync(handle.fileno())
         except OSError as error:
             raise PairmineError(f"{self.path}: {cause(error)}", exit_code=GAVE_UP) from None
         self._labels[query_id, doc_id] = label
+
+    def open(self) -> IO[bytes]:
+        """The file, ready to be added to; a PairmineError where it cannot be written."""
+        try:
+            self._handle = Path(self.path).open("ab")  # noqa: SIM115 (closed at the end)
+            if self._torn_from is not None:
+                self._handle.truncate(self._torn_from)
+                self._torn_from = None
+        except OSError as error:
+            raise PairmineError(f"{self.path}: {cause(error)}") from None
+        return self._handle
 
     def __enter__(self) -> Labels:
         return self
@@ -77,13 +87,13 @@ class Labels:
             raise PairmineError(f"{self.path}: {cause(error)}") from None
         whole, _, torn = content.rpartition(b"\n")
         lines = [*whole.split(b"\n"), torn] if whole else [torn]
-        self._whole, self._is_open_line = len(content), bool(torn.strip())
+        self._is_open_line = bool(torn.strip())
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             if not self._take(line):
                 if number == len(lines):
-                    self._whole, self._is_open_line = len(content) - len(torn), False
+                    self._torn_from, self._is_open_line = len(content) - len(torn), False
                     return
                 raise PairmineError(
                     f'{self.path}:{number}: is no label; a line is {{"query_id": "q1", "doc_id": "d7", "label": 1}}, '

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +27,8 @@ def score_pairs(
 ) -> Outcome:
     """`pairs` with the column `score_<name>`, whose metadata declares the scorer's scale.
 
-    `scorer` is a spec ("ce:MODEL", "st:MODEL", "ql:hf:MODEL") or what `open_scorer` returns; `name` may be left
-    out for a spec, whose kind or own name it is then. Rows with the same two texts are scored once.
+    `scorer` is a spec ("ce:MODEL", "st:MODEL", "rerank:MODEL", "ql:hf:MODEL") or what `open_scorer` returns; `name`
+    may be left out for a spec, whose kind or own name it is then. Rows with the same two texts are scored once.
     A column of that name is replaced, so that all of it comes from one model. The notes count the rows whose texts
     the model did not read to their end.
 
@@ -40,9 +41,11 @@ def score_pairs(
     if not name:
         raise PairmineError("a scorer that is no spec fills no column by itself; pass name=, as in name='ce'")
     check_texts(pairs)
-    model = open_scorer(scorer) if isinstance(scorer, str) else scorer
     queries, documents, inverse = distinct_pairs(pairs)
-    found = _scored(model, queries, documents, advance)
+    model = scorers.open_scorer(spec) if spec is not None else cast(Scorer, scorer)
+    # What was opened here is closed here; a scorer that was handed in may be used again.
+    with closing(model) if spec is not None and isinstance(model, scorers.Closes) else nullcontext():
+        found = _scored(model, queries, documents, advance)
     scores = found.scores[inverse]
     advance(pairs.num_rows - len(queries))
     field = schema.score_field(name, model.scale)
@@ -124,17 +127,18 @@ def distinct_pairs(pairs: pa.Table) -> tuple[list[str], list[str], np.ndarray]:
 
 
 def open_scorer(spec: Spec | str, **settings: Any) -> Scorer:
-    """The scorer that `spec` names: "ce:MODEL", "st:MODEL", "ql:KIND:MODEL", or any as "NAME=SPEC".
+    """The scorer that `spec` names: "ce:MODEL", "st:MODEL", "rerank:MODEL", "ql:KIND:MODEL", or any as "NAME=SPEC".
 
-    `settings` are `max_length`, `device`, `dtype`, `backend` and `store` (a folder that keeps what was computed), for
-    ce: models `activation`, for st: models `query_prompt` and `document_prompt`, for ql: those of
-    `backends.likelihood.open_likelihood`. Raises PairmineError for an unknown spec or model.
+    `settings` are `store`, a folder that keeps what was computed (not for ql:), and those of the kind: for ce: and st:
+    `max_length`, `device`, `dtype` and `backend`, for ce: `activation`, for st: `query_prompt` and
+    `document_prompt`; for rerank: `base_url`, `endpoint`, `scale` and more of `backends.rerank_servers.RerankServer`;
+    for ql: those of `backends.likelihood.open_likelihood`. Raises PairmineError for an unknown spec, model or setting.
     """
     return scorers.open_scorer(_parse(spec) if isinstance(spec, str) else spec, **settings)
 
 
 def _parse(text: str) -> Spec:
-    spec = parse_spec(text, ("ce", "st", "ql", "fake"), "--scorer")
+    spec = parse_spec(text, ("ce", "st", "rerank", "ql", "fake"), "--scorer")
     if spec.kind in ("ce", "st"):
         locate(spec, "--scorer")
     return spec

@@ -96,7 +96,7 @@ class RowChoice:
     def _parts(self, pairs: pa.Table) -> Iterable[tuple[str, np.ndarray]]:
         wanted = self.wanted
         if wanted.only != "all":
-            yield f"none of the {wanted.only}", _labels(pairs) == _code(ONLY[wanted.only])
+            yield f"not a {wanted.only.removesuffix('s')}", _labels(pairs) == _code(ONLY[wanted.only])
         if wanted.missing and self._column in pairs.column_names:
             yield "has a score already", pc.is_null(pairs[self._column], nan_is_null=True).to_numpy()
         if (band := wanted.band) is not None:

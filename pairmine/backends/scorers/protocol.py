@@ -37,3 +37,11 @@ class CountsCuts(Protocol):
 
     def scored(self, queries: Sequence[str], documents: Sequence[str], advance: Advance = ...) -> Scored:
         """What `score` gives, and which pairs were cut at `max_length` tokens."""
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A scorer that holds an engine or connections."""
+
+    def close(self) -> None:
+        """Let go of them."""

@@ -12,15 +12,16 @@ from pairmine.errors import PairmineError
 from pairmine.schema import FEEDBACK, POSITIVE, pair_score_names, scale_of
 from pairmine.stages.calibrate.candidates import PICKS, Candidates, Picking, checked
 from pairmine.stages.calibrate.curves import Calibration, Curve, Point, Sweep
-from pairmine.stages.calibrate.evidence import Evidence, HiddenPositives, Judgments, Labels, counted
+from pairmine.stages.calibrate.evidence import Evidence, HiddenPositives, Judgments, Known, Labels, counted
 from pairmine.stages.calibrate.hiding import why_not
 from pairmine.stages.calibrate.rules import RULE_NAMES, find_rules
-from pairmine.stages.calibrate.target import FEWEST, ONLY_PARTS, Answer, Choice, answer, choices, choose, end_of
+from pairmine.stages.calibrate.target import FEWEST, LEVELS, ONLY_PARTS, Answer, Choice, answer, choices, choose, end_of
 from pairmine.stages.filter.anchors import parse_anchor
 from pairmine.stages.filter.columns import numeric_column
 
 __all__ = [
     "FEWEST",
+    "LEVELS",
     "ONLY_PARTS",
     "PICKS",
     "RULE_NAMES",
@@ -41,6 +42,12 @@ __all__ = [
     "counted",
     "end_of",
 ]
+
+
+_STALE = (
+    "no estimate for suspects, since score_feedback knows of the hidden positives too; it has to be computed anew, by "
+    "--feedback st:MODEL"
+)
 
 
 class Calibrator:
@@ -125,8 +132,13 @@ class Calibrator:
             curves,
             known.text if known else None,
             known is not None and known.is_relative and known.naive_rate is None,
-            (*self.remarks, *(known.remarks if known else ())),
+            (*self.remarks, *(self._remarks(known) if known else ())),
         )
+
+    def _remarks(self, known: Known) -> tuple[str, ...]:
+        if self.reads_feedback and FEEDBACK in known.stale:
+            return *known.remarks, _STALE
+        return known.remarks
 
 
 def calibrate(pairs: pa.Table, *, evidence: Evidence | None = None, **settings: Any) -> Calibration:
@@ -158,6 +170,9 @@ def _by(candidates: Candidates, asked: str | None) -> str | None:
 def _hardness(schema: pa.Schema, asked: str | None, by: str | None) -> str | None:
     """The column that tells how hard picks are: the one asked for, else cosines, else what orders them."""
     if asked is not None:
-        return numeric_column(schema, asked, "hardness")
+        column = numeric_column(schema, asked, "hardness")
+        if column in ("rank", "label"):
+            raise PairmineError(f"hardness: column {column} does not rise with how hard a pick is; name a score")
+        return column
     cosines = [name for name in pair_score_names(schema) if scale_of(schema.field(name)) == "cosine"]
     return "score_dense" if "score_dense" in cosines else next(iter(cosines), by)

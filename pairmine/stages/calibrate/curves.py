@@ -178,9 +178,7 @@ class Sweep:
             options.append("--no-suspects")
         return (*options, *(() if acting == "relative-margin" else ("--no-relative-margin",)))
 
-    def _described(
-        self, value: float | None, flags: tuple[str, ...], passes: np.ndarray, picked: np.ndarray
-    ) -> Point:
+    def _described(self, value: float | None, flags: tuple[str, ...], passes: np.ndarray, picked: np.ndarray) -> Point:
         candidates = self.candidates
         have = candidates.held + np.bincount(candidates.query[picked], minlength=len(candidates.held))
         have = have[candidates.answered]

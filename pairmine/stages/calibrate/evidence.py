@@ -18,6 +18,8 @@ from pairmine.stages.calibrate.sample import Frame
 
 _SAME = 0.9
 """From this part on labels are of the sample that is drawn now."""
+_ENOUGH = 20
+"""Labels of so many that are drawn now do without all others."""
 _OTHER_SAMPLE = (
     "the labels are not of the sample that these rules, picks and seed draw, so what each stands for is a guess; "
     "run with the options that the labels were given with"
@@ -72,8 +74,13 @@ class Judgments:
                 "tell nothing of the others; give more judgments of the same queries and documents, by their ids, "
                 "or hide known positives with --hide"
             )
+        if self.judged_only and relevant[judged].all():
+            raise PairmineError(
+                f"all {counted(int(judged.sum()), 'judgment', 'judgments')} of candidates say relevant, so the judged "
+                "ones alone tell nothing; leave --judged-only out, and what is not judged counts as true"
+            )
         share, queries = judged[of_asked].mean(), len(np.unique(candidates.query[of_asked]))
-        rest = "the others are left out" if self.judged_only else "the others count as true"
+        rest = "the others are left out" if self.judged_only else "the others count as true, so more may be false"
         text = f"judgments, which know {share:.1%} of the candidates of {queries:,} queries; {rest}"
         return Known(candidates, relevant, weight, text)
 
@@ -123,17 +130,33 @@ class Labels:
         known = known.select(["query_id", "doc_id"]).append_column("relevant", relevant)
         judged, false = _looked_up(candidates, known, "relevant")
         drawn_from = frame()
-        judged &= drawn_from.mass > 0
+        told, _ = _looked_up(candidates, self.table.append_column("told", pa.repeat(True, self.table.num_rows)), "told")
+        drawn = _drawn(drawn_from, told)
+        judged &= (drawn_from.mass > 0) if drawn is None else drawn
         if not judged.any():
             raise PairmineError(
                 f"none of the {self.table.num_rows:,} {self.who} is of a candidate that a threshold would pick; "
                 "label some of this pair set with --label"
             )
         text = f"{int(judged.sum()):,} {self.who} of candidates that some threshold picks, weighted to stand for all"
-        told, _ = _looked_up(candidates, self.table.append_column("told", pa.repeat(True, self.table.num_rows)), "told")
-        same = told[drawn_from.sample(int(told.sum()))].mean()
-        remarks = (_OTHER_SAMPLE,) if same < _SAME else ()
+        remarks = (_OTHER_SAMPLE,) if drawn is None else ()
         return Known(candidates, false, drawn_from.weights(judged), text, remarks=remarks)
+
+
+def _drawn(frame: Frame, told: np.ndarray) -> np.ndarray | None:
+    """The candidates of the longest sample from `frame` of which most are `told`, a mask; None where that is short.
+
+    Labels of other samples, given with other rules say, are left out with it: nobody knows what they stand for.
+    """
+    order = frame.sample(int(told.sum()))
+    share = np.cumsum(told[order]) / np.arange(1, len(order) + 1)
+    fits = np.flatnonzero(share >= _SAME)
+    size = int(fits[-1]) + 1 if len(fits) else 0
+    if size < min(_ENOUGH, len(order)):
+        return None
+    drawn = np.zeros(len(told), bool)
+    drawn[order[:size]] = True
+    return drawn
 
 
 def counted(number: int, one: str, more: str) -> str:

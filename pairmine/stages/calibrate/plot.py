@@ -37,17 +37,17 @@ def plot(found: Calibration, *, target: float | None = None) -> str:
     Without estimates the queries short of negatives go up instead.
     """
     estimated = found.evidence is not None
-    lines = [(curve, _places(curve.points, estimated)) for curve in found.curves]
-    naive = _places([found.naive], estimated)
+    lines = [(curve, _places(curve.points, found)) for curve in found.curves]
+    naive = _places([found.naive], found)
     every = [place for _, places in lines for place in places] + naive
-    frame = _Frame.around(every, target if estimated else None)
+    frame = _Frame.around(every, target if estimated else None, 1.0 if not found.is_relative else 2.0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         'font-family="sans-serif" font-size="13" role="img">',
         f"<title>{escape(_title(found))}</title>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         f'<text x="{_LEFT}" y="28" font-size="16">{escape(_title(found))}</text>',
-        *_axes(frame, f"mean {found.hardness or 'hardness'} of the picked negatives", _upward(estimated)),
+        *_axes(frame, f"mean {found.hardness or 'hardness'} of the picked negatives", _upward(found)),
     ]
     if estimated:
         parts += [_band(frame, places, *_style(number)) for number, (_, places) in enumerate(lines)]
@@ -80,11 +80,12 @@ class _Frame:
     top: float
 
     @classmethod
-    def around(cls, places: Sequence[_Place], target: float | None) -> _Frame:
+    def around(cls, places: Sequence[_Place], target: float | None, most: float) -> _Frame:
+        """What holds all `places` and the target, up to `most`."""
         across = [place.x for place in places] or [0.0, 1.0]
         spare = max(max(across) - min(across), 1e-3) * 0.04
         top = max([0.01, *(place.y for place in places), target or 0.0]) * 1.15
-        return cls(min(across) - spare, max(across) + spare, min(top, 1.0))
+        return cls(min(across) - spare, max(across) + spare, min(top, most))
 
     def x(self, value: float) -> float:
         share = (value - self.left) / (self.right - self.left)
@@ -95,19 +96,19 @@ class _Frame:
         return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
 
 
-def _places(points: Sequence[Point], estimated: bool) -> list[_Place]:
-    return [place for point in points if (place := _place(point, estimated)) is not None]
+def _places(points: Sequence[Point], found: Calibration) -> list[_Place]:
+    return [place for point in points if (place := _place(point, found)) is not None]
 
 
-def _place(point: Point, estimated: bool) -> _Place | None:
+def _place(point: Point, found: Calibration) -> _Place | None:
     if point.hardness is None or not point.picked:
         return None
     text, short = " ".join(point.flags), point.short / max(point.queries, 1)
-    if not estimated:
+    if found.evidence is None:
         return _Place(point.hardness, short, short, short, False, text)
-    if point.false is None:
+    if (share := found.estimate(point)) is None:
         return None
-    return _Place(point.hardness, point.false.rate, point.false.low, point.false.high, short > _SHORT, text)
+    return _Place(point.hardness, share.rate, share.low, share.high, short > _SHORT, text)
 
 
 def _title(found: Calibration) -> str:
@@ -116,8 +117,12 @@ def _title(found: Calibration) -> str:
     return f"{what} at each threshold: {many} negative{'s' if many > 1 else ''} for each of {found.queries:,} queries"
 
 
-def _upward(estimated: bool) -> str:
-    return "false negatives among them, with 95% interval" if estimated else "queries short of negatives"
+def _upward(found: Calibration) -> str:
+    if found.evidence is None:
+        return "queries short of negatives"
+    if found.is_relative:
+        return "part of the false negatives picked without a rule, with 95% interval"
+    return "false negatives among them, with 95% interval"
 
 
 def _style(number: int) -> tuple[str, str]:

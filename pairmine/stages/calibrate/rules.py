@@ -20,6 +20,7 @@ SHARES = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4
 """The parts of the candidates that the thresholds reject; the first of a list of 100 is what a pick of 5 feels."""
 
 LOWEST = Anchor()
+NO_RULE = "none"
 _UNRANKED = ("rrf", "run")
 """Scales on which positives have no score."""
 _BOUNDED = ("cosine", "probability", "similarity", "logit")
@@ -196,8 +197,10 @@ def find_rules(
     """The rules that the columns allow with their thresholds, and for each column that cannot serve why.
 
     `names` holds the search to some, NAME[@COLUMN][=VALUE,VALUE...], with a grid of thresholds where no values are
-    given; naming what cannot be tried is a PairmineError.
+    given; naming what cannot be tried is a PairmineError. "none" alone tries none.
     """
+    if names and list(names) == [NO_RULE]:
+        return {}, []
     schema = candidates.pairs.schema
     rules: list[Rule] = []
     remarks = []

@@ -11,7 +11,7 @@ from pairmine.stages.calibrate.curves import Calibration, Curve, Point
 
 FEWEST = 20
 """An estimate from fewer known rows reaches no target: none false among a handful says little."""
-LEVELS = (0.2, 0.1, 0.05, 0.02)
+LEVELS = (0.1, 0.05, 0.02)
 """Shares of false negatives that a choice is shown for."""
 PARTS = (0.5, 0.25, 0.1)
 """The same as parts of what is false without a rule."""

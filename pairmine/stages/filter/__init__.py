@@ -115,8 +115,9 @@ def filter_pairs(
       "min", "median", "mean", "max", or a quantile, as 0.25;
     - `relative_margin`: ``s > p - abs(p) * margin``, a margin that stays one where scores are negative;
     - `suspects` N: among its query's `suspects_pool` best it is one of the N, times the square root of the
-      number of positives, with the highest sum of `suspects_by`, each as a z score over that pool, but never
-      one of the `negatives` with the lowest, which a pick may need. By default these are column `by`, probabilities as logits, and `score_feedback`, the mean cosine to the known
+      number of positives, with the highest sum of `suspects_by`, each as a z score over that pool. At most
+      0.9 of the pool are, and where negatives are picked, `negatives` of the pool never are. The sum is by
+      default of column `by`, probabilities as logits, and `score_feedback`, the mean cosine to the known
       positives less that to the candidates;
     - `skip` N: it is one of the N best that the other rules leave.
 

@@ -14,7 +14,7 @@ from pairmine.stages.filter.assemble import assemble
 from pairmine.stages.filter.columns import remedy
 from pairmine.stages.filter.deciding import Decided, RuleCount, decide
 from pairmine.stages.filter.finish import finish
-from pairmine.stages.filter.known import reject_known
+from pairmine.stages.filter.known import reject_copies, reject_known
 from pairmine.stages.filter.order import best_first, ranks_of
 from pairmine.stages.filter.picks import Candidates, Pick, picked
 from pairmine.stages.filter.relax import strained, take_back
@@ -51,17 +51,18 @@ class Chosen:
 
 def choose(pairs: pa.Table, choice: Choice, verdicts: Verdicts) -> Chosen:
     """What is left of `pairs`, a pair set of whole queries; rows that `verdicts` rejected count for nothing."""
-    rules = choice.rules
+    rules, picks = choice.rules, choice.pick is not None
     rows = hold_again(
-        read_rows(pairs, verdicts.alive, texts=choice.pick is not None, keyed=choice.supply is not None),
+        read_rows(pairs, verdicts.alive, texts=picks or rules.relabels, keyed=choice.supply is not None),
         pairs,
         rules.hold,
     )
-    if choice.pick is not None:
+    if picks:
         reject_known(rows, verdicts)
     rows, decided = decide(pairs, rows, rules, verdicts)
     if choice.pick is not None:
         return _picked(pairs, rows, decided, choice, choice.pick, verdicts)
+    reject_copies(rows, decided.relabelled, verdicts)
     alive = verdicts.alive
     kept = _finished(pairs.filter(pa.array(alive)), np.flatnonzero(alive), decided, choice)
     return Chosen(kept, 0, {k: v for k, v in decided.notes.items() if v}, decided.counts)

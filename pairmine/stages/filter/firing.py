@@ -288,7 +288,9 @@ def _suspects(entered: Entered, rule: Suspects) -> Fired:
         return parts
 
     reason = "suspected false negative: near its query's positives"
-    return Fired("suspects", f"suspects {rule.number:g}", reason, fires, strain)
+    untold = {column: int((~np.isfinite(entered.scores(column)[ordered])).sum()) for column in rule.columns[1:]}
+    notes = {f"candidates without {column}, suspected by the rest": many for column, many in untold.items()}
+    return Fired("suspects", f"suspects {rule.number:g}", reason, fires, strain, notes)
 
 
 def riskiest(entered: Entered, rule: Suspects) -> np.ndarray:

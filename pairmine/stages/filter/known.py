@@ -35,6 +35,15 @@ def reject_known(rows: Rows, verdicts: Verdicts) -> None:
     verdicts.reject(other[left][repeats(texts[left], decided[left])], "same text twice")
 
 
+def reject_copies(rows: Rows, of: np.ndarray, verdicts: Verdicts) -> None:
+    """Reject the rows, positives apart, that repeat by id or text one of the rows `of` (a mask) of their query."""
+    others, of = np.flatnonzero(rows.label != POSITIVE), np.flatnonzero(of)
+    again = within(rows.joined(rows.doc[others], others), rows.joined(rows.doc[of], of))
+    written = rows.text[others] != NO_CODE
+    again |= written & within(rows.joined(rows.text[others], others), rows.joined(rows.text[of], of))
+    verdicts.reject(others[again], "copy of a candidate that became a positive")
+
+
 def reject_bereft(came: pa.Table, gated: pa.Table, verdicts: Verdicts, *, all_queries: bool) -> None:
     """Reject what is left of queries that had a positive in `came` and have none among the rows left of `gated`.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pairmine.errors import PairmineError
-from pairmine.schema import FEEDBACK, SCORE_PREFIX, pair_score_names, scale_of
+from pairmine.schema import FEEDBACK, SCORE_PREFIX, pair_score_names, scale_of, score_names
 from pairmine.stages.filter.anchors import LOWEST, Anchor
 from pairmine.stages.filter.columns import check_scale, numeric_column, value_range
 
@@ -184,11 +184,6 @@ class Rules:
         return bool(self.min_positive_score or self.consistency)
 
     @property
-    def needs_positives(self) -> bool:
-        """Whether any of them holds candidates against the positives of their query, or positives against them."""
-        return bool(self.margins or self.cluster or self.consistency or self.suspects)
-
-    @property
     def remarks(self) -> bool:
         """Whether there may be something to say of rows that stay."""
         return bool(self.gate and self.gate.judge) or any(action.what != "drop" for action in self.actions.values())
@@ -196,6 +191,10 @@ class Rules:
     @property
     def weighs(self) -> bool:
         return any(action.what == "weight" for action in self.actions.values())
+
+    @property
+    def relabels(self) -> bool:
+        return any(action.what == "relabel" for action in self.actions.values())
 
     def action(self, name: str) -> Action:
         """What becomes of the rows on which the rule `name` fires."""
@@ -263,6 +262,11 @@ def find_suspects(
     if by is None and not columns:
         raise PairmineError("suspects are told by a score and by feedback; run 'pairmine score' first, or pass by")
     found = tuple(numeric_column(schema, name, "suspects") for name in columns or (by or "", FEEDBACK))
+    if others := [name for name in found if name not in score_names(schema)]:
+        raise PairmineError(
+            f"suspects: {others[0]} is no score, and what is summed has to be high where a document is near; "
+            f"choose among: {', '.join(score_names(schema))}"
+        )
     if repeated := {name for name in found if found.count(name) > 1}:
         raise PairmineError(f"suspects: {repeated.pop()} is given twice; leave one of them out")
     return Suspects(number, pool, found, spared)
@@ -309,6 +313,7 @@ def _action(name: str, text: str) -> Action:
 def check_rules(rules: Rules, schema: pa.Schema) -> None:
     """Raise a PairmineError for values out of range and for columns whose scale a rule cannot be held on."""
     _check_by(rules, schema)
+    _check_origins(rules)
     _check_ranges(rules)
     _check_ranks(rules.ranks, schema)
     for name in rules.actions:
@@ -335,11 +340,30 @@ def _check_by(rules: Rules, schema: pa.Schema) -> None:
     if rules.by is None:
         return
     found = ", ".join(pair_score_names(schema)) or "no score column"
+    if rules.by == FEEDBACK:
+        raise PairmineError(
+            f"{FEEDBACK} says how near a document is to the known positives, not how well it answers; "
+            f"decide by one of: {found}"
+        )
     if rules.by not in schema.names:
         raise PairmineError(f"no column {rules.by} (found: {found}); run 'pairmine score' first")
     kind = schema.field(rules.by).type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise PairmineError(f"column {rules.by} holds {kind}, no numbers; use one of: {found}")
+
+
+def _check_origins(rules: Rules) -> None:
+    if any(not _KINDS[name].of_positives for name in rules.names):
+        return
+    if rules.exempt:
+        raise PairmineError(
+            f"exempt {', '.join(rules.exempt)} has no effect, since no rule for candidates is given; leave it out"
+        )
+    if rules.hold and rules.by is None:
+        raise PairmineError(
+            f"hold {', '.join(rules.hold)} has no effect, since there is neither a rule for candidates nor a score "
+            "to choose by; run 'pairmine score' first"
+        )
 
 
 def _check_ranges(rules: Rules) -> None:
