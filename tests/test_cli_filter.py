@@ -276,6 +276,26 @@ def test_suspects_stand_in_for_the_margin_where_there_is_feedback(shell: Shell, 
     assert [one["rule"] for one in json.loads((shell.folder / "s.json").read_text())["rules"]] == rules
 
 
+@pytest.mark.parametrize(
+    ("options", "by", "told_by"),
+    [
+        ("", "score_dense", "dense, feedback, ce"),
+        ("--by ce", None, "ce, feedback"),
+        ("--suspects 3", "score_dense", "dense, feedback, ce"),
+        ("--max-score 0.9", "score_ce", "ce, feedback"),
+        ("--suspects-by dense,feedback", "score_dense", "dense, feedback"),
+    ],
+)
+def test_what_decides_and_what_suspects_are_told_by_is_said(
+    shell: Shell, options: str, by: str | None, told_by: str
+) -> None:
+    shell.write("m.jsonl", MINED)
+    code, said = shell(f"filter m.jsonl {options} -o out.jsonl")
+    assert code == 0, said
+    assert by is None or f"deciding by {by}" in said
+    assert f"suspects are told by {told_by}\n" in said
+
+
 def test_a_score_that_a_file_of_text_left_without_its_scale_is_told(shell: Shell) -> None:
     shell.write("m.jsonl", MINED)
     assert (

@@ -108,7 +108,7 @@ def filter_(
     from pairmine.schema import FEEDBACK
     from pairmine.stages.filter import filter_pairs, looks_at_all, takes_by
     from pairmine.stages.filter.deciding import add_up
-    from pairmine.stages.filter.rules import SUSPECTS
+    from pairmine.stages.filter.rules import SUSPECTS, usual_columns
 
     own.check(
         context,
@@ -128,12 +128,12 @@ def filter_(
     held = given(context, "relative_margin") or (decides and not no_relative_margin)
     margins = relative_margin if held else []
     told = _take_by(margins if given(context, "relative_margin") else None, absolute_margin, max_score, min_score)
-    told |= _take_by(min_positive_score, consistency) or suspects is not None
+    told |= _take_by(min_positive_score, consistency)
     wanted = _ends("--ranks", ranks, "11:50, 11: or :50")
     edits = _ends("--edit-distance", edit_distance, "1:4, 1: or :4")
     summed = own.names("--suspects-by", suspects_by)
     weights = weight or []
-    if no_pick and by is not None and not (told or takes_by(weights)):
+    if no_pick and by is not None and not (told or suspects is not None or takes_by(weights)):
         raise PairmineError(
             "--by has no effect with --no-pick, since no margin, score limit or weight asks for it; leave one out"
         )
@@ -146,16 +146,17 @@ def filter_(
         chunks = [source.read()] if whole else source.chunks() if pairs == "-" else ahead(source.chunks())
         advance = run.begin("rows")
         for number, chunk in enumerate(chunks):
+            usual = decides and not no_suspects and FEEDBACK in chunk.column_names
             if by is None:
-                by = _by(run, chunk, told=told, decides=decides)
-            if suspects is None and decides and by and not no_suspects and FEEDBACK in chunk.column_names:
+                by = _by(run, chunk, told=told, decides=decides, suspects=usual or suspects is not None)
+            if suspects is None and usual and by:
                 suspects = SUSPECTS
             if suspects is None:
                 without_effect(context, "without --suspects", "suspects_pool", "suspects_by")
             elif not given(context, "relative_margin"):
                 margins = []
             if suspects is not None and not number:
-                _say_scale(run, chunk.schema, summed or [by or ""])
+                _say_suspects(run, chunk.schema, summed or usual_columns(chunk.schema, by or ""))
             if own_fillers:
                 fillers = _own_fillers(chunk)
             outcome = filter_pairs(
@@ -226,10 +227,11 @@ def _say_unmatched(run: Run, exempt: list[str] | None, hold: list[str] | None) -
             run.say(f"{flag} {', '.join(patterns)}: fits the origin of no such row; 'pairmine stats' shows the origins")
 
 
-def _say_scale(run: Run, schema: pa.Schema, summed: Sequence[str]) -> None:
-    """Say of what suspects are told by where it may be probabilities and nothing says so: the sum is another then."""
+def _say_suspects(run: Run, schema: pa.Schema, summed: Sequence[str]) -> None:
+    """Say what suspects are told by, and where it may be probabilities and nothing says so: the sum is another then."""
     from pairmine.schema import SCORE_PREFIX, scale_of
 
+    run.say(f"suspects are told by {', '.join(name.removeprefix(SCORE_PREFIX) for name in summed)}")
     for name in {column if column in schema.names else SCORE_PREFIX + column: None for column in summed}:
         if name not in _NO_PROBABILITIES and name in schema.names and scale_of(schema.field(name)) is None:
             run.say(
@@ -243,18 +245,21 @@ def _take_by(*limits: list[str] | None) -> bool:
     return any(":" not in text for texts in limits for text in texts or ())
 
 
-def _by(run: Run, chunk: pa.Table, *, told: bool, decides: bool) -> str | None:
-    """The score column to decide by; None where none stands out and no rule that was told and no row needs one."""
+def _by(run: Run, chunk: pa.Table, *, told: bool, decides: bool, suspects: bool) -> str | None:
+    """The score column to decide by; None where none stands out and no rule that was told and no row needs one.
+
+    A threshold without a column means the best judge there is, so `suspects` alone go by the dense score.
+    """
     from pairmine.errors import PairmineError
     from pairmine.stages.filter import default_by
 
     try:
-        by = default_by(chunk.schema)
+        by = default_by(chunk.schema, suspects=suspects and not told)
     except PairmineError:
         if told or (decides and ("label" not in chunk.column_names or chunk["label"].null_count)):
             raise
         return None
-    if told or decides:
+    if told or suspects or decides:
         run.say(f"deciding by {by}")
     return by
 

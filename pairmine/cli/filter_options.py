@@ -23,7 +23,8 @@ By = Annotated[
     str | None,
     typer.Option(
         "--by",
-        help="Score column that decides, as ce or score_ce; by default ce, llm, dense or the only one.",
+        help="Score column that decides, as ce or score_ce; by default ce, llm, dense or the only one, and dense first "
+        "where --suspects is all that asks for a score.",
         rich_help_panel=_RULES,
     ),
 ]
@@ -184,7 +185,7 @@ SuspectsBy = Annotated[
         "--suspects-by",
         metavar="COLUMN,COLUMN",
         help="What is summed, each within its query in standard deviations from the mean; the first tells which "
-        "are best (the column that decides, and feedback).",
+        "are best (the column that decides, feedback, and ce where it is there).",
         rich_help_panel=_RULES,
     ),
 ]

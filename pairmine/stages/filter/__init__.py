@@ -232,10 +232,15 @@ def filter_pairs(
     return Filtered(kept, rejected, pairs.num_rows, added=chosen.added, notes=notes, rules=chosen.rules)
 
 
-def default_by(schema: pa.Schema) -> str:
-    """The score column to filter by: score_ce, else score_llm, else score_dense, else the only one."""
+def default_by(schema: pa.Schema, *, suspects: bool = False) -> str:
+    """The score column to filter by: score_ce, else score_llm, else score_dense, else the only one.
+
+    Where `suspects` is the rule, score_dense comes first: it says how hard a candidate is to the retriever, and what
+    a cross-encoder thinks is one of the opinions that are summed.
+    """
     names = pair_score_names(schema)
-    for name in ("score_ce", "score_llm", "score_dense"):
+    first = ("score_dense",) if suspects else ()
+    for name in (*first, "score_ce", "score_llm", "score_dense"):
         if name in names:
             return name
     if len(names) == 1:
