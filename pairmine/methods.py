@@ -129,7 +129,7 @@ _GATES = (
         "Retrieval System)",
         "encoder",
         "pairmine filter --suspects N [--suspects-by COLUMNS] [--suspects-pool M]",
-        "10 for a query with one positive, the root of their number times as many for more, out of the best 200, and never "
+        "10 for a query with one positive, the root of their number times as many for more, out of the best 200, never "
         "so many that fewer than --negatives are left, are ours; on where 'mine' wrote score_feedback",
         "pairmine filter mined.parquet --suspects 15 --negatives 5 -o pairs.parquet",
     ),
