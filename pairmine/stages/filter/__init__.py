@@ -117,8 +117,8 @@ def filter_pairs(
     - `suspects` N: among its query's `suspects_pool` best it is one of the N, times the square root of the
       number of positives, with the highest sum of `suspects_by`, each as a z score over that pool. At most
       0.9 of the pool are, and where negatives are picked, `negatives` of the pool never are. The sum is by
-      default of column `by`, probabilities as logits, and `score_feedback`, the mean cosine to the known
-      positives less that to the candidates;
+      default of column `by`, `score_feedback`, the mean cosine to the known positives less that to the
+      candidates, and `score_ce` where there is one; probabilities enter as logits;
     - `skip` N: it is one of the N best that the other rules leave.
 
     A threshold is a number on the scale of column `by`, "COLUMN:NUMBER" for another one, or a list of
