@@ -610,4 +610,4 @@ def test_the_picture_of_hidden_positives_shows_parts_and_no_shares() -> None:
 
 def test_a_picture_of_a_single_point_can_be_drawn() -> None:
     found = calibrate(table([row("q", "p", 1, 0.9), row("q", "d<&>", None, 0.2, rank=1)]))
-    ElementTree.fromstring(plot(found))
+    assert ElementTree.fromstring(plot(found)).tag.endswith("svg")
