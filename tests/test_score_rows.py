@@ -21,6 +21,7 @@ from pairmine.cli.main import app
 from pairmine.errors import PairmineError
 from pairmine.schema import as_pairs, empty_pairs, score_field
 from pairmine.stages.filter.gates import Band
+from pairmine.stages.score import open_scorer
 from pairmine.stages.score_rows import RowChoice, Wanted, score_rows
 
 
@@ -259,3 +260,23 @@ def test_a_band_that_cannot_be_is_told_before_a_model_is_asked(pairs: Path, word
 def test_rows_cannot_be_chosen_for_a_teachers_vectors(pairs: Path) -> None:
     with pytest.raises(PairmineError, match="--band has no effect with --vectors"):
         run(pairs, "--vectors", "fake:", "--band", "ce:0:1", "-o", pairs.with_name("out.parquet"))
+
+
+def test_the_bar_counts_the_rows_that_are_asked_about() -> None:
+    pairs = pa.table(
+        {
+            "query_id": ["q"] * 3,
+            "query": ["a"] * 3,
+            "doc_id": ["1", "2", "3"],
+            "document": ["x", "y", "z"],
+            "label": pa.array([1, None, None], pa.int8()),
+            "origin": ["given"] * 3,
+        }
+    )
+    choice = RowChoice(Wanted(only="candidates"), "st")
+    choice.look(pairs)
+    told: list[int] = []
+    chosen, _ = choice.of(pairs)
+    score_rows(pairs, open_scorer("fake:"), chosen, name="st", advance=told.append)
+    assert sum(told) == choice.many(pairs.num_rows) == 2
+    assert RowChoice(Wanted(), "st").many(3) == 3

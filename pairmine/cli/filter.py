@@ -155,8 +155,6 @@ def filter_(
                 without_effect(context, "without --suspects", "suspects_pool", "suspects_by")
             elif not given(context, "relative_margin"):
                 margins = []
-            if suspects is not None and not number:
-                _say_suspects(run, chunk.schema, summed or usual_columns(chunk.schema, by or ""))
             if own_fillers:
                 fillers = _own_fillers(chunk)
             outcome = filter_pairs(
@@ -196,6 +194,8 @@ def filter_(
                 exempt=exempt or [],
                 hold=hold or [],
             )
+            if suspects is not None and not number:
+                _say_suspects(run, chunk.schema, summed or usual_columns(chunk.schema, by or ""))
             run.write(outcome)
             counts = add_up([counts, outcome.rules])
             advance(chunk.num_rows)

@@ -51,7 +51,7 @@ class Judging:
                 run.say(f"asking about {choice.words(rows)}; --dry-run tells what that costs")
             run.detail(**session.facts)
             self.judge = Judge(session.plan(self._renderer), session.start(), {}, session.window)
-            write_scores(run, source, choice, self.judge, name, run.begin("rows", rows, session.status))
+            write_scores(run, source, choice, self.judge, name, run.begin("rows", choice.many(rows), session.status))
             session.finish()
             run.sum_up(**session.spent())
             run.add_to_report([*unscored(self.judge), *session.report()])

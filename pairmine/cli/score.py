@@ -235,7 +235,7 @@ def _score(run: Run, source: PairSource, rows: int, model: Scorer, choice: RowCh
         check_same_model(source, name, facts)
     run.detail(**facts)
     with closing(model) if isinstance(model, Closes) else nullcontext():
-        write_scores(run, source, choice, model, name, run.begin("rows", rows))
+        write_scores(run, source, choice, model, name, run.begin("rows", choice.many(rows)))
     if isinstance(model, Explains):
         run.add_to_report(unscored(model))
     report_kept(run, model)

@@ -70,6 +70,12 @@ class RowChoice:
         _, first = np.unique(places["pair"], return_index=True)
         self._nearest = places[np.sort(first)][: self.wanted.most]
 
+    def many(self, rows: int) -> int | None:
+        """How many of all `rows` are to be scored; None where equal pairs make that less than known."""
+        if not self.wanted:
+            return rows
+        return None if self.wanted.most is not None else self.rows
+
     def words(self, rows: int) -> str:
         """How much of all `rows` is to be scored, in words."""
         capped = f", {len(self._nearest):,} pairs of them" if self.wanted.most is not None else ""
@@ -132,8 +138,8 @@ def score_rows(
 ) -> Outcome:
     """`pairs` with the column `score_<name>`, filled where `chosen`, (n,) bool, is true; else null.
 
-    With `keep` the others hold on to what is in that column already. Raises PairmineError when that is on another
-    scale than the scorer's.
+    With `keep` the others hold on to what is in that column already. `advance` is told of the chosen rows. Raises
+    PairmineError when the column is on another scale than the scorer's.
     """
     field = schema.score_field(name, scorer.scale)
     scores = np.full(pairs.num_rows, np.nan, np.float32)
@@ -142,7 +148,6 @@ def score_rows(
         scores = read_numbers(pairs, field.name).copy()
     scored = score_pairs(pairs.filter(pa.array(chosen)), scorer, name=name, advance=advance)
     scores[chosen] = read_numbers(scored.kept, field.name)
-    advance(pairs.num_rows - int(chosen.sum()))
     rest = pairs.drop_columns(field.name) if field.name in pairs.column_names else pairs
     kept = schema.as_pairs(rest.append_column(field, pa.array(scores, field.type, from_pandas=True)))
     return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows, notes=scored.notes)
