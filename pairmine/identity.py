@@ -107,6 +107,85 @@ _PAIRS = np.add.outer(_LETTERS, _LETTERS).ravel()
 _BYTES_AT_ONCE = 1 << 20
 
 
+def text_ends(texts: pa.Array, at: np.ndarray) -> np.ndarray:
+    """A number for each of the texts `at` that is equal for copies, (len(at),) uint32; 0 for null and blank.
+
+    Made of eight letters of the first word and eight of the last, so that a long text costs no more than a short
+    one. Of texts with the same ends `text_prints` tells more apart.
+    """
+    texts = pc.fill_null(texts.cast(pa.large_string()), "")
+    numbers, doubtful = _end_numbers(texts, at)
+    others = [normalise(text) for text in texts.take(pa.array(at[doubtful])).to_pylist()]
+    numbers[doubtful] = _end_numbers(pa.array(others, pa.large_string()), np.arange(len(others)))[0]
+    return numbers
+
+
+def _end_numbers(texts: pa.LargeStringArray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the texts `at`, and which of them want to be normalised first (a mask).
+
+    Those have blanks at an end that were too many to be looked through, or bytes beyond ASCII there. Other letters
+    are theirs after normalising too, in small: what is composed with a letter follows it.
+    """
+    edges = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
+    if len(data) <= _WORD:
+        data = np.concatenate([data, np.zeros(_WORD, np.uint8)])
+    starts, stops = _trimmed(data, edges[at], edges[at + 1])
+    size = stops - starts
+    words = np.ndarray(len(data) - _WORD + 1, "<u8", data, strides=(1,))
+    lowest, highest = np.minimum(starts, len(words) - 1), np.maximum(stops - _WORD, 0)
+    first = _cut(words[lowest] >> _bits(starts - lowest), size)
+    last = _cut(words[highest].byteswap() >> _bits(highest + _WORD - stops), size)
+    follows = data[np.minimum(starts + _WORD, len(data) - 1)] * (size > _WORD)
+    beyond = (first | last | follows) & _HIGH_BITS > 0
+    first, last = _first_word(first), _first_word(last)
+    numbers = (first * _FACTORS[0] ^ (last * _FACTORS[1]) >> np.uint64(7)) * _FACTORS[2] >> np.uint64(32)
+    return numbers.astype(np.uint32), (size > 0) & (beyond | (first == 0) | (last == 0))
+
+
+def _trimmed(data: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The stretches from `starts` to `stops` without the blanks at their ends; `_MOST_BLANKS` at each are taken off."""
+    for _ in range(_MOST_BLANKS):
+        blank = _IS_BLANK[data[np.minimum(starts, len(data) - 1)]] & (starts < stops)
+        if not blank.any():
+            break
+        starts = starts + blank
+    for _ in range(_MOST_BLANKS):
+        blank = _IS_BLANK[data[stops - 1]] & (starts < stops)
+        if not blank.any():
+            break
+        stops = stops - blank
+    return starts, stops
+
+
+def _cut(words: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The lowest `size` bytes of each of `words` (uint64)."""
+    spare = _bits(np.maximum(_WORD - size, 0))
+    kept: np.ndarray = words << spare >> spare
+    return kept
+
+
+def _first_word(words: np.ndarray) -> np.ndarray:
+    """The bytes of each of `words` (uint64) below the first blank, from the lowest on, capitals as small."""
+    letters = np.frombuffer(words.astype("<u8").tobytes().translate(_SMALL), "<u8")
+    zeros = (letters - _LOW_BITS) & ~letters & _HIGH_BITS
+    lowest = zeros & (~zeros + np.uint64(1))
+    found: np.ndarray = letters & ((lowest >> np.uint64(7)) - np.uint64(1))
+    return found
+
+
+def _bits(octets: np.ndarray) -> np.ndarray:
+    return octets.astype(np.uint64) * np.uint64(8)
+
+
+_WORD = 8
+_MOST_BLANKS = 16
+_LOW_BITS, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_SMALL = bytes(0 if code < 128 and chr(code).isspace() else code for code in range(256)).lower()
+_IS_BLANK = np.frombuffer(_SMALL, np.uint8) == 0
+_FACTORS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
+
+
 def content_id(text: str) -> str:
     """The id of a text that came without one: 20 hexadecimal digits of its BLAKE2b digest."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()

@@ -30,7 +30,8 @@ from pairmine.stages.calibrate.hiding import hide
 from pairmine.stages.calibrate.intervals import Picks, Share, part_of, share_of
 from pairmine.stages.calibrate.plot import plot
 from pairmine.stages.calibrate.sample import Frame, inclusion
-from pairmine.stages.filter import filter_pairs
+from pairmine.stages.filter import default_by, filter_pairs
+from pairmine.stages.filter.rules import SUSPECTS
 
 SCHEMA = pa.schema(
     [
@@ -131,6 +132,16 @@ def test_every_number_is_what_filter_leaves_with_the_flags_that_are_shown(
         assert point.short == queries - sum(count["counts"] >= negatives for count in counts)
 
 
+def test_the_rule_that_filter_takes_by_itself_is_tried_as_it_is_there() -> None:
+    pairs = ranked()
+    by = default_by(pairs.schema, suspects=True)
+    kept = filter_pairs(pairs, by=by, suspects=SUSPECTS, pick="random").kept
+    curve = next(curve for curve in calibrate(pairs).curves if curve.rule.spec == "suspects@dense")
+    point = next(point for point in curve.points if point.value == SUSPECTS)
+    assert point.flags[:2] == ("--by", by.removeprefix("score_"))
+    assert filter_pairs(pairs, **as_options(point)).kept.equals(kept)
+
+
 def test_hardness_and_rank_are_the_means_over_the_picks() -> None:
     pairs = ranked()
     found = calibrate(pairs, pick="top", negatives=3)
@@ -149,6 +160,11 @@ def test_curves_run_from_loose_to_strict() -> None:
         passed = [point.passed for point in curve.points]
         assert 8 <= len(passed) <= 17, curve.rule
         assert passed == sorted(passed, reverse=True), curve.rule
+
+
+def test_a_rule_that_is_named_twice_is_tried_at_all_its_thresholds() -> None:
+    found = calibrate(ranked(), rules=["ranks=3", "ranks=5,3", "max-score@ce=0.2", "max-score@ce=0.6"])
+    assert [[point.value for point in curve.points] for curve in found.curves] == [[3, 5], [0.6, 0.2]]
 
 
 def test_thresholds_that_are_named_are_the_only_ones_tried() -> None:
@@ -345,7 +361,7 @@ def test_estimates_from_samples_are_right_on_average_and_their_intervals_hold() 
 def _at(calibrator: Calibrator, point: Point, false: np.ndarray, weight: np.ndarray) -> Share | None:
     candidates = calibrator._candidates
     assert candidates.rank is not None
-    picked = candidates.picked("score_ce", candidates.rank > (point.value or 0))
+    picked = candidates.picked(calibrator.by, candidates.rank > (point.value or 0))
     return share_of(false[picked], weight[picked], candidates.query[picked])
 
 

@@ -23,6 +23,7 @@ from test_calibrate import ranked
 from pairmine.cli.main import main
 from pairmine.files.labels import Labels
 
+NAMES = ("label", "score_dense")
 DATA = Path(__file__).parents[2] / "shared" / "data"
 MODELS = Path(__file__).parents[2] / "shared" / "models"
 
@@ -146,6 +147,31 @@ def test_json_takes_the_place_of_the_tables_on_standard_output_and_repeats_to_th
     assert found["rules"][0]["points"][0]["false_negatives"]["rows"] > 0
     assert shell(words)[1] == out
     assert (shell.folder / "curves.svg").read_bytes() == picture
+
+
+def test_hidden_positives_that_nothing_picks_are_said_to_tell_nothing(shell: Shell) -> None:
+    pairs = ranked(20)
+    low = [0.01 if label == 1 else score for label, score in zip(*(pairs[n].to_pylist() for n in NAMES), strict=True)]
+    pairs = pairs.set_column(7, pairs.schema.field("score_dense"), pa.array(low, pa.float32()))
+    pq.write_table(pairs, shell.folder / "low.parquet")
+    for words in ("", "--naive-rate 0.3"):
+        code, out, said = shell(f"calibrate low.parquet --rule ranks --by dense {words}")
+        assert code == 0, said
+        assert "none of the hidden positives is picked even without a rule" in said
+        assert "which threshold? nothing here tells" in out
+
+
+def test_a_rule_without_an_estimate_is_not_said_to_leave_much(shell: Shell) -> None:
+    code, out, said = shell("calibrate mined.parquet --rule suspects --feedback none")
+    assert code == 0, said
+    assert "no estimate for suspects" in said
+    assert "which threshold? nothing here tells" in out
+
+
+def test_parts_that_no_threshold_reaches_are_named_as_parts(shell: Shell) -> None:
+    code, out, said = shell("calibrate mined.parquet --rule max-score@ce=0.999 --by dense")
+    assert code == 0, said
+    assert "which threshold? none leaves 50% of naive's false negatives or less" in out
 
 
 def test_without_evidence_there_are_curves_and_a_line_that_says_how_to_get_an_estimate(shell: Shell) -> None:
@@ -329,14 +355,25 @@ def test_a_judge_is_priced_first_and_asked_about_the_sample_alone(shell: Shell) 
     assert "30 replies from the ledger" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "asked"), [("", "<query>"), ("--set max_words=9", "<query>"), ("--set relation=similarity", "<first>")]
+)
+def test_a_judge_is_asked_whether_the_document_answers_the_query(shell: Shell, words: str, asked: str) -> None:
+    code, out, said = shell(f"calibrate mined.parquet --judge fake: --sample 3 --rule ranks --dry-run {words}")
+    assert code == 0, said
+    assert asked in out.partition("--- prompt 1 ---")[2]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not MODELS.exists(), reason="needs ../shared/models beside the checkout")
 def test_a_cross_encoder_judges_too(shell: Shell) -> None:
-    code, out, said = shell(
-        f"calibrate mined.parquet --judge ce:{MODELS}/cross-encoder-minilm --sample 10 --rule ranks"
-    )
+    words = f"calibrate mined.parquet --judge ce:{MODELS}/cross-encoder-minilm --sample 10 --rule ranks --store kept"
+    code, out, said = shell(words)
     assert code == 0, said
     assert "10 verdicts of ce:cross-encoder-minilm" in out
+    _, again, said = shell(words)
+    assert "0 pairs scored, 10 found in kept" in said
+    assert again == out
 
 
 # ------------------------------------------------------------------ mistakes
@@ -355,6 +392,12 @@ def test_a_cross_encoder_judges_too(shell: Shell) -> None:
         ("--pick mmr", "--pick mmr: choose top, random"),
         ("--pick top --pool 9", "--pool has no effect with --pick top"),
         ("--pool 3", "--pool 3: fewer than the 5 --negatives"),
+        ("--plot curves.png", "--plot curves.png: the picture is an SVG; give the file that ending"),
+        ("--negatives 99999999999999999999", "negatives is 99999999999999999999; it must be 1 or more, and no more"),
+        ("--rule ranks=2.5", "rule ranks=2.5: thresholds are whole numbers parted by commas, as in ranks=5,10"),
+        ("--rule ranks=inf", "rule ranks=inf: thresholds are whole numbers"),
+        ("--rule max-score@ce=nan", "rule max-score@ce=nan: thresholds are numbers parted by commas"),
+        ("--judge openai:m --store kept", "--store has no effect with --judge openai:m"),
         ("--judge ce:x --max-usd 3", "--max-usd has no effect with --judge ce:x"),
         ("--judge openai:m --judge-threshold 2", "--judge-threshold 2: verdicts are from 0 to 1"),
         ("--plot mined.parquet", "--plot mined.parquet: is an input too and would be lost"),

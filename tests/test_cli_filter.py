@@ -195,6 +195,15 @@ def test_a_weight_that_looks_at_all_rows_does_not_hang_on_how_they_come(shell: S
             "pairmine: no column score_ce (found: score_st); run 'pairmine score' first",
         ),
         ("--pick best", "pairmine: --pick best: choose top, random, simans, softmax"),
+        ("--negatives 99999999999999999999", "pairmine: negatives is 99999999999999999999; it must be 1 or more, and"),
+        ("--pool 99999999999999999999", "pairmine: pool is 99999999999999999999; it must be 1 or more, and no more"),
+        ("--pick random:pool=1e30", "pairmine: pick random: pool=1e30 is out of range; a whole number, 1 to 1e+09"),
+        ("--pick simans:a=x", 'pairmine: pick simans: a=x: "x" is no number; it is 0 or more'),
+        ("--anchor median --no-relative-margin", "pairmine: --anchor has no effect, since no margin is held to it"),
+        ("--anchor median --no-pick", "pairmine: --anchor has no effect, since no margin is held to it"),
+        ("--gate st:0.7:0.8 --pick top", "pairmine: --pick has no effect with --gate, which leaves no candidate"),
+        ("--gate st:0.7:0.8 --skip 2", "pairmine: --skip has no effect with --gate, which leaves no candidate"),
+        ("--by rank --suspects 3", "pairmine: no column score_rank (found: score_st); run 'pairmine score' first"),
     ],
 )
 def test_a_mistake_gets_one_line_and_no_output(shell: Shell, options: str, line: str) -> None:
@@ -326,6 +335,53 @@ def test_negatives_from_elsewhere_are_not_held_to_nothing(shell: Shell) -> None:
     assert code == 2
     assert said.splitlines()[-1].startswith("pairmine: hold * has no effect, since there is neither a rule")
     assert shell("filter flag.jsonl -o out.jsonl")[0] == 0
+
+
+def test_an_anchor_that_suspects_leave_without_a_margin_is_refused(shell: Shell) -> None:
+    shell.write("m.jsonl", MINED)
+    code, said = shell("filter m.jsonl --anchor median -o out.jsonl")
+    assert code == 2
+    assert "--anchor has no effect, since no margin is held to it (suspects stand in for the usual one" in said
+    for words in ("--absolute-margin dense:0.1", "--relative-margin dense:0.1", "--no-suspects", "--pick simans"):
+        code, said = shell(f"filter m.jsonl --anchor median {words} -o out.jsonl")
+        assert code == 0, said
+
+
+def test_feedback_cannot_decide_and_the_line_says_what_can(shell: Shell) -> None:
+    shell.write("m.jsonl", MINED)
+    code, said = shell("filter m.jsonl --by feedback -o out.jsonl")
+    assert code == 2
+    assert "score_feedback says how near a document is to the known positives" in said
+
+
+def test_a_judge_of_what_lies_between_does_not_decide_the_rest(shell: Shell) -> None:
+    judged = [
+        {name: value for name, value in row.items() if name not in ("score_ce", "score_feedback")}
+        | {"score_llm": 0.9 if row["doc_id"] == "high" else None}
+        for row in MINED
+    ]
+    shell.write("m.jsonl", judged)
+    for judge in ("llm", "score_llm"):
+        words = f"--candidate-gate dense:0.45:0.6:judge={judge}:0.5 --no-relative-margin --negatives 1 --pick top"
+        code, said = shell(f"filter m.jsonl {words} -o out.jsonl")
+        assert code == 0, said
+        assert "deciding by score_dense" in said
+    code, said = shell("filter m.jsonl -o out.jsonl")
+    assert code == 2
+    assert "have no score_llm; run 'pairmine score' first, or decide by another column (--by)" in said
+
+
+def test_nobody_is_told_to_fill_what_was_filled(shell: Shell) -> None:
+    rows = [{**row, "query_id": f"q{n}", "score_feedback": None} for n in range(6) for row in MINED]
+    shell.write("m.jsonl", rows)
+    words = "filter m.jsonl --no-suspects --max-score dense:0.1 --negatives 9 -o out.jsonl"
+    code, said = shell(words)
+    assert code == 0
+    assert "6 queries are short of negatives" in said
+    code, said = shell(f"{words} --shortage fill")
+    assert code == 0
+    assert "queries are short" not in said
+    assert "queries with fewer than 9 negatives before they were filled" in said
 
 
 @pytest.mark.parametrize("columns", ["ce,", ",", "dense,,ce"])

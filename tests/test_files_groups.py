@@ -52,3 +52,27 @@ def test_a_dictionary_holds_what_is_used_once_in_order_of_use() -> None:
     found = one_chunk(pa.table({"t": dictionary}))["t"].chunk(0)
     assert found.dictionary.to_pylist() == ["b"]
     assert found.to_pylist() == ["b", None, "b", "b"]
+
+
+CODED = st.lists(st.none() | st.sampled_from("abc"), min_size=1, max_size=5).flatmap(
+    lambda texts: st.tuples(
+        st.just(texts), st.lists(st.none() | st.integers(0, len(texts) - 1), max_size=9), st.integers(0, 3)
+    )
+)
+
+
+@given(st.lists(CODED, min_size=1, max_size=4))
+def test_chunks_with_dictionaries_of_their_own_become_one_with_the_texts_in_order_of_use(
+    parts: list[tuple[list[str | None], list[int | None], int]],
+) -> None:
+    chunks = [
+        pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(texts, pa.string())).slice(start)
+        for texts, codes, start in parts
+    ]
+    column = pa.chunked_array(chunks)
+    found = one_chunk(pa.table({"t": column}))["t"]
+    assert found.to_pylist() == column.to_pylist()
+    if len(column):
+        used = dict.fromkeys(text for text in column.to_pylist() if text is not None)
+        assert found.num_chunks == 1
+        assert found.chunk(0).dictionary.to_pylist() == list(used)

@@ -119,6 +119,18 @@ def test_a_streaming_command_names_the_rows_of_the_file_too(tmp_path: Path) -> N
     schema.check_pairs(open_pairs(put(tmp_path, "q.jsonl", rows[:5]), Heard()).read())  # type: ignore[arg-type]
 
 
+def test_chunks_hold_the_same_rows_whether_their_dictionaries_are_one_or_not(tmp_path: Path) -> None:
+    rows = [{"query_id": f"q{at // 7}", "doc_id": f"d{at % 50}", "document": f"text {at % 50}"} for at in range(280)]
+    for start in range(0, 280, 28):
+        put(tmp_path, f"p/{start:03}.jsonl", rows[start : start + 28])  # type: ignore[arg-type]
+    source = open_pairs(str(tmp_path / "p"), Heard())
+    one, several = (list(source.chunks(60, unified=unified)) for unified in (True, False))
+    assert [chunk.to_pylist() for chunk in one] == [chunk.to_pylist() for chunk in several]
+    assert len(one) > 2
+    assert len({tuple(chunk.dictionary.to_pylist()) for chunk in one[0]["document"].chunks}) == 1
+    assert len({tuple(chunk.dictionary.to_pylist()) for chunk in several[0]["document"].chunks}) > 1
+
+
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_our_own_files_are_not_searched_for_two_texts(tmp_path: Path, ending: str) -> None:
     texts = pa.array(["x", "y"]).dictionary_encode()

@@ -178,11 +178,12 @@ def test_fills_are_spread_over_the_documents_and_more_than_there_are_is_said() -
     )
     rows = [row(f"q{q}", "p", 1) for q in range(1000)]
     outcome = run(rows, shortage="fill", fillers=fillers)
-    assert (outcome.added, outcome.notes["queries with fewer than 2 negatives"]) == (2000, 1000)
+    short = "queries with fewer than 2 negatives before they were filled"
+    assert (outcome.added, outcome.notes[short]) == (2000, 1000)
     assert max(Counter(kept(outcome)[1::3]).values()) < 15
     few = run(rows[:3], shortage="fill", fillers=fillers.slice(0, 1))
     assert kept(few) == ["p", "f0"] * 3
-    assert few.notes == {"queries with fewer than 2 negatives": 3, "queries that could not be filled": 3}
+    assert few.notes == {short: 3, "queries that could not be filled": 3}
 
 
 def test_a_large_pool_of_copies_is_searched_to_the_end() -> None:

@@ -313,7 +313,7 @@ def test_the_cluster_pick_goes_round_the_clusters() -> None:
     [
         ("best", 'pick "best": choose top, random, simans, softmax, stratified, mmr, cluster, inverse-propensity'),
         ("top:pool=3", 'pick top has no options, and "pool=3" was given'),
-        ("random:pool=0", "pick random: pool=0 is out of range; a whole number, 1 or more"),
+        ("random:pool=0", r"pick random: pool=0 is out of range; a whole number, 1 to 1e\+09"),
         ("random:pool=2.5", "pool=2.5 is out of range; a whole number"),
         ("random:size=3", '"size=3" is no option; write key=value with pool'),
         ("simans:a=-1", "pick simans: a=-1 is out of range; 0 or more"),

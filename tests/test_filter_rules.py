@@ -471,10 +471,16 @@ def test_a_score_is_asked_only_of_rows_that_the_rules_before_left() -> None:
         ),
         ({"candidate_gate": "ce:0.9"}, "candidate gate ce:0.9: write it as COLUMN:LOW:HIGH or"),
         ({"candidate_gate": "ce:1:5"}, "candidate gate 5 is outside what score_ce holds"),
+        (
+            {"candidate_gate": "dense"},
+            "candidate gate dense: 0.1 and 0.9 are for a cross-encoder's probabilities, and score_dense holds a "
+            "cosine; write it as dense:LOW:HIGH",
+        ),
+        ({"candidate_gate": "logit"}, "candidate gate: score_logit holds logits, whose size differs"),
         ({"candidate_gate": "ce:0.1:0.9:judge=llm"}, "candidate gate ce:0.1:0.9:judge=llm: write it as"),
         ({"candidate_gate": "ce:0.5:0.5:judge=llm:1"}, "nothing lies between 0.5 and 0.5 for a judge to decide"),
         ({"candidate_gate": "logit:-1:1"}, "candidate gate: score_logit holds logits, whose size differs"),
-        ({"relative_margin": "logit:0.05"}, "score_logit holds logits, which cross zero"),
+        ({"relative_margin": "logit:0.05"}, "score_logit holds logits, .* --no-relative-margin, and an --absolute"),
         ({"relative_margin": "rrf:0.05"}, "score_rrf holds sums of reciprocal ranks, which no positive has"),
         ({"absolute_margin": "run:0.05"}, "score_run holds another search's numbers, of no known scale"),
         ({"suspects": -1}, "suspects -1 is out of range; it is 0 or more"),

@@ -235,7 +235,7 @@ def test_an_empty_pair_set_gets_the_column_too() -> None:
         ("punish-similar:phi", '"phi" is no option'),
         ("punish-similar:", '"" is no option'),
         ("punish-similar:phi=2", "phi=2 is out of range; -1 to 1"),
-        ("punish-similar:phi=high", "phi=high is out of range"),
+        ("punish-similar:phi=high", 'phi=high: "high" is no number; it is -1 to 1'),
         ("gaussian-decay:sigma=0", "sigma=0 is out of range; above 0"),
         ("inverse-propensity:bins=2.5", "bins=2.5 is out of range; a whole number, 1 to 1000"),
         ("inverse-propensity:max=0.5", "max=0.5 is out of range; 1 or more"),

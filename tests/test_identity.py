@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairmine.identity import _BYTES_AT_ONCE, text_keys, text_prints
+from pairmine.identity import _BYTES_AT_ONCE, text_ends, text_keys, text_prints
 
 LETTERS = st.text(st.sampled_from([*"abAB \t\n\x0b\x1c\x1f\x85éÉﬁﬀＡßſK日語\u3000\u2003"]), max_size=6) | st.text(
     max_size=9
@@ -33,3 +37,37 @@ def test_prints_of_a_slice_and_of_long_texts_are_those_of_each_text_alone() -> N
     ]
     assert text_prints(texts.slice(5, 9)).tolist() == prints[5:14].tolist()
     assert len(set(prints.tolist())) > 2490
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.none() | LETTERS | st.tuples(LETTERS, LETTERS).map(" words between ".join), max_size=20),
+    st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]),
+    st.integers(0, 20),
+)
+def test_copies_have_equal_ends_however_they_are_spelt_and_spaced(
+    texts: list[str | None], form: str, many: int
+) -> None:
+    spelt = [unicodedata.normalize(form, text.swapcase()) for text in texts if text]  # type: ignore[arg-type]
+    texts += [" " * many + text.replace(" ", "\t" * (1 + many)) + "\n" * many for text in spelt]
+    column = pa.array(texts, pa.string())
+    of_key: dict[int, int] = {0: 0}
+    ends = text_ends(column, np.arange(len(column)))
+    for key, found in zip(text_keys(column).tolist(), ends.tolist(), strict=True):
+        assert of_key.setdefault(key, found) == found
+
+
+def test_ends_of_a_slice_and_of_some_texts_are_those_of_each_text_alone() -> None:
+    texts = pa.array(["first law", "x", "", None, "FIRST  of all, the law", "日本", "last", "eightlet", "ninelette"])
+    ends = text_ends(texts, np.arange(len(texts)))
+    assert ends[0] == ends[4]
+    assert ends[2] == ends[3] == 0
+    assert len(set(ends.tolist())) == 7
+    assert [int(text_ends(texts.slice(at, 1), np.array([0]))[0]) for at in range(len(texts))] == ends.tolist()
+    assert text_ends(texts, np.array([5, 1])).tolist() == [ends[5], ends[1]]
+    assert text_ends(texts, np.array([], np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("blank", ["", None, " \n", " " * 40, "\u3000"])
+def test_blank_texts_have_no_ends(blank: str | None) -> None:
+    assert text_ends(pa.array([blank], pa.string()), np.array([0])).tolist() == [0]

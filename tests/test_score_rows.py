@@ -220,6 +220,21 @@ def test_a_judge_is_asked_about_the_band_alone_and_a_second_band_adds_to_it(
     assert second[2] == first[2]
 
 
+def test_what_a_judge_is_asked_by_default_is_told(pairs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    judge = ["--scorer", "fake:", "--recipe", "judge", "--ledger", pairs.with_name("ledger"), "-o"]
+    told = []
+    for number, more in enumerate(([], ["--set", "relation=relevance"], ["--dry-run"])):
+        run(pairs, *judge, pairs.with_name(f"out{number}.parquet"), *more)
+        told.append("--set relation=relevance asks how well" in capfd.readouterr().err)
+    assert told == [True, False, True]
+
+
+def test_a_scorer_may_be_named_as_its_column_is(pairs: Path) -> None:
+    out = pairs.with_name("out.parquet")
+    run(pairs, "--scorer", "score_mine=fake:", "--store", "none", "-q", "-o", out)
+    assert [name for name in pq.read_schema(out).names if name.startswith("score_")] == ["score_ce", "score_mine"]
+
+
 def test_a_column_is_filled_up_by_the_model_and_prompt_that_began_it_alone(pairs: Path) -> None:
     begun, out = pairs.with_name("begun.parquet"), pairs.with_name("out.parquet")
     judge = ["--scorer", "fake:", "--recipe", "judge", "--ledger", pairs.with_name("ledger"), "-q"]

@@ -165,7 +165,11 @@ def calibrate(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="What an LLM is asked; 'judge' by default.", rich_help_panel="Recipe"),
+        typer.Option(
+            "--recipe",
+            help="What an LLM is asked; 'judge' by default, here with relation=relevance.",
+            rich_help_panel="Recipe",
+        ),
     ] = None,
     set_: Set = None,
     shots: Shots = None,
@@ -272,7 +276,7 @@ _SOURCES = {"--qrels": "qrels", "--judge": "judge", "--label": "label", "--label
 _LLM = tuple(LlmOptions.__dataclass_fields__)
 _TAKEN: dict[str, tuple[str, ...]] = {
     "--qrels": ("split", "positive_from", "judged_only"),
-    "--judge": ("judge_threshold", "sample", "recipe", "set_", "shots", "dry_run", "probe", *_LLM),
+    "--judge": ("store", "judge_threshold", "sample", "recipe", "set_", "shots", "dry_run", "probe", *_LLM),
     "--label": ("sample",),
     "--hide": ("feedback", "store", "naive_rate"),
 }
@@ -289,6 +293,8 @@ def _check_outputs(context: typer.Context) -> None:
             raise PairmineError(f"{taken[path]} and {flag} both name {path}; give each a place of its own")
         if path:
             taken[path] = flag
+    if (picture := values["picture"]) and picture != "-" and not picture.lower().endswith(".svg"):
+        raise PairmineError(f"--plot {picture}: the picture is an SVG; give the file that ending")
 
 
 def _calibrator(context: typer.Context, tell: Say) -> tuple[Calibrator, list[Entry]]:

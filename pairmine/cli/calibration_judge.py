@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pairmine.cli.llm_options import LlmOptions, assignments
 from pairmine.cli.run import say, without_effect
+from pairmine.cli.store_options import NONE
 from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pairmine.stages.calibrate import Labels
 
 _FLAG = "--judge"
+_RECIPE, _RELATION = "judge", "relation"
 _ASKED = ("recipe", "set_", "shots", "dry_run", "probe", *LlmOptions.__dataclass_fields__)
 
 
@@ -47,10 +49,13 @@ class SampleJudge:
         if self._spec.kind == "ce":
             without_effect(context, f"with {_FLAG} {self._spec}", *_ASKED)
             locate(self._spec, _FLAG)
-        elif not values["dry_run"]:
-            without_effect(context, "without --dry-run", "probe")
-        self._recipe_name: str = values["recipe"] or "judge"
-        self._set: list[str] = values["set_"] or []
+        else:
+            without_effect(context, f"with {_FLAG} {self._spec}", "store")
+            if not values["dry_run"]:
+                without_effect(context, "without --dry-run", "probe")
+        self._store: str | None = None if values["store"] == NONE else values["store"]
+        self._recipe_name: str = values["recipe"] or _RECIPE
+        self._set = _asked_for_relevance(self._recipe_name, values["set_"] or [])
         self._shots: int | None = values["shots"]
         check_texts(sample)
 
@@ -123,13 +128,27 @@ class SampleJudge:
         from pairmine.backends.models import use_threads
         from pairmine.backends.scorers import open_scorer
         from pairmine.cli.progress import Progress
+        from pairmine.cli.scoring import Keeps
         from pairmine.stages.score import score_pairs
 
         use_threads(self._workers)
-        scorer = open_scorer(self._spec)
+        scorer = open_scorer(self._spec, store=self._store)
         progress = Progress("calibrate", quiet=self._quiet)
         try:
             advance = progress.begin("candidates", self._sample.num_rows)
-            return score_pairs(self._sample, scorer, name="verdict", advance=advance).kept["score_verdict"]
+            scores = score_pairs(self._sample, scorer, name="verdict", advance=advance).kept["score_verdict"]
         finally:
             progress.end()
+        if isinstance(scorer, Keeps):
+            self._tell(f"{scorer.asked:,} pairs scored, {scorer.reused:,} found in {scorer.folder}")
+        return scores
+
+
+def _asked_for_relevance(recipe: str, given: list[str]) -> list[str]:
+    """What --set gives a recipe: of 'judge' the relevance, whose own default is how alike two texts mean.
+
+    A document that answers a query is not alike to it, so that by likeness hardly any candidate would be false.
+    """
+    if recipe != _RECIPE or any(each.partition("=")[0].strip() == _RELATION for each in given):
+        return given
+    return [f"{_RELATION}=relevance", *given]

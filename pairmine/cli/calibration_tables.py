@@ -7,7 +7,19 @@ import textwrap
 from collections.abc import Sequence
 
 from pairmine.schema import SCORE_PREFIX
-from pairmine.stages.calibrate import FEWEST, LEVELS, Answer, Calibration, Curve, Point, choices, counted, end_of
+from pairmine.stages.calibrate import (
+    FEWEST,
+    LEVELS,
+    NONE_PICKED,
+    PARTS,
+    Answer,
+    Calibration,
+    Curve,
+    Point,
+    choices,
+    counted,
+    end_of,
+)
 
 Row = list[str]
 
@@ -70,9 +82,13 @@ def _onwards(found: Calibration, pairs: str) -> list[str]:
 
 
 def _too_little(found: Calibration) -> str:
-    most = max((point.false.rows for point in found.points if point.false), default=0)
+    naive, *known = [share.rows if (share := found.estimate(point)) else 0 for point in found.points]
+    most = max(known, default=0)
     if most >= FEWEST:
-        return f"which threshold? none leaves {_percent(max(LEVELS))} false negatives or less"
+        least, of = (max(PARTS), " of naive's") if found.is_relative else (max(LEVELS), "")
+        return f"which threshold? none leaves {_percent(least)}{of} false negatives or less"
+    if NONE_PICKED in found.remarks or (naive >= FEWEST and not most):
+        return "which threshold? nothing here tells"
     return (
         f"which threshold? too little is known: estimates are from {most} rows at most, and {FEWEST} are wanted. Judge "
         "or label more (--sample 300) or fewer thresholds (--rule), or only what is picked without a rule (--rule "

@@ -120,6 +120,7 @@ def filter_(
         no_relative_margin=no_relative_margin,
         no_suspects=no_suspects,
         suspects_pool=suspects_pool,
+        gate=gate if not hold else None,
         edits=max_edit_ratio is not None or edit_distance is not None,
     )
     if by is not None and not by.startswith("score_"):
@@ -143,18 +144,20 @@ def filter_(
         source = run.reads(open_pairs(pairs, run.say), "pairs")
         fillers = _fillers(run, corpus) if corpus else None
         counts: list[RuleCount] = []
-        chunks = [source.read()] if whole else source.chunks() if pairs == "-" else ahead(source.chunks())
+        pieces = source.chunks(unified=False)
+        chunks = [source.read()] if whole else pieces if pairs == "-" else ahead(pieces)
         advance = run.begin("rows")
         for number, chunk in enumerate(chunks):
             usual = decides and not no_suspects and FEEDBACK in chunk.column_names
             if by is None:
-                by = _by(run, chunk, told=told, decides=decides, suspects=usual or suspects is not None)
+                by = _by(run, chunk, candidate_gate, told, decides, suspects=usual or suspects is not None)
             if suspects is None and usual and by:
                 suspects = SUSPECTS
             if suspects is None:
                 without_effect(context, "without --suspects", "suspects_pool", "suspects_by")
             elif not given(context, "relative_margin"):
                 margins = []
+            own.check_anchor(context, margins or absolute_margin, None if no_pick or gate else pick)
             if own_fillers:
                 fillers = _own_fillers(chunk)
             outcome = filter_pairs(
@@ -200,12 +203,14 @@ def filter_(
             counts = add_up([counts, outcome.rules])
             advance(chunk.num_rows)
         report_rules(run, counts)
-        _advise(run, negatives)
+        _advise(run, negatives, shortage)
         _say_unmatched(run, exempt, hold)
 
 
-def _advise(run: Run, negatives: int) -> None:
-    """Say what to try when a rule starves most queries."""
+def _advise(run: Run, negatives: int, shortage: str) -> None:
+    """Say what to try when a rule starves most queries; nothing where they are filled."""
+    if "fill" in shortage:
+        return
     counts = run.counts()
     short = counts.get("notes", {}).get(f"queries with fewer than {negatives} negatives", 0)
     rules = {why: n for why, n in counts["rejected"].items() if why.startswith(("within", "score", "rank"))}
@@ -245,7 +250,9 @@ def _take_by(*limits: list[str] | None) -> bool:
     return any(":" not in text for texts in limits for text in texts or ())
 
 
-def _by(run: Run, chunk: pa.Table, *, told: bool, decides: bool, suspects: bool) -> str | None:
+def _by(
+    run: Run, chunk: pa.Table, candidate_gate: str | None, told: bool, decides: bool, *, suspects: bool
+) -> str | None:
     """The score column to decide by; None where none stands out and no rule that was told and no row needs one.
 
     A threshold without a column means the best judge there is, so `suspects` alone go by the dense score.
@@ -254,7 +261,8 @@ def _by(run: Run, chunk: pa.Table, *, told: bool, decides: bool, suspects: bool)
     from pairmine.stages.filter import default_by
 
     try:
-        by = default_by(chunk.schema, suspects=suspects and not told)
+        judge = (candidate_gate or "").partition(":judge=")[2].rpartition(":")[0]
+        by = default_by(chunk.schema, suspects=suspects and not told, judge=judge)
     except PairmineError:
         if told or (decides and ("label" not in chunk.column_names or chunk["label"].null_count)):
             raise

@@ -338,9 +338,13 @@ def check(
     no_relative_margin: bool,
     no_suspects: bool,
     suspects_pool: int,
+    gate: str | None,
     edits: bool,
 ) -> None:
-    """Raise a PairmineError for options that cannot take effect with the others; `pick` is None with --no-pick."""
+    """Raise a PairmineError for options that cannot take effect with the others.
+
+    `pick` is None with --no-pick, `gate` is None where negatives of some origin are candidates again.
+    """
     from pairmine.errors import PairmineError
     from pairmine.stages.filter.shortage import SHORTAGES
 
@@ -353,6 +357,8 @@ def check(
         without_effect(context, "with --no-relative-margin", "relative_margin")
     if no_suspects:
         without_effect(context, "with --no-suspects", "suspects", "suspects_pool", "suspects_by")
+    if gate is not None:
+        without_effect(context, "with --gate, which leaves no candidate to choose", "pick", "pool", "skip")
     if pick is None:
         without_effect(context, "with --no-pick", "pick", "pool", "negatives", "shortage", "skip", "seed")
     else:
@@ -364,6 +370,17 @@ def check(
             )
     if given(context, "edits_of") and not edits:
         raise PairmineError("--edits-of has an effect with --max-edit-ratio or --edit-distance alone")
+
+
+def check_anchor(context: typer.Context, margins: list[str] | None, pick: str | None) -> None:
+    """Raise a PairmineError for an --anchor that neither a margin nor the pick is held to."""
+    from pairmine.errors import PairmineError
+
+    if given(context, "anchor") and not margins and (pick or "").partition(":")[0] != "simans":
+        raise PairmineError(
+            "--anchor has no effect, since no margin is held to it (suspects stand in for the usual one where there is "
+            "feedback); name one, as in --relative-margin 0.05"
+        )
 
 
 def _check_pick(context: typer.Context, pick: str, pool: int | None, negatives: int) -> None:

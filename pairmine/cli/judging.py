@@ -33,6 +33,7 @@ class Judging:
                 f"run 'pairmine generate {self._recipe.name} INPUT --llm {spec}'"
             )
         self._given = given
+        self._remark = _remark(recipe, given)
         self._renderer = Renderer(self._recipe, options=assignments("--set", given), shots=shots)
         self.judge: Judge
 
@@ -44,6 +45,8 @@ class Judging:
 
         with Session(self._options, self._spec, self._recipe, run.say) as session:
             session.guard(run, self._recipe.path)
+            if self._remark:
+                run.say(self._remark)
             rows = checked_rows(source, choice=choice)
             if choice.wanted.missing:
                 check_same_model(source, name, {**session.facts, "options": {"set_": self._given}})
@@ -62,6 +65,8 @@ class Judging:
         from pairmine.cli.llm_session import Session
         from pairmine.cli.scoring import checked_rows
 
+        if self._remark:
+            say(self._remark)
         rows = checked_rows(source, choice=choice)
         with Session(self._options, self._spec, self._recipe, say, only_looks=not probe) as session:
             show_estimate(
@@ -73,6 +78,16 @@ class Judging:
                 summary=summary,
                 also=[("asked about", choice.words(rows))] if choice.wanted else [],
             )
+
+
+def _remark(recipe: str, given: list[str]) -> str:
+    """What 'judge' is taken to ask where --set does not say it; nothing of other recipes."""
+    if recipe != "judge" or any(each.partition("=")[0].strip() == "relation" for each in given):
+        return ""
+    return (
+        "the judge is asked how alike the two texts mean; --set relation=relevance asks how well the document "
+        "answers the query, which is what tells false negatives"
+    )
 
 
 def _tasks(plan: Plan, source: PairSource, choice: RowChoice) -> Iterator[Task]:

@@ -92,7 +92,8 @@ def check_same_model(source: PairSource, name: str, facts: Mapping[str, Any]) ->
 
 def column_name(spec: Spec, is_judge: bool) -> str:
     """What the column of a scorer is called, behind `score_`."""
-    return slug(spec.alias) if spec.alias else "llm" if is_judge else spec.kind
+    alias = spec.alias and spec.alias.removeprefix(schema.SCORE_PREFIX)
+    return slug(alias) if alias else "llm" if is_judge else spec.kind
 
 
 def _column_of(entry: Mapping[str, Any]) -> str | None:

@@ -22,8 +22,14 @@ def query_starts(query_ids: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
 
 def last_query_start(query_ids: pa.ChunkedArray) -> int:
     """The row at which the last block of one query starts, 0 without rows."""
-    starts, _ = query_starts(query_ids)
-    return int(starts[-1]) if len(starts) else 0
+    rows, known = len(query_ids), 0
+    while known < rows:
+        known = min(rows, max(_TAIL, 2 * known))
+        others = pc.not_equal(query_ids.slice(rows - known), query_ids[rows - 1])
+        apart = np.flatnonzero(others.to_numpy())
+        if len(apart):
+            return rows - known + int(apart[-1]) + 1
+    return 0
 
 
 def contiguous_order(query_ids: pa.ChunkedArray) -> np.ndarray | None:
@@ -63,23 +69,54 @@ def two_texts(pairs: pa.Table) -> tuple[int, int] | None:
     """The first row whose `doc_id` stood in an earlier row with another `document`, after that earlier one.
 
     None where each document has one text; a row without a text contradicts none. The documents are
-    dictionary-encoded, with one dictionary for all chunks.
+    dictionary-encoded.
     """
     if "document" not in pairs.column_names or not pairs.num_rows:
         return None
-    with_text = np.flatnonzero(pairs["document"].is_valid().to_numpy())
-    rows = pa.array(with_text)
-    texts = pairs["document"].take(rows).combine_chunks()
-    ids = pairs["doc_id"].take(rows).combine_chunks().dictionary_encode().indices.to_numpy()
-    first = np.unique(ids, return_index=True)[1][ids] if len(ids) else ids
-    codes = texts.indices.to_numpy()
-    # A dictionary from elsewhere may hold one text twice, so other codes are not yet other texts.
-    suspects = np.flatnonzero(codes != codes[first])
-    if not len(suspects):
-        return None
-    here, there = (texts.take(pa.array(at)).cast(pa.large_string()) for at in (suspects, first[suspects]))
-    differs = np.flatnonzero(pc.not_equal(here, there).to_numpy(zero_copy_only=False))
-    if not len(differs):
-        return None
-    at = suspects[differs[0]]
-    return int(with_text[first[at]]), int(with_text[at])
+    texts = pairs["document"]
+    first = _first_rows(pairs["doc_id"], texts)
+    suspects = _suspects(texts, first)
+    if len(suspects) > _FEW and texts.num_chunks > 1:
+        texts = texts.unify_dictionaries()
+        suspects = _suspects(texts, first)
+    for at in suspects:
+        text, earlier = texts[int(at)].as_py(), texts[int(first[at])].as_py()
+        if text is not None and earlier is not None and text != earlier:
+            return int(first[at]), int(at)
+    return None
+
+
+def _first_rows(doc_ids: pa.ChunkedArray, texts: pa.ChunkedArray) -> np.ndarray:
+    """For each row with a text the first one of its document that has one, for others the row itself, (n,) int64."""
+    ids = np.concatenate([chunk.indices.to_numpy() for chunk in doc_ids.dictionary_encode().chunks])
+    found = np.arange(len(ids))
+    with_text = np.flatnonzero(texts.is_valid().to_numpy()) if texts.null_count else found
+    first = np.empty(len(ids), np.int64)
+    first[ids[with_text[::-1]]] = with_text[::-1]
+    found[with_text] = first[ids[with_text]]
+    return found
+
+
+def _suspects(texts: pa.ChunkedArray, first: np.ndarray) -> np.ndarray:
+    """Rows whose text has another code than that of the `first` row of its document, the first of each two codes.
+
+    One text may have several codes, in one dictionary from elsewhere or in the dictionaries of several chunks.
+    """
+    starts: dict[tuple[int, int], int] = {}
+    codes, size = [], 0
+    for chunk in texts.chunks:
+        ends = chunk.dictionary.buffers()[1]
+        start = starts.setdefault((ends.address if ends else 0, chunk.dictionary.offset), size)
+        size += len(chunk.dictionary)
+        codes.append(chunk.indices.fill_null(-1).to_numpy().astype(np.int64) + start)
+    code = np.concatenate(codes)
+    rows = np.flatnonzero(code != code[first])
+    pairs = np.unique(code[rows] * size + code[first[rows]], return_index=True)[1]
+    return rows[np.sort(pairs)]
+
+
+_FEW = 1000
+"""How many texts are compared one by one before several dictionaries become one."""
+
+_TAIL = 1000
+"""How many rows are looked at first for the last start of a query."""

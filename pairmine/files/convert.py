@@ -201,9 +201,10 @@ def ids(raw: Raw, found: str | None, content: pa.ChunkedArray | None) -> pa.Chun
         place = raw.where(0) if len(column) else raw.name
         raise PairmineError(f'{place}: "{found}" holds {_a(column.type)}; an id is text or a whole number')
     as_text = column.cast(pa.string())
-    blank = pc.equal(as_text, "")
-    if pc.any(blank).as_py():
-        raise PairmineError(f'{raw.where(_first(blank))}: "{found}" is empty; give every row an id, or drop the column')
+    lengths = pc.binary_length(as_text)
+    if pc.min(lengths).as_py() == 0:
+        at = pc.index(lengths, 0).as_py()
+        raise PairmineError(f'{raw.where(at)}: "{found}" is empty; give every row an id, or drop the column')
     return as_text
 
 
@@ -220,7 +221,8 @@ def passed_through(raw: Raw, names: object, reserved: set[str]) -> dict[str, pa.
 def numbers(raw: Raw, found: str, kind: pa.DataType) -> pa.ChunkedArray:
     """The column `found` as `kind`; in text files an empty cell is null, a boolean counts as 0 or 1, 1.0 as 1."""
     column = raw.table[found]
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if is_text and pc.min(pc.binary_length(column)).as_py() == 0:
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
     if pa.types.is_integer(kind) and _is_text(column.type) and not _can_be(column, kind):
         column = pc.replace_substring_regex(column.cast(pa.string()), r"^(-?\d+)\.0*$", r"\1")

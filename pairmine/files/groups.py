@@ -24,7 +24,7 @@ class Groups:
         self._bytes = 0
 
     def add(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Take in rows; the groups that are full now, each in one chunk."""
+        """Take in rows; the groups that are full now, for `one_chunk` to put together."""
         sizes = text_bytes(table)
         start = 0
         while start < table.num_rows:
@@ -44,7 +44,7 @@ class Groups:
     def rest(self) -> Iterator[pa.Table]:
         """What is left, as a last group."""
         if self._pending:
-            group = one_chunk(pa.concat_tables(self._pending))
+            group = pa.concat_tables(self._pending)
             self._pending, self._rows, self._bytes = [], 0, 0
             yield group
 
@@ -84,18 +84,32 @@ def holds_text(kind: pa.DataType) -> bool:
 
 
 def _compact(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column with one dictionary; of each chunk only the texts that its rows use are read, and once."""
     if not len(column):
         return pa.chunked_array([pa.array([], column.type)])
-    whole = column.unify_dictionaries().combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = whole.chunk(0)
-    texts = whole.dictionary.dictionary_encode()
-    codes = texts.indices.take(whole.indices)
-    valid = codes.is_valid().to_numpy(zero_copy_only=False)
-    plain = codes.fill_null(0).to_numpy()
-    used, first = np.unique(plain[valid], return_index=True)
-    order = used[np.argsort(first)]
-    place = np.zeros(len(texts.dictionary) + 1, np.int32)
-    place[order] = np.arange(len(order), dtype=np.int32)
-    indices = pa.array(place[plain], pa.int32(), mask=~valid)
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(indices, texts.dictionary.take(pa.array(order)))])
+    parts = [_first_uses(chunk) for chunk in column.chunks]
+    texts = pa.chunked_array([values for values, _ in parts]).dictionary_encode().chunks
+    dictionary = texts[0].dictionary if texts else parts[0][0]
+    # A dictionary may hold a null as well; Arrow leaves out chunks without values.
+    none = np.full(1, -1, np.int32)
+    codes = np.concatenate([*(chunk.indices.fill_null(-1).to_numpy() for chunk in texts), none])
+    found, start = [], 0
+    for values, place in parts:
+        stop = start + len(values)
+        found.append(np.concatenate([codes[start:stop], none])[place])
+        start = stop
+    indices = np.concatenate(found)
+    coded = pa.array(indices, pa.int32(), mask=indices < 0)
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(coded, dictionary)])
+
+
+def _first_uses(chunk: pa.DictionaryArray) -> tuple[pa.Array, np.ndarray]:
+    """The values that a chunk uses, in the order of first use, and which of them each row has, -1 for null."""
+    size, rows = len(chunk.dictionary), np.arange(len(chunk))
+    codes = chunk.indices.fill_null(size).to_numpy()
+    first = np.empty(size + 1, np.int64)
+    first[codes[::-1]] = rows[::-1]
+    used = codes[(first[codes] == rows) & (codes < size)]
+    place = np.full(size + 1, -1, np.int32)
+    place[used] = np.arange(len(used), dtype=np.int32)
+    return chunk.dictionary.take(pa.array(used)), place[codes]

@@ -23,6 +23,7 @@ from pairmine.files.locations import Shard, StandardInput
 
 BATCH_ROWS = 16_384
 BATCH_BYTES = 2 << 20
+PARQUET_GROUP_ROWS = 131_072
 PARQUET_BATCH_BYTES = 32 << 20
 PARQUET_BUFFER_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 30
@@ -402,10 +403,12 @@ def _parquet(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
         names = pq.ParquetFile(stream).schema_arrow.names
         stream.seek(0)
         shared = [name for name in DICTIONARY_COLUMNS if name in names]
+        # Arrow builds a dictionary anew for each batch, so those of pair sets hold a whole row group of ours.
         # With its own buffering Arrow would hold all of the file that was read so far.
         file = pq.ParquetFile(stream, read_dictionary=shared, pre_buffer=False, buffer_size=PARQUET_BUFFER_BYTES)
         first = 0
-        for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata)):
+        most = PARQUET_GROUP_ROWS if shared else BATCH_ROWS
+        for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata, most)):
             yield _of_table(pa.Table.from_batches([batch]), shard.name, first)
             first += batch.num_rows
         if first == 0:
@@ -415,10 +418,10 @@ def _parquet(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
         raise _damaged(shard.name, "Parquet", error) from None
 
 
-def _rows_at_once(metadata: Any) -> int:
-    """Fewer than usual where rows are long, as those of whole books are."""
+def _rows_at_once(metadata: Any, most: int) -> int:
+    """`most`, or fewer where rows are long, as those of whole books are."""
     size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    return min(BATCH_ROWS, max(1, PARQUET_BATCH_BYTES * metadata.num_rows // max(size, 1)))
+    return min(most, max(1, PARQUET_BATCH_BYTES * metadata.num_rows // max(size, 1)))
 
 
 def _arrow(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:

@@ -54,7 +54,8 @@ class ColumnsChanged(Exception):
 class Source:
     """An input that yields canonical tables, as often as asked (a pipe is kept in a temporary file for that).
 
-    Once read, `rows` counts the rows that it gave, `repeats` those left out as repeats of an id with its text.
+    Once read, `rows` counts the rows that it gave, `repeats` those left out as repeats of an id with its text, and
+    `shard_rows` the rows of each file. With `compares_ids` off, whoever reads looks for one id with two texts.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Source:
         self.name = StandardInput.name if path == STDIN else path
         self.rows = 0
         self.repeats = 0
+        self.shard_rows: dict[str, int] = {}
+        self.compares_ids = True
         self._overrides = overrides
         self._say = say
         self._announced = False
@@ -117,13 +120,29 @@ class Source:
 
     def read(self) -> pa.Table:
         """All rows as one table."""
+        table = self.read_while(lambda table: True)
+        assert table is not None
+        return table
+
+    def read_while(self, fits: Callable[[pa.Table], bool]) -> pa.Table | None:
+        """All rows as one table; None once one of the tables that it is made of does not fit any more."""
         tables: list[pa.Table] = []
         known: pa.Schema | None = None
         for table in self.batches():
             known = self._with_columns_of(table, known)
             tables.append(table)
+            if not fits(table):
+                return None
         self.rows = sum(table.num_rows for table in tables)
         return pa.concat_tables([schema.cast_table(table, known) for table in tables])
+
+    def survey(self) -> Iterator[pa.Table]:
+        """The rows as `each` gives them; once all are read, `tables` knows their columns and does not look ahead."""
+        known: pa.Schema | None = None
+        for table in self.each():
+            known = self._with_columns_of(table, known)
+            yield table
+        self._schema = known
 
     def each(self) -> Iterator[pa.Table]:
         """The rows as they are read, once: in text files and folders the columns may differ from table to table."""
@@ -175,6 +194,12 @@ class Source:
         return self._shards[0].kind if self._shards else "arrow"
 
     @property
+    def files(self) -> list[str] | None:
+        """The files on this machine that it is read from; None where one of them is a copy made for this run."""
+        is_copied = self._pipe is not None or self._spools or any(shard.filesystem for shard in self._shards)
+        return None if is_copied else [shard.path for shard in self._shards]
+
+    @property
     def _is_text(self) -> bool:
         return any(shard.kind not in ("parquet", "arrow") for shard in self._shards)
 
@@ -213,9 +238,10 @@ class Source:
 
     def batches(self) -> Iterator[pa.Table]:
         """The rows as they come; in text files and folders the columns may differ from table to table."""
-        seen = SeenIds() if self.role.unique else None
+        seen = SeenIds() if self.role.unique and self.compares_ids else None
         rows, repeats = 0, 0
         empty: pa.Table | None = None
+        self.shard_rows = {}
         for raw in self.raw():
             self._place = raw.where(0) if raw.table.num_rows else raw.name
             table = self.role.to_table(raw, self._map(raw))
@@ -225,6 +251,7 @@ class Source:
                     table = table.filter(pa.array(~repeated))
                     repeats += int(repeated.sum())
             rows += table.num_rows
+            self.shard_rows[raw.name] = self.shard_rows.get(raw.name, 0) + table.num_rows
             if table.num_rows:
                 yield table
             else:
@@ -322,8 +349,11 @@ class PairSource(Source):
             table = table.take(pa.array(order))
         return table
 
-    def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
-        """Tables of about `rows` rows, each with whole queries; told apart rows of one query are an error."""
+    def chunks(self, rows: int = CHUNK_ROWS, *, unified: bool = True) -> Iterator[pa.Table]:
+        """Tables of about `rows` rows, each with whole queries; told apart rows of one query are an error.
+
+        Without `unified` the texts may come in several dictionaries, which saves reading all of them once more.
+        """
         done = SeenIds()
         pending: list[pa.Table] = []
         first = count = 0
@@ -335,17 +365,19 @@ class PairSource(Source):
             joined = pa.concat_tables(pending)
             cut = last_query_start(joined["query_id"])
             if cut:
-                yield self._checked(joined.slice(0, cut), done, first)
+                yield self._checked(joined.slice(0, cut), done, first, unified)
                 joined = joined.slice(cut)
                 first += cut
             pending, count = [joined], joined.num_rows
         if pending:
-            yield self._checked(pa.concat_tables(pending), done, first)
+            yield self._checked(pa.concat_tables(pending), done, first, unified)
 
-    def _checked(self, table: pa.Table, done: SeenIds, first: int) -> pa.Table:
+    def _checked(self, table: pa.Table, done: SeenIds, first: int, unified: bool) -> pa.Table:
         check_together(table, done, self.name)
         pairs = schema.as_pairs(table)
-        pairs = pa.table([schema.prune(column) for column in pairs.columns], schema=pairs.schema).unify_dictionaries()
+        pairs = pa.table([schema.prune(column) for column in pairs.columns], schema=pairs.schema)
+        if unified:
+            pairs = pairs.unify_dictionaries()
         if not self._is_ours:
             check_texts(pairs, self.name, first)
         return pairs

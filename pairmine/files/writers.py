@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
 from pairmine.files.groups import Groups, holds_text, one_chunk
+from pairmine.schema import prune
 
 GROUP_ROWS = 131_072
 GROUP_BYTES = 24 << 20
@@ -100,7 +101,10 @@ class _Parquet:
 
     def _put(self, group: pa.Table) -> None:
         self._wait()
-        self._under_way = self._thread.submit(self._writer.write_table, group, row_group_size=max(len(group), 1))
+        self._under_way = self._thread.submit(self._encode, group)
+
+    def _encode(self, group: pa.Table) -> None:
+        self._writer.write_table(one_chunk(group), row_group_size=max(len(group), 1))
 
     def _wait(self) -> None:
         if self._under_way is not None:
@@ -144,13 +148,13 @@ class _ArrowFile:
 
     def write(self, table: pa.Table) -> None:
         if self._writer is None:
-            self._pieces.append(table)
+            self._pieces.append(pa.table([prune(column) for column in table.columns], schema=table.schema))
             return
         for group in self._groups.add(table):
             self._put(group)
 
     def _put(self, group: pa.Table) -> None:
-        self._writer.write_table(group.replace_schema_metadata(self._columns.metadata))
+        self._writer.write_table(one_chunk(group).replace_schema_metadata(self._columns.metadata))
 
     def close(self, entries: list[lineage.Entry]) -> None:
         last = self._columns.empty_table()
@@ -182,7 +186,7 @@ class _ArrowStream:
             self._put(group)
 
     def _put(self, group: pa.Table) -> None:
-        self._last = group.replace_schema_metadata(self._columns.metadata)
+        self._last = one_chunk(group).replace_schema_metadata(self._columns.metadata)
         for batch in self._last.to_batches():
             self._writer.write_batch(batch)
         self._raw.flush()

@@ -15,14 +15,27 @@ from pairmine.stages.calibrate.curves import Calibration, Curve, Point, Sweep
 from pairmine.stages.calibrate.evidence import Evidence, HiddenPositives, Judgments, Known, Labels, counted
 from pairmine.stages.calibrate.hiding import why_not
 from pairmine.stages.calibrate.rules import RULE_NAMES, find_rules
-from pairmine.stages.calibrate.target import FEWEST, LEVELS, ONLY_PARTS, Answer, Choice, answer, choices, choose, end_of
+from pairmine.stages.calibrate.target import (
+    FEWEST,
+    LEVELS,
+    ONLY_PARTS,
+    PARTS,
+    Answer,
+    Choice,
+    answer,
+    choices,
+    choose,
+    end_of,
+)
 from pairmine.stages.filter.anchors import parse_anchor
 from pairmine.stages.filter.columns import numeric_column
 
 __all__ = [
     "FEWEST",
     "LEVELS",
+    "NONE_PICKED",
     "ONLY_PARTS",
+    "PARTS",
     "PICKS",
     "RULE_NAMES",
     "Answer",
@@ -47,6 +60,12 @@ __all__ = [
 _STALE = (
     "no estimate for suspects, since score_feedback knows of the hidden positives too; it has to be computed anew, by "
     "--feedback st:MODEL"
+)
+
+
+NONE_PICKED = (
+    "none of the hidden positives is picked even without a rule, so that they tell nothing of any threshold; hide "
+    "others (--seed), or pass --qrels, --judge or --label"
 )
 
 
@@ -132,13 +151,16 @@ class Calibrator:
             curves,
             known.text if known else None,
             known is not None and known.is_relative and known.naive_rate is None,
-            (*self.remarks, *(self._remarks(known) if known else ())),
+            (*self.remarks, *(self._remarks(known, naive) if known else ())),
         )
 
-    def _remarks(self, known: Known) -> tuple[str, ...]:
+    def _remarks(self, known: Known, naive: Point) -> tuple[str, ...]:
+        remarks = list(known.remarks)
         if self.reads_feedback and FEEDBACK in known.stale:
-            return *known.remarks, _STALE
-        return known.remarks
+            remarks.append(_STALE)
+        if known.is_relative and naive.of_naive is None:
+            remarks.append(NONE_PICKED)
+        return tuple(remarks)
 
 
 def calibrate(pairs: pa.Table, *, evidence: Evidence | None = None, **settings: Any) -> Calibration:
@@ -163,7 +185,9 @@ def _by(candidates: Candidates, asked: str | None) -> str | None:
             )
         return column
     complete = [name for name in pair_score_names(schema) if not candidates.unscored(name)[0]]
-    preferred = [name for name in ("score_ce", "score_llm", "score_dense") if name in complete]
+    # Where there is feedback, suspects are the rule of `filter`, which picks by the dense score then.
+    first = ("score_dense",) if FEEDBACK in schema.names else ()
+    preferred = [name for name in (*first, "score_ce", "score_llm", "score_dense") if name in complete]
     return next(iter(preferred + complete), None)
 
 

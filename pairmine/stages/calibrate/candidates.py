@@ -16,6 +16,7 @@ from pairmine.stages.filter.firing import Entered
 from pairmine.stages.filter.known import reject_known
 from pairmine.stages.filter.luck import lots
 from pairmine.stages.filter.order import best_first, ranks_of
+from pairmine.stages.filter.picks import MOST
 from pairmine.stages.filter.rows import UNDECIDED, Rows, distinct, places, read_rows
 from pairmine.stages.filter.rules import Rules
 from pairmine.stages.filter.verdicts import Verdicts
@@ -35,8 +36,10 @@ class Picking:
     def check(self) -> None:
         """Raise a PairmineError for values out of range."""
         for name, value in (("negatives", self.negatives), ("pool", self.pool)):
-            if value < 1:
-                raise PairmineError(f"{name} is {value}; it must be 1 or more")
+            if not 1 <= value <= MOST:
+                raise PairmineError(
+                    f"{name} is {value}; it must be 1 or more{', and no more than 1e9' * (value > MOST)}"
+                )
         if self.pick not in PICKS:
             raise PairmineError(f'pick "{self.pick}" is not one that thresholds are tried with: {", ".join(PICKS)}')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -14,7 +15,7 @@ from pairmine.schema import FEEDBACK, SCORE_PREFIX, pair_score_names, scale_of
 from pairmine.stages.calibrate.candidates import Candidates
 from pairmine.stages.filter.anchors import Anchor
 from pairmine.stages.filter.firing import fire_on_candidates, first_suspects, riskiest
-from pairmine.stages.filter.rules import SUSPECTS_POOL, Limit, Rules, Suspects, check_rules
+from pairmine.stages.filter.rules import SUSPECTS_POOL, Limit, Rules, Suspects, check_rules, usual_columns
 
 SHARES = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.7, 0.85)
 """The parts of the candidates that the thresholds reject; the first of a list of 100 is what a pick of 5 feels."""
@@ -158,14 +159,19 @@ class Ranks(Rule):
         return "--ranks", f"{value + 1:g}:"
 
 
+@dataclass(frozen=True)
 class Suspected(Rule):
-    """Rejects the riskiest of each query, `value` times the root of how many positives it has."""
+    """Rejects the riskiest of each query, `value` times the root of how many positives it has.
+
+    They are told by `column`, by feedback, and by the `others` that `filter` sums where it is not told what.
+    """
 
     name = "suspects"
+    others: tuple[str, ...] = ()
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return self.column, FEEDBACK
+        return self.column, FEEDBACK, *self.others
 
     def rules(self, value: float) -> Rules:
         return Rules(suspects=Suspects(value, SUSPECTS_POOL, self.reads))
@@ -215,7 +221,7 @@ def find_rules(
         if scale in _BOUNDED:
             rules.append(MaxScore(column))
         if FEEDBACK in schema.names and scale in ("cosine", "probability", "similarity"):
-            rules.append(Suspected(column))
+            rules.append(Suspected(column, others=usual_columns(schema, column)[2:]))
     if candidates.rank is not None:
         rules.append(Ranks("rank"))
     if not rules:
@@ -229,7 +235,8 @@ def find_rules(
         return {rule: rule.grid(candidates) for rule in rules}, remarks
     trials: dict[Rule, list[float]] = {}
     for name in names:
-        trials |= _asked_for(name, rules, candidates)
+        for rule, grid in _asked_for(name, rules, candidates).items():
+            trials[rule] = sorted({*trials.get(rule, ()), *grid}, reverse=rule.falls)
     return trials, remarks
 
 
@@ -241,14 +248,24 @@ def _asked_for(name: str, rules: Sequence[Rule], candidates: Candidates) -> dict
         raise PairmineError(f"rule {name} cannot be tried on this pair set; these can: {known}")
     if not equals:
         return {rule: rule.grid(candidates) for rule in fits}
-    try:
-        given = sorted({float(value) for value in values.split(",")})
-    except ValueError:
-        raise PairmineError(f"rule {name}: thresholds are numbers parted by commas, as in {told}=0.05,0.1") from None
+    given = _thresholds(name, told, values)
     for rule in fits:
         for value in given:
             check_rules(rule.rules(value), candidates.pairs.schema)
     return {rule: given[::-1] if rule.falls else given for rule in fits}
+
+
+def _thresholds(name: str, told: str, values: str) -> list[float]:
+    """The numbers in `values`, rising, which the user wrote behind the rule `told`."""
+    counts = told == Ranks.name
+    try:
+        found = sorted({float(value) for value in values.split(",")})
+    except ValueError:
+        found = [math.nan]
+    if not all(math.isfinite(value) and (not counts or value == int(value)) for value in found):
+        what, shown = ("whole numbers", "5,10") if counts else ("numbers", "0.05,0.1")
+        raise PairmineError(f"rule {name}: thresholds are {what} parted by commas, as in {told}={shown}")
+    return found
 
 
 def _problem(candidates: Candidates, column: str) -> str:

@@ -9,19 +9,20 @@ import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, no_rejects, with_reason
-from pairmine.schema import as_pairs, check_pairs, pair_score_names
+from pairmine.schema import SCORE_PREFIX, as_pairs, check_pairs, pair_score_names
 from pairmine.stages.filter.anchors import parse_anchor
 from pairmine.stages.filter.choice import Choice, choose
 from pairmine.stages.filter.deciding import RuleCount
 from pairmine.stages.filter.gates import Gates, parse_band, parse_monotone, pass_gates, relabelled
 from pairmine.stages.filter.known import reject_bereft
-from pairmine.stages.filter.picks import Pick, parse_pick
+from pairmine.stages.filter.picks import MOST, Pick, parse_pick
 from pairmine.stages.filter.rows import read_labels, read_queries
 from pairmine.stages.filter.rules import (
     RELAXABLE,
     SUSPECTS_POOL,
     Limits,
     Rules,
+    check_by,
     check_rules,
     find_suspects,
     parse_actions,
@@ -187,6 +188,7 @@ def filter_pairs(
         )
     pairs = _checked(pairs)
     schema = pairs.schema
+    check_by(by, schema)
     rules = Rules(
         by=by,
         anchor=parse_anchor(anchor),
@@ -232,13 +234,14 @@ def filter_pairs(
     return Filtered(kept, rejected, pairs.num_rows, added=chosen.added, notes=notes, rules=chosen.rules)
 
 
-def default_by(schema: pa.Schema, *, suspects: bool = False) -> str:
+def default_by(schema: pa.Schema, *, suspects: bool = False, judge: str | None = None) -> str:
     """The score column to filter by: score_ce, else score_llm, else score_dense, else the only one.
 
     Where `suspects` is the rule, score_dense comes first: it says how hard a candidate is to the retriever, and what
-    a cross-encoder thinks is one of the opinions that are summed.
+    a cross-encoder thinks is one of the opinions that are summed. The column of a gate's `judge` is left out, since
+    a judge is asked about what lies between the thresholds alone.
     """
-    names = pair_score_names(schema)
+    names = [name for name in pair_score_names(schema) if name not in (judge, f"{SCORE_PREFIX}{judge}")]
     first = ("score_dense",) if suspects else ()
     for name in (*first, "score_ce", "score_llm", "score_dense"):
         if name in names:
@@ -283,8 +286,8 @@ def _gated(pairs: pa.Table, texts: TextRules, gates: Gates, verdicts: Verdicts) 
 
 def _check_choices(*, negatives: int, pool: int | None, picking: Pick | None, shortage: str) -> None:
     for name, value in (("negatives", negatives), ("pool", pool)):
-        if value is not None and value < 1:
-            raise PairmineError(f"{name} is {value}; it must be 1 or more")
+        if value is not None and not 1 <= value <= MOST:
+            raise PairmineError(f"{name} is {value}; it must be 1 or more{', and no more than 1e9' * (value > MOST)}")
     if picking is None and shortage != "keep":
         raise PairmineError(f'shortage "{shortage}" has no effect where nothing is picked; leave one of them out')
 

@@ -136,7 +136,7 @@ def _deciding_scores(alive: np.ndarray, decided: Decided, by: str | None) -> np.
         return None
     scores = decided.entered.scores(by)
     if missing := int((alive & ~np.isfinite(scores)).sum()):
-        raise PairmineError(f"{missing} of {int(alive.sum())} rows have no {by}; {remedy(by)}")
+        raise PairmineError(f"{missing} of {int(alive.sum())} rows have no {by}; {remedy(by, decides=True)}")
     return scores
 
 
@@ -180,4 +180,5 @@ def _in_order(rows: Rows, decided: Decided, verdicts: Verdicts, picks: np.ndarra
 
 def _notes(choice: Choice, counts: dict[str, int], short: int) -> dict[str, int]:
     found = {k: v for k, v in counts.items() if v}
-    return {f"queries with fewer than {choice.negatives} negatives": short, **found}
+    before = " before they were filled" if choice.shortage.last == "fill" else ""
+    return {f"queries with fewer than {choice.negatives} negatives{before}": short, **found}

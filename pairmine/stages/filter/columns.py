@@ -87,8 +87,10 @@ def require_range(pairs: pa.Table, numbers: np.ndarray, name: str, low: float, h
         )
 
 
-def remedy(name: str) -> str:
-    """The command that fills column `name`."""
+def remedy(name: str, *, decides: bool = False) -> str:
+    """The command that fills column `name`; where it `decides`, another may."""
+    if decides:
+        return f"{remedy(name)}, or decide by another column (--by)"
     if name == FEEDBACK:
         return "run 'pairmine mine' with a dense retriever, or 'pairmine score --feedback st:MODEL'"
     if name.startswith(SCORE_PREFIX):

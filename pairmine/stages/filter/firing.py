@@ -89,7 +89,8 @@ class Entered:
         scores = self.scores(column)
         missing = int((rows & ~np.isfinite(scores)).sum())
         if missing:
-            raise PairmineError(f"{missing} of {int(rows.sum())} rows have no {column}; {remedy(column)}")
+            way = remedy(column, decides=column == self.rules.by)
+            raise PairmineError(f"{missing} of {int(rows.sum())} rows have no {column}; {way}")
         return scores
 
     def held(self, column: str) -> tuple[np.ndarray, np.ndarray]:

@@ -57,11 +57,15 @@ def _in_range(what: str, key: str, value: str, bounds: tuple[float, float]) -> f
     try:
         number = float(value)
     except ValueError:
-        number = math.nan
-    whole = key in _WHOLE
-    if not math.isfinite(number) or not bounds[0] <= number <= bounds[1] or (whole and number != int(number)):
-        raise PairmineError(f"{what}: {key}={value} is out of range; {'a whole number, ' * whole}{_spelt(bounds)}")
+        raise PairmineError(f'{what}: {key}={value}: "{value}" is no number; it is {_range(key, bounds)}') from None
+    is_odd = not math.isfinite(number) or (key in _WHOLE and number != int(number))
+    if is_odd or not bounds[0] <= number <= bounds[1]:
+        raise PairmineError(f"{what}: {key}={value} is out of range; {_range(key, bounds)}")
     return number
+
+
+def _range(key: str, bounds: tuple[float, float]) -> str:
+    return f"{'a whole number, ' * (key in _WHOLE)}{_spelt(bounds)}"
 
 
 def _spelt(bounds: tuple[float, float]) -> str:

@@ -28,6 +28,9 @@ Defaults that hang on the scale are made of it: an `a` by which SimANS gives a d
 its mark 0.6 of the odds, as the paper's 0.5 does on a scale where the spread is 1, and a temperature of one spread.
 """
 
+MOST = 1_000_000_000
+"""More candidates than any query has; a larger number would not fit into those that rows are counted with."""
+
 _BOUNDED = ("cosine", "probability", "similarity", None)
 """Scales on which a difference of 0.1 means about the same everywhere; None is a column that declares none."""
 
@@ -213,7 +216,7 @@ class Kind(Named):
     looks_at_all: bool = False
 
 
-_POOL = (1, math.inf)
+_POOL = (1, float(MOST))
 _ANY = (-math.inf, math.inf)
 
 PICKS: Mapping[str, Kind] = {

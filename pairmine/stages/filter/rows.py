@@ -25,7 +25,7 @@ REJECTED = -2
 NO_CODE = 0
 """The text code of a null or blank text, which is a copy of nothing."""
 
-_TEXTS_AT_ONCE = 50_000
+_TEXTS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,9 @@ def _sources(pairs: pa.Table, label: np.ndarray) -> tuple[np.ndarray, pa.Chunked
     return np.flatnonzero(cut), pairs["source_id"].filter(pa.array(cut))
 
 
+Look = Callable[[pa.Array, np.ndarray], np.ndarray]
+"""A number for each of some texts of an array, given by their places."""
+
 TextCodes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of each row the code of its document and of its query, and the keys that these index."""
 
@@ -164,23 +167,35 @@ def _keyed(documents: _Texts | None, queries: _Texts | None, query: np.ndarray) 
 
 
 def _copies(documents: _Texts | None, queries: _Texts | None, query: np.ndarray) -> TextCodes:
-    """Codes that are equal for copies within a query: only texts whose prints are equal there are read for their keys.
+    """Codes that are equal for copies within a query: only texts that look alike there are read for their keys.
 
     Any other text has a code of its own, and its query's is `NO_CODE`.
     """
     blank = np.zeros(len(query), np.int64)
     if documents is None:
         return blank, blank, np.zeros(0, np.uint64)
-    prints = documents.of_rows(documents.prints()).astype(np.int64)
-    asked = queries.of_rows(queries.prints()).astype(np.int64) if queries else blank
-    own = prints == asked
-    alike = own | (prints == 0) | repeated(join(query, prints))
+    alike = own = np.ones(len(query), bool)
+    for look in (identity.text_ends, _prints):
+        numbers = documents.of_rows(documents.numbers(look, alike)).astype(np.int64)
+        asked = queries.of_rows(queries.numbers(look, own)) if queries else blank
+        own = own & (numbers == asked)
+        at = np.flatnonzero(alike)
+        alike = own | (alike & (numbers == 0))
+        alike[at] |= repeated(join(query[at], numbers[at]))
     document_keys = documents.of_rows(documents.keys(alike))
     query_keys = queries.of_rows(queries.keys(own)) if queries else np.zeros(len(query), np.uint64)
     keys = _ordered_keys([document_keys[alike], query_keys[own]])
     text = np.where(alike, np.searchsorted(keys, document_keys), len(keys) + np.arange(len(query)))
     query_text = np.where(own, np.searchsorted(keys, query_keys), NO_CODE)
     return text, query_text, np.zeros(0, np.uint64)
+
+
+def _prints(texts: pa.Array, at: np.ndarray) -> np.ndarray:
+    return identity.text_prints(texts.take(pa.array(at)))
+
+
+def _keys(texts: pa.Array, at: np.ndarray) -> np.ndarray:
+    return identity.text_keys(texts.take(pa.array(at)))
 
 
 def _ordered_keys(parts: list[np.ndarray]) -> np.ndarray:
@@ -204,13 +219,13 @@ class _Texts:
                 self._dictionaries.append(chunk.dictionary)
             self._parts.append((which, chunk.indices.fill_null(len(chunk.dictionary)).to_numpy()))
 
-    def prints(self) -> list[np.ndarray]:
-        """`identity.text_prints` of the values of each dictionary, 0 for those that no row uses and at the end."""
-        return self._of_values(identity.text_prints, np.uint32, self._used(None))
+    def numbers(self, look: Look, rows: np.ndarray) -> list[np.ndarray]:
+        """What `look` says of the values of each dictionary, uint32; 0 for those that no row uses and at the end."""
+        return self._of_values(look, np.uint32, self._used(rows))
 
     def keys(self, rows: np.ndarray | None = None) -> list[np.ndarray]:
         """`identity.text_keys` of the values of each dictionary, `NO_TEXT` for those that none of `rows` uses."""
-        return self._of_values(identity.text_keys, np.uint64, self._used(rows))
+        return self._of_values(_keys, np.uint64, self._used(rows))
 
     def of_rows(self, of_values: list[np.ndarray]) -> np.ndarray:
         """What the values of each row have, (n,)."""
@@ -226,13 +241,13 @@ class _Texts:
             start = stop
         return used
 
-    def _of_values(self, read: Callable[[pa.Array], np.ndarray], kind: Any, used: list[np.ndarray]) -> list[np.ndarray]:
+    def _of_values(self, look: Look, kind: Any, used: list[np.ndarray]) -> list[np.ndarray]:
         found = [np.zeros(len(mask), kind) for mask in used]
         for dictionary, mask, numbers in zip(self._dictionaries, used, found, strict=True):
             values = np.flatnonzero(mask[:-1])
             for start in range(0, len(values), _TEXTS_AT_ONCE):
                 part = values[start : start + _TEXTS_AT_ONCE]
-                numbers[part] = read(dictionary.take(pa.array(part)))
+                numbers[part] = look(dictionary, part)
         return found
 
 

@@ -247,6 +247,11 @@ def parse_candidate_gate(text: str, schema: pa.Schema) -> CandidateGate:
         raise PairmineError(f"{what} {text}: write it as COLUMN:LOW:HIGH or COLUMN:LOW:HIGH:judge=COLUMN:T")
     low, high = (_number(what, text, number) for number in numbers) if numbers else ROCKETQA
     name = numeric_column(schema, column, what)
+    if not numbers and scale_of(schema.field(name)) not in ("probability", "logit", None):
+        raise PairmineError(
+            f"{what} {text}: {low:g} and {high:g} are for a cross-encoder's probabilities, and {name} holds a "
+            f"{scale_of(schema.field(name))}; write it as {column}:LOW:HIGH"
+        )
     if not low <= high:
         raise PairmineError(f"{what} {text}: {low:g} is above {high:g}; the lower threshold comes first")
     judge = parse_limits(f"{what}'s judge", judged, schema, None)[0] if says_judge else None
@@ -323,7 +328,7 @@ def _action(name: str, text: str) -> Action:
 
 def check_rules(rules: Rules, schema: pa.Schema) -> None:
     """Raise a PairmineError for values out of range and for columns whose scale a rule cannot be held on."""
-    _check_by(rules, schema)
+    check_by(rules.by, schema)
     _check_origins(rules)
     _check_ranges(rules)
     _check_ranks(rules.ranks, schema)
@@ -336,7 +341,7 @@ def check_rules(rules: Rules, schema: pa.Schema) -> None:
         if scale_of(schema.field(limit.column)) == "logit":
             raise PairmineError(
                 f"{limit.column} holds logits, which cross zero, so that a relative margin means nothing on them; "
-                "score as probabilities, or use an absolute margin"
+                "score as probabilities, or pass --no-relative-margin, and an --absolute-margin in its place"
             )
     for what, limits in (("max score", rules.max_score), ("min score", rules.min_score)):
         for limit in limits:
@@ -347,20 +352,21 @@ def check_rules(rules: Rules, schema: pa.Schema) -> None:
         _check_gate(rules.gate, schema)
 
 
-def _check_by(rules: Rules, schema: pa.Schema) -> None:
-    if rules.by is None:
+def check_by(by: str | None, schema: pa.Schema) -> None:
+    """Raise a PairmineError unless `by` is a column that can decide, or None."""
+    if by is None:
         return
     found = ", ".join(pair_score_names(schema)) or "no score column"
-    if rules.by == FEEDBACK:
+    if by == FEEDBACK:
         raise PairmineError(
             f"{FEEDBACK} says how near a document is to the known positives, not how well it answers; "
             f"decide by one of: {found}"
         )
-    if rules.by not in schema.names:
-        raise PairmineError(f"no column {rules.by} (found: {found}); run 'pairmine score' first")
-    kind = schema.field(rules.by).type
+    if by not in schema.names:
+        raise PairmineError(f"no column {by} (found: {found}); run 'pairmine score' first")
+    kind = schema.field(by).type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise PairmineError(f"column {rules.by} holds {kind}, no numbers; use one of: {found}")
+        raise PairmineError(f"column {by} holds {kind}, no numbers; use one of: {found}")
 
 
 def _check_origins(rules: Rules) -> None:
