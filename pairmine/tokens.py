@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable
+from enum import IntEnum
 from functools import cache
 
 from pairmine.identity import normalise
@@ -42,6 +44,33 @@ def tokens(text: str) -> list[str]:
     """
     normal = normalise(text)
     return (_ASCII_WORD if normal.isascii() else _word_pattern()).findall(normal)
+
+
+class Kind(IntEnum):
+    """What a code point of a normalised text is to `tokens`.
+
+    A word is a letter and the letters and marks that follow it, or a code point that stands `ALONE`; a mark after
+    anything else is no word.
+    """
+
+    OTHER = 0
+    LETTER = 1
+    MARK = 2
+    ALONE = 3
+    BLANK = 4
+
+
+def kind_of(letter: str) -> Kind:
+    """The kind of one code point: what the regular expression of `tokens` says of it, for those that read arrays."""
+    code = ord(letter)
+    before = bisect_right(_UNSPACED, (code, 0x110000)) - 1
+    if before >= 0 and code <= _UNSPACED[before][1]:
+        return Kind.ALONE if code >= 0x20000 or unicodedata.category(letter)[0] in "LMN" else Kind.OTHER
+    if letter.isalnum() or letter == "_":
+        return Kind.LETTER
+    if letter.isspace():
+        return Kind.BLANK
+    return Kind.MARK if unicodedata.category(letter)[0] == "M" else Kind.OTHER
 
 
 _ASCII_WORD = re.compile(r"\w+", re.ASCII)

@@ -11,7 +11,7 @@ import pytest
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.schema import as_pairs
-from pairmine.stages.dedup import dedup, shingles
+from pairmine.stages.dedup import dedup, kernel_slices
 
 LONG = [f"word{i}" for i in range(100)]
 
@@ -271,13 +271,6 @@ def test_one_row_of_one_word_stays() -> None:
     assert ids(run(corpus("word")).kept) == ["d0"]
 
 
-def test_a_text_longer_than_one_update_is_sketched_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = corpus(long_text(), long_text(w50="x"), long_text(w10="y"), "z")
-    whole = run(table)
-    monkeypatch.setattr("pairmine.stages.dedup.minhash._SHINGLES_AN_UPDATE", 7)
-    assert run(table).kept == whole.kept
-
-
 def scrambled(count: int, seed: int = 0) -> pa.Table:
     draw = random.Random(seed)
     texts = []
@@ -292,9 +285,8 @@ def test_worker_count_and_chunk_size_change_nothing(monkeypatch: pytest.MonkeyPa
     table = scrambled(600)
     one = run(table)
     assert one.rejected["reason"].to_pylist().count("near copy") > 100
-    monkeypatch.setattr(shingles, "WORTH_PROCESSES", 0)
     two = run(table, workers=2)
-    monkeypatch.setattr(shingles, "TEXTS_A_CHUNK", 7)
+    monkeypatch.setattr(kernel_slices, "_SLICE_TEXTS", 7)
     small = run(table)
     for other in (two, small):
         assert (other.kept, other.rejected, other.notes) == (one.kept, one.rejected, one.notes)
@@ -318,8 +310,8 @@ def test_the_seed_changes_the_sketches_but_not_the_result() -> None:
     ("options", "message"),
     [
         ({"by": "text"}, '--by is "text"; pass one of query, document, pair'),
-        ({"keep": "last"}, '--keep is "last"; pass one of first, longest'),
-        ({"exact": "fuzzy"}, '--exact is "fuzzy"; pass one of normalised, bytes'),
+        ({"keep": "last"}, '--keep is "last"; pass one of first, longest, best:COLUMN'),
+        ({"exact": "fuzzy"}, '--exact is "fuzzy"; pass one of normalised, bytes, words'),
         ({"threshold": 0.0}, "--threshold is 0; pass a Jaccard similarity above 0 and up to 1"),
         ({"threshold": 80.0}, "--threshold is 80; pass a Jaccard similarity above 0 and up to 1"),
         ({"ngram": 0}, "--ngram is 0; pass 1 or more"),

@@ -18,7 +18,7 @@ from pairmine.errors import PairmineError
 from pairmine.files.qrels import open_known
 from pairmine.schema import as_pairs
 from pairmine.stages.dedup import dedup
-from pairmine.stages.dedup.shingles import read_texts
+from pairmine.stages.dedup.kernel import read_texts
 from pairmine.stages.mine.masks import REASONS, Known, Masks
 from pairmine.stages.mine.near_copies import Asked, near_as_dedup, near_copies
 from pairmine.stages.mine.texts import Documents, Queries, Texts

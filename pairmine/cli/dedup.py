@@ -1,60 +1,65 @@
-"""`pairmine dedup`: exact and near duplicates."""
+"""`pairmine dedup`: exact and near duplicates, and what is in a test set."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pairmine.cli import dedup_options as own
+from pairmine.cli import dedup_scale as scale
+from pairmine.cli import dedup_semantic as semantics
 from pairmine.cli import options as shared
 from pairmine.cli.run import Run
+from pairmine.cli.store_options import DEFAULT, StorePath
+
+if TYPE_CHECKING:
+    from pairmine.cli.dedup_scale import Streamed
+    from pairmine.stages.dedup.against import Against
+    from pairmine.stages.dedup.stage import Deduped
 
 
 def dedup(
     context: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="INPUT", help="A corpus or a pair set: a file, a folder of shards, or -.", show_default=False
-        ),
-    ],
-    output: shared.Output,
-    by: Annotated[
-        str, typer.Option("--by", help="What must not repeat: document, or in a pair set also query or pair.")
-    ] = "document",
-    exact_only: Annotated[bool, typer.Option("--exact-only", help="Remove exact copies alone; no MinHash.")] = False,
-    exact: Annotated[
-        str, typer.Option("--exact", help="What an exact copy is: normalised (NFKC, case, blanks) or bytes.")
-    ] = "normalised",
-    threshold: Annotated[
-        float,
-        typer.Option("--threshold", min=0.0, max=1.0, help="Jaccard similarity from which texts are near copies."),
-    ] = 0.8,
-    ngram: Annotated[int, typer.Option("--ngram", min=1, help="Words to a shingle.")] = 3,
-    permutations: Annotated[int, typer.Option("--permutations", min=16, help="Length of a MinHash signature.")] = 128,
-    sentence_words: Annotated[
-        int,
-        typer.Option(
-            "--sentence-words",
-            min=0,
-            help="Two texts of fewer words are near copies only where just order and punctuation differ (our default).",
-        ),
-    ] = 32,
-    short_text_words: Annotated[
-        int,
-        typer.Option(
-            "--short-text-words",
-            min=0,
-            help="Two texts of fewer words are near copies only where words were added or left out, none replaced "
-            "(our default).",
-        ),
-    ] = 80,
-    keep: Annotated[str, typer.Option("--keep", help="Which of a group stays: first or longest.")] = "first",
+    source: own.Input,
+    output: own.Output = None,
+    by: own.By = "document",
+    exact_only: own.ExactOnly = False,
+    exact: own.Exact = "normalised",
+    threshold: own.Threshold = 0.8,
+    ngram: own.Ngram = 3,
+    shingles: own.Shingles = "words",
+    permutations: own.Permutations = 128,
+    sentence_words: own.SentenceWords = 32,
+    short_text_words: own.ShortTextWords = 80,
+    group: own.Group = "chain",
+    keep: own.Keep = "first",
+    action: own.Action = "drop",
+    groups_file: own.Groups = None,
+    ids_only: own.IdsOnly = False,
+    group_ids: own.GroupIds = False,
+    spread_labels: own.SpreadLabels = False,
+    merge: own.Merge = False,
+    against: own.Against = None,
+    against_side: own.AgainstSide = "both",
+    against_split: own.AgainstSplit = None,
+    against_column: own.AgainstColumn = None,
+    containment: own.Containment = 0.5,
+    whole_below: own.WholeBelow = 4,
+    against_only: own.AgainstOnly = False,
+    semantic: semantics.Semantic = None,
+    cosine: semantics.Cosine = 0.95,
+    store: StorePath = DEFAULT,
+    memory: scale.Memory = None,
+    scratch: scale.Scratch = None,
+    index: scale.Index = None,
+    append: scale.Append = True,
     workers: shared.Workers = 0,
     seed: shared.Seed = 0,
     id_column: shared.IdColumn = None,
     text_column: shared.TextColumn = None,
     title_column: shared.TitleColumn = None,
+    dry_run: own.DryRun = False,
     kind: shared.Format = None,
     rejects: shared.Rejects = None,
     summary: shared.Summary = None,
@@ -66,39 +71,126 @@ def dedup(
     Each removed row names the row that it copies, the similarity and the reason. A file with
     queries and documents is taken for a pair set, anything else for a corpus.
 
+    --against also removes what is in a test set: exact and near copies, and longer texts that hold
+    enough of a test text. These rows leave first.
+
     \b
       pairmine dedup corpus.jsonl.gz --rejects copies.parquet -o corpus.parquet
       pairmine dedup pairs.parquet --by query -o pairs.dedup.parquet
+      pairmine dedup pairs.parquet --spread-labels --merge --group-ids -o pairs.dedup.parquet
+      pairmine dedup corpus.parquet --against eval/beir --against held-out.txt -o clean.parquet
     """
-    from pairmine.cli.run import choice, cores, without_effect
-    from pairmine.files.source import open_either
+    from pairmine.cli.dedup_report import Nowhere, advise, largest_groups, report_near, warn
+    from pairmine.cli.run import cores
+    from pairmine.files.source import PairSource, open_either
     from pairmine.stages.dedup import dedup as remove_copies
 
-    choice("--by", by, ("document", "query", "pair"))
-    choice("--exact", exact, ("normalised", "bytes"))
-    choice("--keep", keep, ("first", "longest"))
-    if exact_only:
-        names = ("threshold", "ngram", "permutations", "sentence_words", "short_text_words")
-        without_effect(context, "with --exact-only", *names)
+    own.check(context)
+    scale.check(context)
+    semantics.check(context)
     columns = {"id": id_column, "text": text_column, "title": title_column}
-    with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet) as run:
-        table = run.reads(open_either(source, run.say, **columns), "source").read()
-        run.write(
-            remove_copies(
-                table,
-                by=by,
-                near=not exact_only,
-                exact=exact,
-                threshold=threshold,
-                ngram=ngram,
-                permutations=permutations,
-                sentence_words=sentence_words,
-                short_text_words=short_text_words,
-                keep=keep,
-                workers=cores(workers),
-                seed=seed,
+    large = scale.Scale(output, memory, scratch, index, append and not dry_run)
+    with (
+        large,
+        Run(
+            context,
+            "" if dry_run else str(output),
+            kind=kind,
+            rejects=rejects,
+            summary=summary,
+            quiet=quiet,
+            make_sink=Nowhere if dry_run else None,
+        ) as run,
+    ):
+        groups_to = run.open_extra("--groups", groups_file) if groups_file else None
+        opened = run.reads(open_either(source, run.say, **columns), "source")
+        test_sets = _open_test_sets(run, context) if against else None
+        if against and by != "pair" and isinstance(opened, PairSource):
+            sides = {"document": ("documents", "queries"), "query": ("queries", "documents")}[by]
+            run.say("--by {}: {} are held against the test sets; --by pair takes {} as well".format(by, *sides))
+        options: dict[str, Any] = {
+            "by": by,
+            "near": not exact_only,
+            "exact": exact,
+            "threshold": threshold,
+            "ngram": ngram,
+            "unit": shingles.removesuffix("s"),
+            "permutations": permutations,
+            "sentence_words": sentence_words,
+            "short_text_words": short_text_words,
+            "group": group,
+            "keep": keep,
+            "action": action,
+            "group_ids": group_ids,
+            "ids_only": ids_only,
+            "spread_labels": spread_labels,
+            "merge": merge,
+            "against": test_sets,
+            "against_only": against_only,
+            "meaning": semantics.open_meaning(run, context) if semantic else None,
+            "workers": cores(workers),
+            "seed": seed,
+            "tell": run.say,
+        }
+        if (table := large.table(opened)) is None:
+            outcome: Streamed | Deduped = large.stream(run, opened, options, scale.identity(context))
+        else:
+            outcome = remove_copies(table, **options)
+            del table
+            run.write(outcome)
+        if groups_to is not None:
+            groups_to.write(outcome.members())
+        if not (exact_only or against_only):
+            report_near(run, threshold, permutations)
+        warn(run, outcome.giants, outcome.losses)
+        advise(run, may_merge=by != "pair" and not against_only)
+        if dry_run:
+            run.add_to_report([*largest_groups(outcome.choices), "dry run: nothing was written"])
+
+
+def _open_test_sets(run: Run, context: typer.Context) -> Against:
+    """The texts of every --against, read and indexed."""
+    from pairmine.cli.run import cores, place_of
+    from pairmine.errors import PairmineError
+    from pairmine.files.eval_texts import TestTexts, open_test_texts
+    from pairmine.stages.dedup.against import Against, TestSet
+
+    values: dict[str, Any] = context.params
+    column = values["against_column"]
+    sets: list[TestSet] = []
+    opened: list[TestTexts] = []
+    for path in values["against"]:
+        if place_of(path) == place_of(values["source"]):
+            raise PairmineError(
+                f"--against {path}: is the input itself, of which nothing would be left; name a test set"
             )
+        if path in values["against"][: len(opened)]:
+            raise PairmineError(f"--against {path}: comes twice; name each test set once")
+        texts = open_test_texts(
+            path, run.say, sides=values["against_side"], split=values["against_split"], column=column
         )
+        opened.append(run.reads(texts, "against"))
+        table = texts.read()
+        if not table.num_rows:
+            raise PairmineError(f"--against {path}: holds no text to look for; name a test set, or leave it out")
+        run.say(f"{path}: {texts.counted} to look for")
+        sets.append(TestSet(texts.name, table["id"].combine_chunks(), table["text"]))
+    if column and not any(each.is_plain for each in opened):
+        raise PairmineError("--against-column has no effect on BEIR folders and pair sets; leave it out")
+    test_sets = Against(
+        sets,
+        threshold=None if values["exact_only"] else values["threshold"],
+        ngram=values["ngram"],
+        unit=values["shingles"].removesuffix("s"),
+        containment=values["containment"],
+        whole_below=values["whole_below"],
+        exact=values["exact"],
+        workers=cores(values["workers"]),
+        tell=run.say,
+    )
+    if test_sets.short and not values["exact_only"]:
+        run.say(f"{test_sets.short:,} of {len(test_sets):,} test texts are too short to be looked for inside of others")
+    return test_sets
 
 
 def register(app: typer.Typer) -> None:

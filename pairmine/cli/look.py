@@ -19,14 +19,18 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 def info(source: Input, as_json: Json = False) -> None:
-    """How a file came to be, as the commands that rebuild it; and its columns.
+    """How a file came to be, as the commands that rebuild it; and its columns. Of an index of dedup, what is in it.
 
     \b
       pairmine info train.parquet
     """
     from pairmine.cli.lineage import commands
+    from pairmine.files.dedup_index import described_index
     from pairmine.files.peek import describe
 
+    if (index := described_index(source)) is not None:
+        _print(json.dumps(index, ensure_ascii=False, indent=2) if as_json else "\n".join(_index_lines(source, index)))
+        return
     described = describe(source, say)
     if as_json:
         _print(json.dumps(described, ensure_ascii=False, indent=2))
@@ -40,6 +44,12 @@ def info(source: Input, as_json: Json = False) -> None:
     if beside := described.get("beside"):
         lines += ["", f"{beside['file']}, which stands beside it:", *commands(beside["lineage"])]
     _print("\n".join(lines))
+
+
+def _index_lines(source: str, index: dict[str, Any]) -> list[str]:
+    lines = [f"{source}: an index of dedup, {index['documents']:,} documents"]
+    lines += [f"  {number:>4}  {rows:>11,}  {name}" for number, name, rows in index["added"]]
+    return [*lines, "", "settings: " + ", ".join(f"{name} {value}" for name, value in index["settings"].items())]
 
 
 def _no_lineage(kind: str) -> str:

@@ -1,15 +1,19 @@
-"""Groups of texts that copy each other, and which member of a group stays."""
+"""Groups of texts that copy each other, exactly or nearly."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from pairmine.identity import NO_TEXT
-from pairmine.stages.dedup.matches import Matches, Near, find_matches
+from pairmine.stages.dedup.compiled import Tell
+from pairmine.stages.dedup.groups import first_of_each
+from pairmine.stages.dedup.kernel import exact_keys, sketch
+from pairmine.stages.dedup.matches import Matches, Near, match
 from pairmine.stages.dedup.units import Units
+
+__all__ = ["Copies", "best_ranks", "copies_of", "exact_firsts", "first_of_each"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Copies:
 
     @property
     def passed_over(self) -> int:
-        """Pairs of texts that were left out because too many were much alike; see `matches.join`."""
+        """Pairs of texts that were left out because too many were much alike; see `crowds`."""
         return self.matches.pairs.passed_over if self.matches else 0
 
     def similarity(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -57,47 +61,39 @@ class Copies:
         return similarity[best], other[best]
 
 
-def copies_of(units: Units, *, exact: str, near: Near | None) -> Copies:
-    """Group the texts of `units`, none of them null; `near` None looks for exact copies alone."""
-    firsts = _exact_firsts(units, exact)
+def copies_of(
+    units: Units,
+    *,
+    exact: str,
+    near: Near | None,
+    group: str = "chain",
+    ranks: np.ndarray | None = None,
+    workers: int = 1,
+    tell: Tell | None = None,
+) -> Copies:
+    """Group the texts of `units`, none of them null; `near` None looks for exact copies alone, by so many `workers`.
+
+    `group` is "chain" or "star"; for the latter, `ranks` (n,) are the texts' places in the order of preference, that of
+    the input where they are None. See `matches.grouped`. `exact` and `tell` are those of `kernel.sketch`.
+    """
     if near is None:
+        firsts = exact_firsts(exact_keys(units.texts, exact, workers=workers, tell=tell))
         return Copies(firsts, firsts, None)
-    distinct = firsts == np.arange(len(firsts))
-    found = find_matches(units.texts.filter(pa.array(distinct)), near)
-    names = np.flatnonzero(distinct)
-    pairs = replace(found.pairs, left=names[found.pairs.left], right=names[found.pairs.right])
-    matches = replace(found, pairs=pairs, members=names[found.members])
-    return Copies(firsts, _components(len(firsts), pairs.left, pairs.right)[firsts], matches)
+    sketches = sketch(units.texts, near, exact=exact, tell=tell)
+    firsts = exact_firsts(sketches.exact)
+    distinct = np.flatnonzero(firsts == np.arange(len(firsts)))
+    best = None if ranks is None else best_ranks(firsts, ranks)
+    matches = match(units.texts, sketches, distinct, near, group=group, ranks=best)
+    return Copies(firsts, matches.groups[firsts], matches)
 
 
-def _exact_firsts(units: Units, exact: str) -> np.ndarray:
-    keys = units.keys
-    if exact == "bytes":
-        keys = units.texts.combine_chunks().dictionary_encode().indices.to_numpy()
-    return np.where(units.keys == NO_TEXT, np.arange(len(keys)), first_of_each(keys))
+def exact_firsts(keys: np.ndarray) -> np.ndarray:
+    """For each text, the first one with its exact key; one that has none, 0, is its own. (n,) int64."""
+    return np.where(keys == NO_TEXT, np.arange(len(keys)), first_of_each(keys))
 
 
-def first_of_each(labels: np.ndarray) -> np.ndarray:
-    """For each item, the position of the first one with its label; (n,) int64."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return first[inverse]
-
-
-def _components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if not count:
-        return np.empty(0, np.int64)
-    edges = coo_array((np.ones(len(left), bool), (left, right)), shape=(count, count))
-    return first_of_each(connected_components(edges, directed=False)[1])
-
-
-def choose(groups: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """For each item, the member of its group that stays: the first, or the first of the longest by `lengths`."""
-    if lengths is None:
-        return first_of_each(groups)
-    order = np.lexsort((np.arange(len(groups)), -lengths, groups))
-    leaders = order[np.flatnonzero(np.diff(groups[order], prepend=-1))]
-    chosen: np.ndarray = leaders[np.unique(groups, return_inverse=True)[1]]
-    return chosen
+def best_ranks(firsts: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """For the first one of each text's exact copies, the best rank among them, (n,) int64."""
+    best = ranks.copy()
+    np.minimum.at(best, firsts, ranks)
+    return best

@@ -1,28 +1,54 @@
-"""The stage: which rows leave because an earlier one says the same."""
+"""The stage: which rows leave because another one says the same, or a test set does."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
-from pairmine.outcome import Outcome, with_reason
-from pairmine.schema import POSITIVE
-from pairmine.stages.dedup.copies import Copies, choose, copies_of, first_of_each
+from pairmine.outcome import Outcome
+from pairmine.stages.dedup import spread
+from pairmine.stages.dedup.against import Against
+from pairmine.stages.dedup.choice import Choice, Giant, giants, group_names, members
+from pairmine.stages.dedup.compared import Compared, Rules
+from pairmine.stages.dedup.compiled import Tell
+from pairmine.stages.dedup.groups import GROUPS
+from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies, reject_stranded, told_of
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.minhash import banding
-from pairmine.stages.dedup.units import Units, codes_of, sides_of
+from pairmine.stages.dedup.preference import check_keep
+from pairmine.stages.dedup.units import Units, codes_of, is_pair_set, sides_named
+
+if TYPE_CHECKING:
+    from pairmine.stages.dedup.semantic import Meaning
 
 BY = ("query", "document", "pair")
-KEEP = ("first", "longest")
-EXACT = ("normalised", "bytes")
+EXACT = ("normalised", "bytes", "words")
+UNITS = ("word", "character")
+ACTIONS = ("drop", "mark")
 
-EXACT_COPY = "exact copy"
-NEAR_COPY = "near copy"
-NO_POSITIVE = "no positive left"
+
+@dataclass(frozen=True)
+class Deduped(Outcome):
+    """What `dedup` returns: an `Outcome`, what was chosen on each side, and what is worth a warning.
+
+    `choices` are those of the sides that were compared, the query side first; that of pairs comes last. `giants` are
+    groups that look like a chain of different texts, `losses` what each source lost.
+    """
+
+    choices: Sequence[Choice] = ()
+    giants: Sequence[Giant] = ()
+    losses: Sequence[Loss] = ()
+
+    def members(self) -> pa.Table:
+        """Every group of two or more, member by member; see `choice.members`."""
+        return pa.concat_tables([members(choice) for choice in self.choices])
 
 
 def dedup(
@@ -39,8 +65,20 @@ def dedup(
     exact: str = "normalised",
     sentence_words: int = 32,
     short_text_words: int = 80,
-) -> Outcome:
-    """Drop the rows of a corpus or a pair set that copy another row.
+    unit: str = "word",
+    group: str = "chain",
+    action: str = "drop",
+    group_ids: bool = False,
+    spread_labels: bool = False,
+    merge: bool = False,
+    against: Against | None = None,
+    against_only: bool = False,
+    meaning: Meaning | None = None,
+    ids_only: bool = False,
+    engine: str = "auto",
+    tell: Tell | None = None,
+) -> Deduped:
+    """Drop the rows of a corpus or a pair set that copy another row, or a text of a test set.
 
     A table with `query_id` is a pair set, any other a corpus (`id`, `text`, optional `title`).
     What is compared is settled by `by`:
@@ -52,40 +90,98 @@ def dedup(
 
     A query that loses all its positives that way loses its other rows as well.
 
-    Exact copies share a normalised text (NFKC, case, blanks; or their ``bytes``). Near copies share
-    enough of their sets of `ngram`-word shingles: a Jaccard similarity >= `threshold`, computed
+    Exact copies share a normalised text (NFKC, case, blanks; or their ``bytes``, or their ``words``
+    alone, without punctuation). Near copies share enough of their sets of `ngram`-word shingles (or
+    with `unit` "character" of as many code points): a Jaccard similarity >= `threshold`, computed
     exactly for each pair that MinHash brings up (Broder, On the resemblance and containment of
     documents, 1997), which is 99.9 % or more of those at the threshold. In texts that both have fewer
     than `short_text_words` words, a near copy adds words or drops them, but replaces none; below
     `sentence_words`, it differs in word order or punctuation at most. 0 turns either rule off.
-    Copies of copies form one group; of each group the `first` one stays, or the ``longest``. Blank
-    texts copy nothing. Any number of `workers` (processes) gives the same rows.
+    Copies of copies form one group, a ``chain``; in a ``star`` each text is itself a copy of the one
+    that stays. Of each group the `first` one stays, or the ``longest``, or ``best:COLUMN``, the one
+    with the highest number there. Blank texts copy nothing. Any number of `workers`, and any `engine`,
+    gives the same rows; `tell` takes a line for people while code is compiled.
+
+    With `meaning` texts leave as well whose vectors say the same as that of one that stays; see `semantic`. The
+    similarity is then a cosine.
+
+    Rows whose query, document or either, as `by` says, is in the test sets of `against` leave before
+    copies are sought; with `against_only` nothing else leaves. With `spread_labels` a row whose document
+    copies a positive of its query becomes one before anything leaves, and with `merge` rows move to
+    the copy that stays in place of leaving; see `spread`.
 
     `rejected` has `reason` and then `duplicate_of`, the id that stayed (``by="pair"``: its
     `query_id`, a tab, its `doc_id`), `similarity` in [0, 1] float64, and `similar_to`, the id it was
     measured with: for an exact copy the one it repeats (1.0), for a near copy the one that stayed,
     or where those two are connected by others only, its best match. For ``by="pair"`` it is the
     lower one of both sides' similarities to the pair that stayed. All three are null in rows that
-    leave for want of a positive.
+    leave for want of a positive. With test sets there is `against` as well, the name of one.
+    ``action="mark"`` keeps all rows and puts these columns beside them; `ids_only` leaves nothing but the ids
+    in what is kept. With `group_ids` every row has the ids of the kept copies in `query_group` and
+    `document_group`, whatever `by` says.
 
     Raises PairmineError for a setting out of range, a column that is missing, a null text, one
     id with two texts, and `permutations` too few for `threshold`.
     """
-    _check_choices(by=(by, BY), keep=(keep, KEEP), exact=(exact, EXACT))
-    settings = Near(threshold, ngram, permutations, sentence_words, short_text_words, workers, seed) if near else None
-    if settings:
+    _check_choices(
+        by=(by, BY), exact=(exact, EXACT), unit=(unit, UNITS), group=(group, GROUPS), action=(action, ACTIONS)
+    )
+    check_keep(keep, table.schema)
+    settings = Near(
+        threshold, ngram, permutations, sentence_words, short_text_words, workers, seed, unit=unit, engine=engine
+    )
+    if near:
         _check_near(settings)
-    sides = sides_of(table, by)
-    copies = [copies_of(units, exact=exact, near=settings) for units in sides]
-    choice = _choose_pairs(table, sides, copies, keep) if by == "pair" else _choose_units(sides[0], copies[0], keep)
-    stranded = _without_positive(table, choice.leaves)
-    notes = {
-        "groups": len(np.unique(choice.kept[choice.leaves])),
-        "pairs compared": sum(found.compared for found in copies),
-        "pairs passed over": sum(found.passed_over for found in copies),
-    }
-    kept = table.filter(pa.array(~(choice.leaves | stranded)))
-    return Outcome(kept, _rejected(table, choice, stranded), rows_in=table.num_rows, notes=notes)
+    if meaning is not None and by == "pair":
+        raise PairmineError("--semantic compares the texts of one side; pass --by query or --by document")
+    if spread_labels or merge:
+        spread.check_labels(table, by, spreads=spread_labels, merges=merge, action=action)
+    sides = sides_named(table, by)
+    whole = Compared(table, Rules(exact, settings if near else None, keep, group, workers, tell, meaning))
+    for side in sides:
+        whole.units(side)
+    notes: Counter[str] = Counter()
+    if spread_labels:
+        table, counts = spread.spread_labels(table, _query_labels(whole, sides), _labels(whole, "document"))
+        notes.update(counts)
+    verdicts = Verdicts(table.num_rows, against=against is not None)
+    if against is not None:
+        for side in sides:
+            reject_test_texts(verdicts, against, whole.units(side))
+        reject_stranded(verdicts, table)
+    rest, rows = whole.rows(~verdicts.leaves), np.flatnonzero(~verdicts.leaves)
+    if group_ids:
+        table = _with_groups(table, rest, rows)
+    merged, choices, large = None, [], []
+    if not against_only:
+        choices = [rest.choice(side) for side in dict.fromkeys([*sides, by])]
+        large = [giant for side in sides for giant in giants(rest.written(side), rest.copies(side))]
+        if merge:
+            merged = _merge(verdicts, table, rest, rows, by)
+            notes["rows moved to the copy that stays"] = merged.moved
+        else:
+            reject_copies(verdicts, choices[-1], rest.item_of_row(by), rows)
+            reject_stranded(verdicts, table)
+        notes.update(_counts([whole] if rest is whole else [whole, rest], choices[-1]))
+    lost = losses(table, verdicts.leaves)
+    rejected = verdicts.rejected(table)
+    if action == "mark":
+        notes.update({f"marked: {reason}": count for reason, count in reasons_of(rejected)})
+        kept, rejected = verdicts.marked(table), rejected.slice(0, 0)
+    else:
+        kept = (
+            merged.pairs
+            if merged is not None
+            else (only_ids(table) if ids_only else table).filter(pa.array(~verdicts.leaves))
+        )
+    return Deduped(
+        kept, rejected, rows_in=len(verdicts.leaves), notes=notes, choices=choices, giants=large, losses=lost
+    )
+
+
+def only_ids(table: pa.Table) -> pa.Table:
+    """The ids of a corpus or a pair set without the rest."""
+    return table.select(["query_id", "doc_id"] if is_pair_set(table) else ["id"])
 
 
 def _check_choices(**choices: tuple[str, tuple[str, ...]]) -> None:
@@ -109,88 +205,60 @@ def _check_near(near: Near) -> None:
     banding(near.threshold, near.permutations)
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """For each row: whether it leaves as a copy, and of what; `kept` and `similar_to` are positions in `names`."""
-
-    leaves: np.ndarray
-    is_exact: np.ndarray
-    kept: np.ndarray
-    similarity: np.ndarray
-    similar_to: np.ndarray
-    names: pa.Array
+def _labels(compared: Compared, side: str) -> np.ndarray:
+    """A number for each row, equal for rows whose texts on that side are copies, (rows,) int64."""
+    labels: np.ndarray = compared.copies(side).groups[compared.units(side).of_row]
+    return labels
 
 
-def _choose_units(units: Units, copies: Copies, keep: str) -> _Choice:
-    everyone = np.arange(len(units.ids))
-    lengths = units.lengths() if keep == "longest" else None
-    kept, repeated = choose(copies.groups, lengths), choose(copies.exact, lengths)
-    is_exact = repeated != everyone
-    near = np.flatnonzero((kept != everyone) & ~is_exact)
-    similarity, similar_to = np.ones(len(everyone)), repeated.copy()
-    similarity[near], is_match = copies.similarity(near, kept[near])
-    similar_to[near] = kept[near]
-    chained = near[~is_match]
-    if len(chained):
-        similarity[chained], best = copies.best_match(chained)
-        similar_to[chained] = repeated[best]
-    row = units.of_row
-    return _Choice((kept != everyone)[row], is_exact[row], kept[row], similarity[row], similar_to[row], units.ids)
+def _query_labels(compared: Compared, sides: Sequence[str]) -> np.ndarray:
+    """A number for each row's query; queries that copy each other are one where queries are compared."""
+    return _labels(compared, "query") if "query" in sides else codes_of(compared.table["query_id"])[0]
 
 
-def _choose_pairs(pairs: pa.Table, sides: list[Units], copies: list[Copies], keep: str) -> _Choice:
-    rows = np.arange(pairs.num_rows)
-    of_row = [units.of_row for units in sides]
-    lengths = None
-    if keep == "longest":
-        lengths = np.sum([units.lengths()[row] for units, row in zip(sides, of_row, strict=True)], axis=0)
-    kept = choose(_both([found.groups[row] for found, row in zip(copies, of_row, strict=True)]), lengths)
-    repeated = choose(_both([found.exact[row] for found, row in zip(copies, of_row, strict=True)]), lengths)
-    is_exact = repeated != rows
-    near = np.flatnonzero((kept != rows) & ~is_exact)
-    similarity, similar_to = np.ones(len(rows)), repeated.copy()
-    similar_to[near] = kept[near]
-    for found, row in zip(copies, of_row, strict=True):
-        similarity[near] = np.minimum(similarity[near], found.similarity(row[near], row[kept[near]])[0])
-    ids = [pairs[name].cast(pa.large_string()).combine_chunks() for name in ("query_id", "doc_id")]
-    names = pc.binary_join_element_wise(*ids, pa.scalar("\t", pa.large_string()))
-    return _Choice(kept != rows, is_exact, kept, similarity, similar_to, names)
+def reject_test_texts(verdicts: Verdicts, against: Against, units: Units) -> None:
+    """Let the rows leave whose text on one side is in a test set."""
+    hits = against.find(units.texts)
+    hit_of = np.full(len(units.ids), -1)
+    hit_of[hits.places] = np.arange(len(hits.places))
+    rows = np.flatnonzero(hit_of[units.of_row] >= 0)
+    told = against.told(hits.take(hit_of[units.of_row[rows]]))
+    verdicts.reject(rows, told)
 
 
-def _both(labels: list[np.ndarray]) -> np.ndarray:
-    """One label per row, equal where both `labels` are: the first row that has the two; (rows,) int64."""
-    query, document = labels
-    return first_of_each(query * (document.max(initial=0) + 1) + document)
+def _with_groups(table: pa.Table, rest: Compared, rows: np.ndarray) -> pa.Table:
+    """`table` with the id of each row's kept copy, side by side; null in rows that a test set took before."""
+    place = np.zeros(table.num_rows, np.int64)
+    place[rows] = np.arange(len(rows))
+    gone = np.ones(table.num_rows, bool)
+    gone[rows] = False
+    for side in ("query", "document") if is_pair_set(table) else ("document",):
+        names = group_names(rest.choice(side), rest.item_of_row(side))
+        column = names.take(pa.array(place, mask=gone))
+        name = f"{side}_group"
+        table = table.drop_columns([name]) if name in table.column_names else table
+        table = table.append_column(name, column)
+    return table
 
 
-def _without_positive(table: pa.Table, leaves: np.ndarray) -> np.ndarray:
-    """Which remaining rows belong to a query whose positives all leave."""
-    if "query_id" not in table.column_names or "label" not in table.column_names:
-        return np.zeros(table.num_rows, bool)
-    queries, ids = codes_of(table["query_id"])
-    positive = pc.fill_null(pc.equal(table["label"], POSITIVE), False).to_numpy()
-    had = np.bincount(queries[positive], minlength=len(ids)) > 0
-    has = np.bincount(queries[positive & ~leaves], minlength=len(ids)) > 0
-    stranded: np.ndarray = (had & ~has)[queries] & ~leaves
-    return stranded
+def _merge(verdicts: Verdicts, table: pa.Table, rest: Compared, rows: np.ndarray, side: str) -> spread.Merged:
+    """Move rows to the copy that stays, and let those leave that find their place taken."""
+    units, choice = rest.units(side), rest.choice(side)
+    merged = spread.merge(table.take(pa.array(rows)), units, choice)
+    verdicts.reject(rows[merged.met], told_of(choice, units.of_row[merged.met], spread.MERGED))
+    return merged
 
 
-def _rejected(table: pa.Table, choice: _Choice, stranded: np.ndarray) -> pa.Table:
-    gone = np.flatnonzero(choice.leaves | stranded)
-    no_copy = stranded[gone]
-    reason = np.where(no_copy, NO_POSITIVE, np.where(choice.is_exact[gone], EXACT_COPY, NEAR_COPY))
-    added = {
-        "duplicate_of": _named(choice.names, choice.kept[gone], no_copy),
-        "similarity": pa.array(choice.similarity[gone], mask=no_copy),
-        "similar_to": _named(choice.names, choice.similar_to[gone], no_copy),
+def _counts(compared: Sequence[Compared], choice: Choice) -> dict[str, int]:
+    found = [copies for each in compared for copies in each.found]
+    return {
+        "groups": choice.groups,
+        "largest group": int(choice.sizes.max(initial=0)) if choice.groups else 0,
+        "pairs compared": sum(copies.compared for copies in found),
+        "pairs passed over": sum(copies.passed_over for copies in found),
     }
-    rows = table.filter(pa.array(choice.leaves | stranded))
-    rows = rows.drop_columns([name for name in ("reason", *added) if name in rows.column_names])
-    rows = with_reason(rows, pa.array(reason.tolist(), pa.string()))
-    for name, values in added.items():
-        rows = rows.append_column(name, values)
-    return rows
 
 
-def _named(names: pa.Array, positions: np.ndarray, missing: np.ndarray) -> pa.Array:
-    return names.take(pa.array(positions, pa.int64(), mask=missing)).cast(pa.string())
+def reasons_of(rejected: pa.Table) -> list[tuple[str, int]]:
+    counts = pc.value_counts(rejected["reason"].combine_chunks())
+    return [(each["values"], each["counts"]) for each in counts.to_pylist()]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pairmine.stages.dedup.minhash import band_keys, banding
-from pairmine.stages.dedup.shingles import Ragged, read_texts
+from pairmine.stages.dedup.kernel import read_texts
+from pairmine.stages.dedup.minhash import Bands, band_keys, banding
+from pairmine.stages.dedup.shingles import Ragged
 
 _NGRAM = 3
 # Long bands, since small models open alike: of two queries with a quarter of their 3-grams in common, 36 bands of
@@ -25,7 +26,7 @@ class Repeats:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._bands, self._rows = banding(threshold, _PERMUTATIONS)
+        self._bands = Bands.drawn(*banding(threshold, _PERMUTATIONS), seed=0)
         self._index = _Index()
         self._kept = _Sets()
 
@@ -46,7 +47,7 @@ class Repeats:
         alike = self._are_alike([texts[at] for at in left], [self._kept[number] for number in right])
         is_repeat[owner[left[alike]]] = True
         here = _Index()
-        here.add(keys[worded].ravel(), np.repeat(worded, self._bands))
+        here.add(keys[worded].ravel(), np.repeat(worded, self._bands.count))
         left, right = self._pairs(keys, worded, here)
         later = (right < left) & (owner[right] != owner[left])
         left, right = left[later], right[later]
@@ -55,20 +56,20 @@ class Repeats:
             is_repeat[owner[text]] |= not is_repeat[owner[earlier]]
         kept = worded[~is_repeat[owner[worded]]]
         numbers = self._kept.add([texts[text] for text in kept])
-        self._index.add(keys[kept].ravel(), np.repeat(numbers, self._bands))
+        self._index.add(keys[kept].ravel(), np.repeat(numbers, self._bands.count))
         return is_repeat
 
     def _keys(self, sets: Ragged) -> np.ndarray:
         """(n, bands) uint32; that a key of one band is one of another by chance costs a comparison and no more."""
-        keys = band_keys(sets, bands=self._bands, rows=self._rows, seed=0)
-        salt = np.arange(self._bands, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        keys = band_keys(sets, self._bands).T
+        salt = np.arange(self._bands.count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         short: np.ndarray = ((keys ^ salt) >> np.uint64(32)).astype(np.uint32)
         return short
 
     def _pairs(self, keys: np.ndarray, worded: np.ndarray, index: _Index) -> tuple[np.ndarray, np.ndarray]:
         """Texts and numbers in the index that share a band, each pair once, by text and then by number."""
         positions, numbers = index.find(keys[worded].ravel())
-        codes = np.unique(worded[positions // self._bands] << 32 | numbers)
+        codes = np.unique(worded[positions // self._bands.count] << 32 | numbers)
         return codes >> 32, codes & 0xFFFFFFFF
 
     def _are_alike(self, ones: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
