@@ -36,12 +36,17 @@ from torch.nn import functional
 from pairmine.backends.specs import locate, parse_spec
 
 UNTRAINED, IN_BATCH, OURS = "untrained", "in-batch only", next(iter(OUR_RULE.published))
+OURS_RESCORED = f"{OURS}, with the cross-encoder"
+FLAGS = PUBLISHED | {
+    OURS: f"{PUBLISHED[OURS]} --suspects-by dense,feedback",
+    OURS_RESCORED: f"{PUBLISHED[OURS]} --suspects-by dense,feedback,ce",
+}
 SHORT_LEAVE = (
     "0.95 of it, bi-encoder (sentence-transformers, NeMo, NV-Retriever)",
     "0.95 of it, cross-encoder (sentence-transformers)",
     "cross-encoder below 0.3 (sentence-transformers)",
 )
-RULES = (UNTRAINED, IN_BATCH, "naive top 5", "skip 10", *SHORT_LEAVE, OURS)
+RULES = (UNTRAINED, IN_BATCH, "naive top 5", "skip 10", *SHORT_LEAVE, OURS, OURS_RESCORED)
 COLLECTIONS = ("cranfield", "cisi", "npl", "cacm")
 HIDING_SEED = 0
 """Which halves of the positives are hidden: the same for all, so that candidates are scored once."""
@@ -86,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, COLLECTIONS)
     parser.set_defaults(seeds=[0, 1, 2])
-    parser.add_argument("--rules", nargs="+", choices=[UNTRAINED, IN_BATCH, *PUBLISHED], default=list(RULES))
+    parser.add_argument("--rules", nargs="+", choices=[UNTRAINED, IN_BATCH, *FLAGS], default=list(RULES))
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--negatives", type=int, default=3, help="of the five of a query, drawn anew for each row")
@@ -101,7 +106,7 @@ def _key(name: str, rule: str, seed: int, budget: Budget) -> str:
     spent = f"tokens={budget.tokens}"
     if rule != UNTRAINED:
         spent = " ".join(f"{option}={value:g}" for option, value in asdict(budget).items())
-        spent += f" {PUBLISHED.get(rule, '')}"
+        spent += f" {FLAGS.get(rule, '')}"
     return f"{name} / {rule} / seed {seed} / {spent.strip()}"
 
 
@@ -139,7 +144,7 @@ def _halves(collection: Collection, seed: int) -> tuple[list[str], list[str]]:
 
 def _negatives(here: Candidates, rule: str) -> dict[str, list[str]]:
     """The negatives of each query that has any."""
-    table = here.negatives(PUBLISHED[rule] + (" --shortage drop" if rule in SHORT_LEAVE else ""))
+    table = here.negatives(FLAGS[rule] + (" --shortage drop" if rule in SHORT_LEAVE else ""))
     found: dict[str, list[str]] = {}
     for query, document in zip(table["query_id"].to_pylist(), table["doc_id"].to_pylist(), strict=True):
         found.setdefault(query, []).append(document)
