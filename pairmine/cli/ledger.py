@@ -386,6 +386,6 @@ def list_price(total: Total) -> float | None:
     return price.usd(total.prompt_tokens, total.completion_tokens, total.cached_tokens) if price else None
 
 
-def register(app: typer.Typer, dollars: Callable[[Any], float | None] | None = None) -> None:
+def register(app: typer.Typer, dollars: Callable[[Any], float | None] | None = list_price) -> None:
     """Add the commands; `dollars` says what a Total cost, None where no price is known. Without it no cost is shown."""
     app.add_typer(group, name="ledger", context_settings={"obj": dollars})

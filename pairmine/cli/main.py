@@ -5,56 +5,50 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from pairmine.cli import (
-    calibrate,
-    convert,
-    dedup,
-    derive,
-    embed,
-    export,
-    filter,
-    generate,
-    ledger,
-    look,
-    mine,
-    mix,
-    recipes,
-    score,
-    store,
-)
+from pairmine.cli.run import command_path
 from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError
 
-_ORDER = (
-    "recipes",
-    "derive",
-    "generate",
-    "ledger",
-    "embed",
-    "store",
-    "mine",
-    "score",
-    "filter",
-    "calibrate",
-    "dedup",
-    "mix",
-    "export",
-    "convert",
-    "info",
-    "head",
-    "stats",
-)
+_MODULES = {
+    "recipes": "recipes",
+    "derive": "derive",
+    "generate": "generate",
+    "ledger": "ledger",
+    "embed": "embed",
+    "store": "store",
+    "mine": "mine",
+    "score": "score",
+    "filter": "filter",
+    "calibrate": "calibrate",
+    "dedup": "dedup",
+    "mix": "mix",
+    "export": "export",
+    "convert": "convert",
+    "info": "look",
+    "head": "look",
+    "stats": "look",
+}
+"""Where each command is, in the order in which data flows through them."""
 
 
-class _InFlowOrder(TyperGroup):
-    """Lists the commands in the order in which data flows through them."""
+class _Commands(TyperGroup):
+    """The commands in that order; the module of one is imported when it is asked for, which halves the start."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=lambda name: _ORDER.index(name))
+        return list(_MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        for name in [cmd_name] if cmd_name in _MODULES else _MODULES:  # all, to say which one was meant
+            if name not in self.commands:
+                own = typer.Typer(rich_markup_mode=None)
+                import_module(f"pairmine.cli.{_MODULES[name]}").register(own)
+                self.commands.update(typer.main.get_group(own).commands)
+        return super().get_command(ctx, cmd_name)
 
 
 _HELP = """Build training pairs for embedding models, retrievers and rerankers.
@@ -69,28 +63,13 @@ writes one, as a file or through a pipe:
 
 app = typer.Typer(
     name="pairmine",
-    cls=_InFlowOrder,
+    cls=_Commands,
     help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-recipes.register(app)
-derive.register(app)
-generate.register(app)
-ledger.register(app, ledger.list_price)
-embed.register(app)
-store.register(app)
-mine.register(app)
-score.register(app)
-filter.register(app)
-calibrate.register(app)
-dedup.register(app)
-mix.register(app)
-export.register(app)
-convert.register(app)
-look.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -151,7 +130,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 def _usage_line(error: BaseException) -> str:
     context = getattr(error, "ctx", None)
-    where = context.command_path.partition(" ")[2] if context else ""
+    where = command_path(context) if context else ""
     message = error.format_message().strip() if hasattr(error, "format_message") else str(error)
     first = " ".join(message.split()).rstrip(".")
     command = f"pairmine {where}".strip()

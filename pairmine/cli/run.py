@@ -51,7 +51,7 @@ class Run:
         self._targets: dict[str, str] = {}
         for flag, target in (("-o", output), ("--rejects", rejects), ("--summary", summary)):
             self._claim(flag, target)
-        self.command = _command_path(context)
+        self.command = command_path(context)
         self.progress = Progress(self.command, quiet=quiet)
         self.lineage = Lineage()
         self._context = context
@@ -292,7 +292,7 @@ def without_effect(context: typer.Context, because: str, *names: str) -> None:
             raise PairmineError(f"{flag} has no effect {because}; leave one of them out")
 
 
-def _command_path(context: typer.Context) -> str:
+def command_path(context: typer.Context) -> str:
     """The command's words without the program's own name, which may be several ("python -m pairmine")."""
     words: list[str] = []
     found: Any = context
