@@ -16,6 +16,7 @@ from pairmine import calibrate
 from pairmine.errors import PairmineError
 from pairmine.schema import score_field
 from pairmine.stages.calibrate import (
+    RULE_NAMES,
     Calibration,
     Calibrator,
     HiddenPositives,
@@ -24,6 +25,7 @@ from pairmine.stages.calibrate import (
     Point,
     answer,
     choices,
+    kinds,
 )
 from pairmine.stages.calibrate.candidates import Candidates, Picking, checked
 from pairmine.stages.calibrate.hiding import hide
@@ -100,6 +102,8 @@ def as_options(point: Point) -> dict[str, Any]:
         found[name] = int(value) if name in ("negatives", "pool", "seed") else value
     if "ranks" in found:
         found["ranks"] = (int(found["ranks"].rstrip(":")), None)
+    if "skip" in found:
+        found["skip"] = int(found["skip"])
     if "suspects" in found:
         found |= {"suspects": float(found["suspects"]), "suspects_by": found["suspects_by"].split(",")}
     found["by"] = f"score_{found['by']}"
@@ -130,6 +134,81 @@ def test_every_number_is_what_filter_leaves_with_the_flags_that_are_shown(
         assert point.negatives * queries == pytest.approx(others.num_rows)
         counts = pc.value_counts(others["query_id"]).to_pylist()
         assert point.short == queries - sum(count["counts"] >= negatives for count in counts)
+
+
+@pytest.mark.parametrize("rule", ["skip", "min-score", "min-positive-score", "consistency"])
+@settings(max_examples=12, deadline=None)
+@given(pairs=mined(), pick=st.sampled_from(["top", "random"]), negatives=st.integers(1, 3))
+def test_a_rule_that_is_named_keeps_the_rows_that_filter_keeps(
+    rule: str, pairs: pa.Table, pick: str, negatives: int
+) -> None:
+    try:
+        calibrator = Calibrator(pairs, pick=pick, negatives=negatives, rules=[rule])
+    except PairmineError:
+        return
+    candidates, found = calibrator._candidates, calibrator.calibration()
+    queries = len(set(pairs["query_id"].to_pylist()))
+    for curve in found.curves:
+        for point in curve.points[::3]:
+            assert point.value is not None
+            kept = filter_pairs(pairs, **as_options(point)).kept
+            picked = candidates.picked(calibrator.by, curve.rule.passes(candidates, point.value))
+            ours = pairs.take(pa.array(candidates.row[picked])).select(["query_id", "doc_id"]).to_pylist()
+            theirs = kept.filter(pc.not_equal(kept["label"], 1)).select(["query_id", "doc_id"]).to_pylist()
+            assert point.rows == kept.num_rows
+            assert point.positives == pc.sum(kept["label"]).as_py() if kept.num_rows else point.positives == 0
+            assert point.queries - point.lost == len(set(kept["query_id"].to_pylist()))
+            assert point.queries == queries
+            assert {tuple(each.values()) for each in ours} <= {tuple(each.values()) for each in theirs}
+            assert point.rows - point.positives == len(theirs)
+
+
+def test_rules_that_add_nothing_are_tried_where_they_are_named_alone() -> None:
+    pairs = ranked()
+    usual = {curve.rule.name for curve in calibrate(pairs).curves}
+    assert usual == {"relative-margin", "absolute-margin", "max-score", "suspects", "ranks"}
+    for other in ({"by": "ce"}, {"by": "dense", "pairs": pairs.drop_columns(["rank"])}):
+        assert "skip" in {curve.rule.name for curve in calibrate(**{"pairs": pairs, **other}).curves}
+    for name in RULE_NAMES:
+        assert {curve.rule.name for curve in calibrate(pairs, rules=[name]).curves} == {name}
+
+
+def test_queries_that_lose_their_last_positive_count_as_short_and_no_choice_is_made_by_them() -> None:
+    pairs = ranked(60, depth=60)
+    found = calibrate(pairs, evidence=Judgments(judged(pairs)[0]), rules=["min-positive-score@dense=0.5,0.8", "ranks"])
+    strict = found.curves[0].points[-1]
+    assert strict.lost > 10
+    assert strict.short >= strict.lost
+    assert strict.queries == 60
+    assert all(choice.point is None or choice.point.lost < 1 for choice in choices(found))
+
+
+def test_positives_are_compared_with_candidates_once_for_all_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    count = kinds.outscored
+    monkeypatch.setattr(kinds, "outscored", lambda *given: seen.append(given) or count(*given))
+    found = calibrate(ranked(), rules=["consistency@dense"])
+    assert len(found.curves[0].points) > 5
+    assert len(seen) == 1
+
+
+def test_hidden_positives_say_nothing_of_rules_for_positives() -> None:
+    found = calibrate(ranked(), evidence=HiddenPositives(), rules=["consistency@dense", "ranks"])
+    assert all(point.of_naive is None for point in found.curves[0].points)
+    assert all(point.of_naive is not None for point in found.curves[1].points)
+    assert found.remarks[0].startswith("no estimate for rules for positives")
+
+
+def test_positives_without_a_score_cannot_be_held_to_a_least_one() -> None:
+    pairs = pa.concat_tables([ranked(3), table([row("lone", "p", 1, score_dense=None)])])
+    with pytest.raises(PairmineError, match="rule min-positive-score@dense cannot be tried on this pair set"):
+        calibrate(pairs, rules=["min-positive-score@dense"])
+    assert calibrate(pairs, rules=["consistency@dense"]).curves
+
+
+def test_the_flags_that_are_shown_have_all_digits_of_a_threshold() -> None:
+    found = calibrate(ranked(), rules=["max-score@ce=0.123456789", "ranks=1234567", "skip=1234567"])
+    assert [curve.points[0].flags[-1] for curve in found.curves] == ["ce:0.123456789", "1234568:", "1234567"]
 
 
 def test_the_rule_that_filter_takes_by_itself_is_tried_as_it_is_there() -> None:

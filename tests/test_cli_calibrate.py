@@ -22,6 +22,7 @@ from test_calibrate import ranked
 
 from pairmine.cli.main import main
 from pairmine.files.labels import Labels
+from pairmine.stages.calibrate import RULE_NAMES
 
 NAMES = ("label", "score_dense")
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -79,6 +80,31 @@ def test_each_line_of_a_table_has_a_cell_for_each_head(shell: Shell) -> None:
     shown = [line.split() for line in out.split("\n\n")[1].splitlines()]
     assert " ".join(shown[1]) == "threshold pass negatives short dense rank false negatives"
     assert [len(line) for line in shown[2:]] == [9, 8, 8]
+
+
+def test_a_rule_for_positives_shows_how_many_stay_in_table_json_and_picture(shell: Shell) -> None:
+    qrels(shell, 0.1)
+    words = "--rule consistency@dense=1,20 --rule ranks=3 --json found.json --plot curves.svg"
+    code, out, said = shell(f"calibrate mined.parquet --qrels qrels.txt {words}")
+    assert code == 0, said
+    ofs, others = (part.splitlines() for part in out.split("\n\n")[1:3])
+    assert ofs[0] == "consistency on score_dense"
+    assert ofs[1].split()[:4] == ["threshold", "positives", "queries", "short"]
+    assert others[1].split()[:4] == ["threshold", "pass", "negatives", "short"]
+    assert max(map(len, ofs)) <= 80
+    rule = json.loads((shell.folder / "found.json").read_text())["rules"][0]
+    strict = rule["points"][-1]
+    assert (rule["rule"], strict["value"]) == ("consistency", 1.0)
+    assert ofs[-1].split()[1:3] == [str(strict["positives"]), str(strict["queries"] - strict["lost"])]
+    assert "consistency on score_dense" in (shell.folder / "curves.svg").read_text()
+    code, _, said = shell(f"filter mined.parquet {strict['flags']} -o kept.parquet")
+    assert code == 0, said
+    assert pq.read_table("kept.parquet").num_rows == strict["rows"]
+
+
+def test_help_names_every_rule(shell: Shell) -> None:
+    shown = "".join(shell("calibrate --help")[1].replace("│", " ").split())
+    assert [name for name in RULE_NAMES if name not in shown] == []
 
 
 def test_tables_fit_80_columns_and_end_with_thresholds_to_take_and_a_command_that_runs(shell: Shell) -> None:
@@ -395,6 +421,11 @@ def test_a_cross_encoder_judges_too(shell: Shell) -> None:
         ("--plot curves.png", "--plot curves.png: the picture is an SVG; give the file that ending"),
         ("--negatives 99999999999999999999", "negatives is 99999999999999999999; it must be 1 or more, and no more"),
         ("--rule ranks=2.5", "rule ranks=2.5: thresholds are whole numbers parted by commas, as in ranks=5,10"),
+        ("--rule skip=2.5", "rule skip=2.5: thresholds are whole numbers parted by commas, as in skip=5,10"),
+        ("--rule skip=-1", "skip -1 is out of range"),
+        ("--rule consistency@dense=0", "consistency 0 is out of range"),
+        ("--rule min-positive-score@ce=2", "min positive score 2 is outside what score_ce holds"),
+        ("--rule min-score@ce=2", "min score 2 is outside what score_ce holds"),
         ("--rule ranks=inf", "rule ranks=inf: thresholds are whole numbers"),
         ("--rule max-score@ce=nan", "rule max-score@ce=nan: thresholds are numbers parted by commas"),
         ("--judge openai:m --store kept", "--store has no effect with --judge openai:m"),

@@ -44,9 +44,10 @@ def calibrate(
         typer.Option(
             "--rule",
             metavar="NAME[@COLUMN][=VALUE,...]",
-            help="Try these alone: relative-margin, absolute-margin, max-score, suspects, ranks (as many skipped); as "
-            "max-score@ce=0.3,0.5. A sample that is judged or labelled tells more of fewer thresholds, and with none "
-            "what is false without a rule.",
+            help="Try these alone: relative-margin, absolute-margin, max-score, suspects, ranks (as many skipped), "
+            "skip, and those that are tried only where they are named: min-score and, for positives, "
+            "min-positive-score and consistency; as max-score@ce=0.3,0.5. A sample that is judged or labelled tells "
+            "more of fewer thresholds, and with none what is false without a rule.",
         ),
     ] = None,
     anchor: Annotated[
@@ -208,9 +209,10 @@ def calibrate(
 ) -> None:
     """Which threshold? What each one of each rule of 'filter' would leave, and how much of that would be false.
 
-    For every rule that the columns allow, and some fifteen thresholds from loose to strict: the candidates that
-    pass, negatives per query, queries short of them, how hard the picks are (mean score and rank), and the share of
-    false negatives among them with a 95% interval. Last come the thresholds to take, and a command to run.
+    For every rule against false negatives that the columns allow, and some fifteen thresholds from loose to strict:
+    the candidates that pass, negatives per query, queries short of them, how hard the picks are (mean score and
+    rank), and the share of false negatives among them with a 95% interval. Rules for positives (--rule consistency)
+    show the positives and queries that stay. Last come the thresholds to take, and a command to run.
 
     What tells false negatives: judgments (--qrels), a sample that a model judges (--judge) or that you label
     (--label), or, with none of these, known positives that are hidden among the candidates. Hidden positives tell

@@ -42,14 +42,23 @@ def tables(found: Calibration) -> list[str]:
         f"{counted(picking.negatives, 'negative', 'negatives')} a query, {how}"
     )
     lines = [*_wrapped(what), *_basis(found)]
-    heads = _heads(found)
-    widths = _widths([heads, *(_cells(point, found) for point in found.points)])
-    if not found.curves:
-        lines += ["", _joined(heads, widths), _joined(_cells(found.naive, found), widths)]
-    for curve in found.curves:
-        rows = [_cells(point, found) for point in (found.naive, *curve.points)]
-        lines += ["", curve.rule.title, _joined(heads, widths), *(_joined(row, widths) for row in rows)]
+    alike: dict[bool, list[Row]] = {}
+    for curve in found.curves or (None,):
+        alike.setdefault(_is_of_positives(curve), []).extend(_rows(curve, found))
+    for curve in found.curves or (None,):
+        widths = _widths(alike[_is_of_positives(curve)])
+        lines += ["", *([curve.rule.title] if curve else []), *(_joined(row, widths) for row in _rows(curve, found))]
     return lines
+
+
+def _rows(curve: Curve | None, found: Calibration) -> list[Row]:
+    """The table of a rule, the naive point first; of that point alone without one."""
+    points, of_positives = curve.points if curve else (), _is_of_positives(curve)
+    return [_heads(found, of_positives), *(_cells(point, found, of_positives) for point in (found.naive, *points))]
+
+
+def _is_of_positives(curve: Curve | None) -> bool:
+    return curve is not None and curve.rule.of_positives
 
 
 def summary(found: Calibration, pairs: str) -> list[str]:
@@ -121,8 +130,9 @@ def _basis(found: Calibration) -> list[str]:
     return [*_wrapped(said), "95% intervals after Korn and Graubard, with queries as clusters"]
 
 
-def _heads(found: Calibration) -> Row:
-    heads = ["threshold", "pass", "negatives", "short", *_measures(found)]
+def _heads(found: Calibration, of_positives: bool = False) -> Row:
+    kept = ["positives", "queries"] if of_positives else ["pass", "negatives"]
+    heads = ["threshold", *kept, "short", *_measures(found)]
     if _is_sampled(found):
         heads.append("known")
     if found.evidence:
@@ -130,9 +140,12 @@ def _heads(found: Calibration) -> Row:
     return heads
 
 
-def _cells(point: Point, found: Calibration) -> Row:
-    passed = f"{point.passed / max(found.candidates, 1) * 100:.3g}%"
-    cells = [_threshold(point), passed, f"{point.negatives:.2f}", f"{point.short:,}", *_measured(point, found)]
+def _cells(point: Point, found: Calibration, of_positives: bool) -> Row:
+    """A line of a table: of a rule for positives with how many of them, and of their queries, it leaves."""
+    kept = [f"{point.passed / max(found.candidates, 1) * 100:.3g}%", f"{point.negatives:.2f}"]
+    if of_positives:
+        kept = [f"{point.positives:,}", f"{point.queries - point.lost:,}"]
+    cells = [_threshold(point), *kept, f"{point.short:,}", *_measured(point, found)]
     if _is_sampled(found):
         cells.append("-" if point.false is None else f"{point.false.rows:,}")
     return [*cells, *_estimate(point, found)]

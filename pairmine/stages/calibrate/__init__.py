@@ -63,6 +63,12 @@ _STALE = (
 )
 
 
+_HALF_OF_THEM = (
+    "no estimate for rules for positives, since they would look at the positives that are not hidden alone; "
+    "--qrels, --judge or --label give one"
+)
+
+
 NONE_PICKED = (
     "none of the hidden positives is picked even without a rule, so that they tell nothing of any threshold; hide "
     "others (--seed), or pass --qrels, --judge or --label"
@@ -74,8 +80,8 @@ class Calibrator:
 
     `negatives`, `pick` ("top" or "random"), `pool`, `seed` and `by` are those of `filter_pairs`, and margins are
     held to each of `anchors`. `rules` holds the search to some, as "max-score", "max-score@ce" or, at these
-    thresholds alone, "max-score@ce=0.3,0.5"; `hardness` is the column that says how hard the picks are, by
-    default cosines.
+    thresholds alone, "max-score@ce=0.3,0.5"; without it min-score and the rules for positives are left out, and
+    skip where ranks say the same. `hardness` is the column that says how hard the picks are, by default cosines.
 
     Raises PairmineError for a pair set without rows, positives or candidates, and where no rule can be tried.
     """
@@ -101,11 +107,11 @@ class Calibrator:
                 "every candidate is a copy of something that its query has, or of a query without a positive; "
                 "mine from a larger corpus"
             )
-        found, self.remarks = find_rules(
-            self._candidates, anchors=[parse_anchor(anchor) for anchor in anchors], names=rules
-        )
         schema = self._candidates.pairs.schema
         self.by = _by(self._candidates, by)
+        found, self.remarks = find_rules(
+            self._candidates, anchors=[parse_anchor(anchor) for anchor in anchors], by=self.by, names=rules
+        )
         self._hardness = _hardness(schema, hardness, self.by)
         self._sweep = Sweep(self._candidates, found, self.by, self._hardness)
 
@@ -158,6 +164,8 @@ class Calibrator:
         remarks = list(known.remarks)
         if self.reads_feedback and FEEDBACK in known.stale:
             remarks.append(_STALE)
+        if known.is_relative and self._sweep.tries_positives:
+            remarks.append(_HALF_OF_THEM)
         if known.is_relative and naive.of_naive is None:
             remarks.append(NONE_PICKED)
         return tuple(remarks)

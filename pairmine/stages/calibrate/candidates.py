@@ -84,6 +84,22 @@ class Candidates:
         documents = distinct(self.rows.joined(self.rows.doc[at], at))
         return np.bincount(documents >> 32, minlength=len(self.answered))
 
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """Which rows are positives, (rows,) bool."""
+        found: np.ndarray = self.rows.label == POSITIVE
+        return found
+
+    def positive_scores(self, column: str) -> np.ndarray:
+        """The positives' numbers in `column`, float32, NaN for none."""
+        return self._all(column)[self.positive]
+
+    def with_positive(self, positive: np.ndarray | None) -> np.ndarray:
+        """Which queries have one of the rows `positive` (a mask, None for all positives), (queries,) bool."""
+        if positive is None:
+            return self.answered
+        return np.bincount(self.rows.query[positive], minlength=len(self.answered)) > 0
+
     def scores(self, column: str) -> np.ndarray:
         """The candidates' numbers in `column`, float32, NaN for none."""
         return self._all(column)[self.row]
@@ -115,7 +131,7 @@ class Candidates:
 
     def picked(self, by: str | None, passes: np.ndarray) -> np.ndarray:
         """The candidates that `filter` picks of those that pass (a mask), best score in column `by` first."""
-        ordered = self._order(by)
+        ordered = self.ordered(by)
         ordered = ordered[passes[ordered]]
         place = places(self.query[ordered])
         if self.picking.pick == "top":
@@ -124,6 +140,10 @@ class Candidates:
         pooled[ordered[place < max(self.picking.pool, self.picking.negatives)]] = True
         drawn = self._by_lot[pooled[self._by_lot]]
         return drawn[places(self.query[drawn]) < self.need[self.query[drawn]]]
+
+    def places(self, by: str) -> np.ndarray:
+        """The place of each candidate in its query by column `by`, from 0, (n,) int64."""
+        return self.once(("places", by), lambda: self._placed(self.ordered(by)))
 
     @cached_property
     def lots(self) -> np.ndarray:
@@ -134,8 +154,14 @@ class Candidates:
     def _by_lot(self) -> np.ndarray:
         return np.lexsort((self.lots, self.query))
 
-    def _order(self, by: str | None) -> np.ndarray:
+    def ordered(self, by: str | None) -> np.ndarray:
+        """The candidates by query, best score in column `by` first, by rank where that is None."""
         return self.once(("order", by), lambda: self._best_first(by))
+
+    def _placed(self, ordered: np.ndarray) -> np.ndarray:
+        found = np.empty(len(ordered), np.int64)
+        found[ordered] = places(self.query[ordered])
+        return found
 
     def _best_first(self, by: str | None) -> np.ndarray:
         scores = None if by is None else self.scores(by)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pairmine.schema import FEEDBACK, POSITIVE, SCORE_PREFIX
+from pairmine.schema import FEEDBACK, SCORE_PREFIX
 from pairmine.stages.calibrate.candidates import Candidates, Picking
 from pairmine.stages.calibrate.evidence import Known
 from pairmine.stages.calibrate.intervals import Picks, Share, part_of, share_of
-from pairmine.stages.calibrate.rules import Rule
+from pairmine.stages.calibrate.kinds import Rule
 from pairmine.stages.calibrate.sample import Frame
 
 Trials = Mapping[Rule, Sequence[float]]
@@ -25,7 +25,8 @@ class Point:
     """What `filter` keeps at one threshold of one rule; `value` is None where no rule is on.
 
     `passed` candidates survive the rule, of which `picked` become negatives, so that `rows` are kept in all.
-    `negatives` is the mean of the `queries`, decided ones too, `short` counts queries with fewer than wanted.
+    `negatives` is the mean of the `queries`, decided ones too, `short` counts queries with fewer than wanted. Of
+    the positives `positives` stay; queries that are `lost`, with the last of theirs, have no negatives and are short.
     `hardness` and `rank` are means over the picks, None where there are none; `false` is the share of false
     negatives among the picks, None where nothing is known, and `of_naive` that share over the one without a rule, None
     where that is 0.
@@ -41,6 +42,8 @@ class Point:
     short: int
     hardness: float | None
     rank: float | None
+    positives: int
+    lost: int
     false: Share | None = None
     of_naive: Share | None = None
 
@@ -121,7 +124,11 @@ class Sweep:
         self.hardness = hardness
         self._trials = trials
         self._by = by
-        self._positives = int((candidates.rows.label == POSITIVE).sum())
+
+    @property
+    def tries_positives(self) -> bool:
+        """Whether a rule for positives is tried."""
+        return any(rule.of_positives for rule in self._trials)
 
     def reads(self, column: str) -> bool:
         """Whether a rule that is tried reads `column`."""
@@ -150,13 +157,14 @@ class Sweep:
     def _naive(self, known: Known | None) -> tuple[Point, Picks | None]:
         everything = np.ones(len(self.candidates), bool)
         picked = self.candidates.picked(self._by, everything)
-        point = self._described(None, self._options(None), everything, picked)
+        point = self._described(None, self._options(None), everything, picked, None)
         return point, self._judged(None, None, picked, known, 1.0)
 
     def _point(self, rule: Rule, value: float, known: Known | None, base: Picks | None, told: float | None) -> Point:
         passes = rule.passes(self.candidates, value)
         picked = self.candidates.picked(self._by, passes)
-        point = self._described(value, self._options(rule) + rule.flags(value), passes, picked)
+        flags = self._options(rule) + rule.flags(value)
+        point = self._described(value, flags, passes, picked, rule.positives(self.candidates, value))
         judged = self._judged(rule, value, picked, known, base.share.design if base else 1.0)
         return _estimated(point, judged, base, told)
 
@@ -178,22 +186,33 @@ class Sweep:
             options.append("--no-suspects")
         return (*options, *(() if acting == "relative-margin" else ("--no-relative-margin",)))
 
-    def _described(self, value: float | None, flags: tuple[str, ...], passes: np.ndarray, picked: np.ndarray) -> Point:
+    def _described(
+        self,
+        value: float | None,
+        flags: tuple[str, ...],
+        passes: np.ndarray,
+        picked: np.ndarray,
+        positive: np.ndarray | None,
+    ) -> Point:
+        """The point at which these candidates pass and are `picked`, and these rows stay positives (None for all)."""
         candidates = self.candidates
         have = candidates.held + np.bincount(candidates.query[picked], minlength=len(candidates.held))
-        have = have[candidates.answered]
-        rank = candidates.rank
+        stays = candidates.with_positive(positive)
+        have = np.where(stays, have, 0)[candidates.answered]
+        rank, positives = candidates.rank, int((candidates.positive if positive is None else positive).sum())
         return Point(
             value,
             flags,
             passed=int(passes.sum()),
             picked=len(picked),
-            rows=self._positives + int(have.sum()),
+            rows=positives + int(have.sum()),
             queries=len(have),
             negatives=float(have.mean()),
             short=int((have < candidates.picking.negatives).sum()),
             hardness=None if self.hardness is None else _mean(candidates.scores(self.hardness)[picked]),
             rank=None if rank is None else _mean(rank[picked]),
+            positives=positives,
+            lost=len(have) - int(stays.sum()),
         )
 
     def _judged(
@@ -203,6 +222,8 @@ class Sweep:
         if known is None or (rule is not None and set(rule.reads) & set(known.stale)):
             return None
         candidates = known.candidates
+        if rule is not None and rule.of_positives and known.is_relative:
+            return None
         if candidates is not self.candidates:
             passes = np.ones(len(candidates), bool)
             if rule is not None and value is not None:

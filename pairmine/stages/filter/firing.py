@@ -114,7 +114,7 @@ def fire_on_positives(entered: Entered) -> Iterator[Fired]:
         reason = f"positive with {limit.column} below {limit.value:g}"
         yield Fired("min-positive-score", _label("min-positive-score", limit), reason, rows)
     for limit in entered.rules.consistency:
-        rows = entered.positives & (_outscored(entered, limit.column) >= limit.value)
+        rows = entered.positives & (outscored(entered, limit.column) >= limit.value)
         reason = f"positive below {limit.value:g} candidates of its query by {limit.column}"
         yield Fired("consistency", _label("consistency", limit), reason, rows)
 
@@ -152,7 +152,7 @@ def _named(entered: Entered, limit: Limit) -> str:
     return "score" if limit.column == entered.rules.by else limit.column
 
 
-def _outscored(entered: Entered, column: str) -> np.ndarray:
+def outscored(entered: Entered, column: str) -> np.ndarray:
     """How many candidates of its query score above each positive, (n,) int64, 0 for other rows."""
     found = np.zeros(len(entered.positives), np.int64)
     rivals = entered.candidates & _of_queries_with(entered, entered.positives)
