@@ -352,12 +352,14 @@ def test_a_setting_out_of_range_says_what_to_pass(options: dict[str, Any], messa
         (
             pair_set(("q1", "one", "d1", "first", 1)).drop_columns("document"),
             "document",
-            'no "document" (found: query_id, query, doc_id, label, origin); pass --corpus FILE to join the texts',
+            'no "document" (found: query_id, query, doc_id, label, origin); '
+            "give every row its text, as 'pairmine convert --as pairs' does with a BEIR folder",
         ),
         (
             pair_set(("q1", "one", "d1", "first", 1)).drop_columns("query"),
             "pair",
-            'no "query" (found: query_id, doc_id, document, label, origin); pass --queries FILE to join the texts',
+            'no "query" (found: query_id, doc_id, document, label, origin); '
+            "give every row its text, as 'pairmine convert --as pairs' does with a BEIR folder",
         ),
     ],
 )
@@ -367,12 +369,12 @@ def test_a_table_that_cannot_be_compared_says_why(table: pa.Table, by: str, mess
     assert str(error.value) == message
 
 
-def test_a_pair_set_without_texts_names_the_file_to_join() -> None:
+def test_a_pair_set_without_texts_says_that_every_row_needs_one() -> None:
     rows = pair_set(("q1", "one", "d1", "first", 1), ("q1", "one", "d2", "x", 0))
     place = rows.column_names.index("document")
     for texts in (pa.array(["first", None]).dictionary_encode(), pa.array([None, None])):
         table = rows.set_column(place, "document", texts)
-        with pytest.raises(PairmineError, match=r'"document" is null in [12] of 2 rows .*; pass --corpus FILE'):
+        with pytest.raises(PairmineError, match=r'"document" is null in [12] of 2 rows .*; give every row its text'):
             run(table)
 
 

@@ -21,7 +21,7 @@ from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.schema import as_pairs
 from pairmine.stages.dedup import dedup
-from pairmine.stages.dedup.against import KINDS, Against, TestSet
+from pairmine.stages.dedup.against import KINDS, Against, EvalSet
 from pairmine.tokens import tokens
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -32,12 +32,12 @@ FILLER = " ".join(f"filler{i}" for i in range(150))
 ENGINES = ("plain", "compiled")
 
 
-def eval_set(*texts: str, name: str = "eval.jsonl") -> TestSet:
+def eval_set(*texts: str, name: str = "eval.jsonl") -> EvalSet:
     ids = [f"e{i}" for i in range(len(texts))]
-    return TestSet(name, pa.array(ids, pa.string()), pa.chunked_array([pa.array(texts, pa.large_string())]))
+    return EvalSet(name, pa.array(ids, pa.string()), pa.chunked_array([pa.array(texts, pa.large_string())]))
 
 
-def against(*sets: TestSet, **options: Any) -> Against:
+def against(*sets: EvalSet, **options: Any) -> Against:
     return Against(sets, **{"threshold": 0.8, "ngram": 3, **options})
 
 
@@ -56,7 +56,7 @@ def run(table: pa.Table, by: str = "document", **options: Any) -> Outcome:
     return dedup(table, by=by, **{"near": True, "threshold": 0.8, "ngram": 3, "permutations": 128, **options})
 
 
-def found(texts: list[str], *sets: TestSet, **options: Any) -> dict[int, tuple[int, str, float]]:
+def found(texts: list[str], *sets: EvalSet, **options: Any) -> dict[int, tuple[int, str, float]]:
     """For each place with a hit: the test text, the kind and the similarity, to three digits."""
     hits = against(*sets, **options).find(pa.chunked_array([pa.array(texts, pa.large_string())]))
     rows = zip(hits.places.tolist(), hits.of.tolist(), hits.kind.tolist(), hits.similarity.tolist(), strict=True)
@@ -457,6 +457,21 @@ def test_a_test_set_that_takes_every_row_is_told(here: Here, tmp_path: Path) -> 
     write(tmp_path / "copy.jsonl", "two", "one")
     code, _, said = here("dedup", "c.jsonl", "--against", "copy.jsonl", "-o", "o.jsonl")
     assert (code, said[-1]) == (0, "pairmine: warning: every row leaves; is a test set where the input came from?")
+
+
+def test_that_exact_copies_alone_are_looked_for_is_told(here: Here, tmp_path: Path) -> None:
+    write(tmp_path / "c.jsonl", "one leaked line", "and one leaked line")
+    (tmp_path / "e.txt").write_text("one leaked line\n")
+    _, _, said = here("dedup", "c.jsonl", "--exact-only", "--against", "e.txt", "-o", "o.jsonl")
+    assert [line.split()[-1] for line in said if "in the test set" in line] == ["-1"]
+    assert any("--exact-only: test texts are found as exact copies alone" in line for line in said)
+
+
+def test_one_test_set_in_two_spellings_comes_twice(here: Here, tmp_path: Path) -> None:
+    write(tmp_path / "c.jsonl", "one", "two")
+    (tmp_path / "e.txt").write_text("one\n")
+    code, _, said = here("dedup", "c.jsonl", "--against", "e.txt", "--against", "./e.txt", "-o", "o.jsonl")
+    assert (code, said[-1]) == (2, "pairmine: --against ./e.txt: comes twice; name each test set once")
 
 
 def test_shares_out_of_range_are_refused() -> None:

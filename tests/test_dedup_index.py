@@ -12,7 +12,7 @@ from dedup_shell import WORDS, Shell, corpus, killed
 
 from pairmine.cli.main import main
 from pairmine.errors import PairmineError
-from pairmine.files.dedup_index import DedupIndex
+from pairmine.files.dedup_index import DedupIndex, described_index
 from pairmine.files.sketches import SketchFolder
 
 
@@ -144,7 +144,7 @@ def test_a_damaged_or_newer_index_is_one_line(shell: Shell) -> None:
     manifest.write_text(whole)
     part = next((shell.folder / "idx").glob("*.keys"))
     part.write_bytes(part.read_bytes()[:-5])
-    code, said = shell("dedup corpus.jsonl --index idx -o out.parquet")
+    code, said = shell("dedup corpus.jsonl --index idx -o other.parquet")
     assert code == 2
     assert "is damaged" in said
 
@@ -174,3 +174,37 @@ def test_a_killed_run_leaves_the_index_as_it_was(shell: Shell) -> None:
     assert (
         sum(each["rows"] for each in json.loads((shell.folder / "idx/manifest.json").read_text())["segments"]) == kept
     )
+
+
+def test_a_run_that_was_killed_after_it_added_its_documents_can_be_run_again(shell: Shell) -> None:
+    """It must not take its own documents for copies, which would leave an empty OUT."""
+    shell.write("one.jsonl", corpus(30, 1))
+    shell.write("two.jsonl", corpus(30, 2))
+    shell("dedup one.jsonl --index idx -o one.parquet")
+    command = "dedup two.jsonl --index idx --keep longest -o two.parquet"
+    shell(command)  # killed from here on, it leaves what it leaves now
+    kept = shell.ids("two.parquet")
+    assert kept
+    code, said = shell(command)
+    assert code == 0
+    assert "idx: the last run made two.parquet of the same input; this one takes its place" in said
+    assert shell.ids("two.parquet") == kept
+    assert [name for _, name, _ in described(shell)] == ["one.jsonl", "two.jsonl"]
+    assert len(list((shell.folder / "idx").glob("segment-*"))) == 2 * 4
+    assert shell("dedup two.jsonl --index idx -o third.parquet")[0] == 0
+    assert shell.ids("third.parquet") == [row["id"] for row in corpus(30, 2) if not row["text"].strip()]
+
+
+def test_a_run_again_that_keeps_nothing_takes_what_the_last_one_added_out_of_the_index(shell: Shell) -> None:
+    shell.write("one.jsonl", [{"id": "a", "text": " ".join(WORDS[:50])}])
+    (shell.folder / "held-out.txt").write_text(" ".join(WORDS[:50]) + "\n")
+    shell("dedup one.jsonl --index idx -o one.parquet")
+    assert shell("dedup one.jsonl --index idx --against held-out.txt -o one.parquet")[0] == 0
+    assert described(shell) == []
+
+
+def described(shell: Shell) -> list[tuple[int, str, int]]:
+    """What each run added to the index."""
+    found = described_index(str(shell.folder / "idx"))
+    assert found is not None
+    return list(found["added"])

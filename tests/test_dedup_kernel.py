@@ -96,6 +96,7 @@ def test_words_are_those_of_the_tokeniser(engine: str, texts: list[str]) -> None
 @example(["a b", " A\u00a0\tB ", "ab", "a  b", "", " ", "a.b", "a. b", "\x00", "\x00\x00", "!", "?"], "normalised")
 @example(["Don't panic", "don t PANIC!", "!!", "", "panic don t"], "words")
 @example(["a", "a\x00", "a\x00\x00", "\u3000", " ", "A", "abcdefgh", "abcdefghi", "abcdefgh\x00"], "bytes")
+@example(["E\u0301 x", "e\u0301 x", "\u00e9 x", "\u00c9 x", "e\u0301 x"], "bytes")
 def test_exact_keys_are_equal_just_where_texts_are(engine: str, texts: list[str], exact: str) -> None:
     keys = exact_keys(column(texts), exact, engine=engine).tolist()
     value = {"normalised": normalise, "bytes": str, "words": lambda text: tuple(tokens(text))}[exact]
@@ -275,21 +276,48 @@ def test_a_line_says_so_while_code_is_compiled(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(compiled, "_loaded", lambda name: sleep(0.3))
     compiled.compiled("compiled_texts", 0, engine="compiled", tell=said.append)
     assert said == ["compiling for this machine, once: about ten seconds"]
+    monkeypatch.setattr(compiled, "_folder", "a temporary one")
+    compiled.compiled("compiled_texts", 0, engine="compiled", tell=said.append)
+    assert said[1].startswith("compiling for this run, about ten seconds; to do so once, set NUMBA_CACHE_DIR")
 
 
 @pytest.mark.skipif("compiled" not in PATHS, reason="numba is not installed")
-def test_where_no_folder_can_be_written_code_is_compiled_for_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [RuntimeError("cannot cache function: no locator available"), OSError(28, "No space left on device"), EOFError()],
+    ids=["nowhere", "full", "torn"],
+)
+def test_where_compiled_code_cannot_be_kept_it_is_compiled_for_the_run_alone(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from numba import config
 
     def import_module(name: str) -> str:
         if before == config.CACHE_DIR:
-            raise RuntimeError("cannot cache function: no locator available")
+            raise fault
         return name
 
     before = config.CACHE_DIR
     monkeypatch.setattr(config, "CACHE_DIR", before)
     monkeypatch.setattr(compiled.importlib, "import_module", import_module)
     assert compiled.compiled("compiled_texts", 0, engine="compiled") == "pairmine.stages.dedup.compiled_texts"
+
+
+def test_a_numba_that_fails_is_told_of_once_and_numpy_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise SystemError("initialization of _internal failed")
+
+    said: list[str] = []
+    monkeypatch.setattr(compiled, "_loaded", fail)
+    monkeypatch.setattr(compiled, "_WORTH_LOADING", 0)
+    monkeypatch.setattr(compiled, "_unusable", set())
+    fault = "SystemError: initialization of _internal failed"
+    for _ in range(2):
+        assert sketch(column(["a b"]), near(), tell=said.append).words.tolist() == [2]
+    remedy = "pip install -U 'pairmine[fast]' may mend it; numpy does the work"
+    assert said == [f"compiled code cannot be used ({fault}); {remedy}"]
+    with pytest.raises(PairmineError, match="compiled code cannot be used"):
+        sketch(column(["a b"]), near(engine="compiled"))
 
 
 def test_half_a_code_point_from_a_reply_is_no_word() -> None:

@@ -86,7 +86,10 @@ def test_best_of_a_text_in_a_pair_set_is_the_best_of_its_rows() -> None:
     [
         ("best:", '--keep is "best:"; pass one of first, longest, best:COLUMN'),
         ("best:votes", '--keep best:votes: no column "votes" (with numbers or dates: size)'),
-        ("best:text", '--keep best:text: "text" holds large_string; name a column of numbers or dates (size)'),
+        (
+            "best:text",
+            '--keep best:text: "text" holds text, as all of a CSV file is; name a column of numbers or dates (size)',
+        ),
     ],
 )
 def test_a_column_that_cannot_decide_is_told(keep: str, message: str) -> None:
@@ -430,6 +433,71 @@ def test_queries_that_lose_their_positives_are_told_how_to_keep_them(
     assert "1 rows leave with queries that lose all their positives; --merge moves" in capsys.readouterr().err
     assert command(tmp_path, monkeypatch, "p.parquet", "--merge", "-o", "o.parquet") == 0
     assert "--merge moves" not in capsys.readouterr().err
+    rows = [("q1", "one", "d1", "same", 0), ("q1", "one", "d2", "Same", 1)]
+    pq.write_table(pair_set(*rows), tmp_path / "p.parquet")
+    assert command(tmp_path, monkeypatch, "p.parquet", "--by", "pair", "-o", "o.parquet") == 0
+    said = capsys.readouterr().err
+    assert "1 rows leave with queries that lose all their positives; --spread-labels makes" in said
+    assert "warning: every row leaves\n" in said
+    assert command(tmp_path, monkeypatch, "p.parquet", "--by", "pair", "--spread-labels", "-o", "o.parquet") == 0
+    assert pq.read_table(tmp_path / "o.parquet")["label"].to_pylist() == [1]
+
+
+def test_positives_that_a_test_set_takes_are_not_to_be_kept_by_merging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pair_set(("q1", "one", "d1", "same", 1), ("q1", "one", "d2", "other", 0)), tmp_path / "p.parquet")
+    (tmp_path / "held-out.txt").write_text("same\n")
+    assert command(tmp_path, monkeypatch, "p.parquet", "--against", "held-out.txt", "-o", "o.parquet") == 0
+    said = capsys.readouterr().err
+    assert "no positive left" in said
+    assert "--merge" not in said
+    assert "every row leaves; is a test set where the input came from?" in said
+
+
+@pytest.mark.parametrize("memory", ["in memory", "bounded"])
+def test_columns_that_are_replaced_are_told(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if memory == "bounded":
+        monkeypatch.setattr("pairmine.cli.dedup_scale.read_within", lambda source, room: None)
+    columns = {"reason": ["mine"] * 2, "similarity": [0.1] * 2, "document_group": ["g"] * 2}
+    pq.write_table(corpus("some text", "other words", **columns), tmp_path / "c.parquet")
+    assert command(tmp_path, monkeypatch, "c.parquet", "-o", "o.parquet") == 0
+    assert "replaced" not in capsys.readouterr().err
+    assert command(tmp_path, monkeypatch, "c.parquet", "--action", "mark", "-o", "o.parquet") == 0
+    line = 'pairmine: "reason", "similarity" of the input are replaced; rename what you want to keep\n'
+    assert capsys.readouterr().err.count(line) == 1
+    assert command(tmp_path, monkeypatch, "c.parquet", "--group-ids", "-o", "o.parquet") == 0
+    assert '"document_group" of the input is replaced' in capsys.readouterr().err
+
+
+IDS_ONLY = ("--ids-only", "-o", "ids.parquet", "--rejects", "gone.parquet", "--groups", "groups.jsonl")
+
+
+@pytest.mark.parametrize("memory", ["in memory", "bounded"])
+def test_ids_only_writes_the_ids_of_what_stays_and_rejects_and_groups_as_ever(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if memory == "bounded":
+        monkeypatch.setattr("pairmine.cli.dedup_scale.read_within", lambda source, room: None)
+    texts = corpus("some text", "Some  text", "other words", "", quality=[1, 2, 3, 4])
+    pq.write_table(texts, tmp_path / "c.parquet")
+    options = ("--keep", "best:quality")
+    assert command(tmp_path, monkeypatch, "c.parquet", *options, *IDS_ONLY) == 0
+    ids, gone = pq.read_table(tmp_path / "ids.parquet"), pq.read_table(tmp_path / "gone.parquet")
+    assert ids.to_pydict() == {"id": ["d1", "d2", "d3"]}
+    assert cells(gone, "id") == ["d0"]
+    assert cells(gone, "text") == ["some text"]
+    assert cells(gone, "duplicate_of") == ["d1"]
+    assert len((tmp_path / "groups.jsonl").read_text().splitlines()) == 2
+
+
+def test_ids_only_of_a_pair_set_are_those_of_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pair_set(("q1", "one", "d1", "same", 1), ("q1", "one", "d2", "Same", 0)), tmp_path / "p.parquet")
+    assert command(tmp_path, monkeypatch, "p.parquet", *IDS_ONLY) == 0
+    assert pq.read_table(tmp_path / "ids.parquet").to_pydict() == {"query_id": ["q1"], "doc_id": ["d1"]}
+    assert cells(pq.read_table(tmp_path / "gone.parquet"), "document") == ["Same"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmine.files.arrays import ArrayFile, ArrayWriter
+from pairmine.files.sketches import SketchFolder
 from pairmine.files.spills import PairSpill, RaggedSpill
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -133,6 +134,9 @@ def test_a_dry_run_in_bounded_memory_writes_nothing(shell: Shell) -> None:
         ("--no-append", "--append has no effect without --index"),
         ("--index idx --no-append", "--index idx: there is no index to look in"),
         ("--index corpus.jsonl", "--index corpus.jsonl: is a file; name a folder"),
+        ("--index s3://bucket/seen", '--index "s3://bucket/seen": name a folder on this machine'),
+        ("--index=", '--index "": name a folder on this machine'),
+        ("--scratch=s3://bucket/here", '--scratch "s3://bucket/here": name a folder on this machine'),
     ],
 )
 def test_settings_of_scale_that_cannot_be_are_refused(shell: Shell, words: str, line: str) -> None:
@@ -170,6 +174,17 @@ def test_a_killed_run_goes_on_with_the_sketches_that_are_there(shell: Shell, whe
     assert sketched(finished.stderr) == (len(rows) - again if again else 0)
     assert [(shell.folder / name).read_bytes() for name in ("out.parquet", "copies.parquet")] == expected
     assert not [path for path in shell.folder.glob(".*") if path.is_dir()]
+
+
+def test_a_run_that_fits_into_memory_removes_what_a_killed_one_left(shell: Shell) -> None:
+    shell.write("corpus.jsonl", corpus(5))
+    command = "dedup corpus.jsonl -o out.parquet"
+    left = SketchFolder(shell.folder / ".out.parquet.scratch", {}, 1000, block_rows=10)
+    assert shell(command)[0] == 0
+    assert left.path.exists(), "another run is at work there"
+    left.close()
+    assert shell(command)[0] == 0
+    assert not left.path.exists()
 
 
 @pytest.mark.slow

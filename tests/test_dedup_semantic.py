@@ -56,6 +56,15 @@ def test_five_thousand_equal_vectors_leave_one() -> None:
     assert set(found.kept.tolist()) == {4999}
 
 
+def test_a_cosine_is_one_at_most() -> None:
+    vectors = np.repeat(unit(np.random.default_rng(0).normal(size=(100, 384))), 2, axis=0)
+    products = np.einsum("ij,ij->i", vectors, vectors)
+    assert products.max() > 1
+    found = semantic_copies(InMemory(vectors), np.arange(200), 0.95)
+    assert found.kept.tolist() == [place - place % 2 for place in range(200)]
+    assert found.cosine.max() == 1
+
+
 def test_no_text_at_all_gives_nothing() -> None:
     found = semantic_copies(InMemory(np.empty((0, 8), np.float32)), np.arange(0), 0.9)
     assert len(found.kept) == 0

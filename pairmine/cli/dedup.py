@@ -50,10 +50,10 @@ def dedup(
     semantic: semantics.Semantic = None,
     cosine: semantics.Cosine = 0.95,
     store: StorePath = DEFAULT,
-    memory: scale.Memory = None,
-    scratch: scale.Scratch = None,
-    index: scale.Index = None,
-    append: scale.Append = True,
+    memory: own.Memory = None,
+    scratch: own.Scratch = None,
+    index: own.Index = None,
+    append: own.Append = True,
     workers: shared.Workers = 0,
     seed: shared.Seed = 0,
     id_column: shared.IdColumn = None,
@@ -104,7 +104,7 @@ def dedup(
     ):
         groups_to = run.open_extra("--groups", groups_file) if groups_file else None
         opened = run.reads(open_either(source, run.say, **columns), "source")
-        test_sets = _open_test_sets(run, context) if against else None
+        test_sets = _open_eval_sets(run, context) if against else None
         if against and by != "pair" and isinstance(opened, PairSource):
             sides = {"document": ("documents", "queries"), "query": ("queries", "documents")}[by]
             run.say("--by {}: {} are held against the test sets; --by pair takes {} as well".format(by, *sides))
@@ -143,30 +143,30 @@ def dedup(
         if not (exact_only or against_only):
             report_near(run, threshold, permutations)
         warn(run, outcome.giants, outcome.losses)
-        advise(run, may_merge=by != "pair" and not against_only)
+        advise(run, context.params)
         if dry_run:
             run.add_to_report([*largest_groups(outcome.choices), "dry run: nothing was written"])
 
 
-def _open_test_sets(run: Run, context: typer.Context) -> Against:
+def _open_eval_sets(run: Run, context: typer.Context) -> Against:
     """The texts of every --against, read and indexed."""
     from pairmine.cli.run import cores, place_of
     from pairmine.errors import PairmineError
-    from pairmine.files.eval_texts import TestTexts, open_test_texts
-    from pairmine.stages.dedup.against import Against, TestSet
+    from pairmine.files.eval_texts import EvalTexts, open_eval_texts
+    from pairmine.stages.dedup.against import Against, EvalSet
 
     values: dict[str, Any] = context.params
     column = values["against_column"]
-    sets: list[TestSet] = []
-    opened: list[TestTexts] = []
+    sets: list[EvalSet] = []
+    opened: list[EvalTexts] = []
     for path in values["against"]:
         if place_of(path) == place_of(values["source"]):
             raise PairmineError(
                 f"--against {path}: is the input itself, of which nothing would be left; name a test set"
             )
-        if path in values["against"][: len(opened)]:
+        if place_of(path) in map(place_of, values["against"][: len(opened)]):
             raise PairmineError(f"--against {path}: comes twice; name each test set once")
-        texts = open_test_texts(
+        texts = open_eval_texts(
             path, run.say, sides=values["against_side"], split=values["against_split"], column=column
         )
         opened.append(run.reads(texts, "against"))
@@ -174,7 +174,7 @@ def _open_test_sets(run: Run, context: typer.Context) -> Against:
         if not table.num_rows:
             raise PairmineError(f"--against {path}: holds no text to look for; name a test set, or leave it out")
         run.say(f"{path}: {texts.counted} to look for")
-        sets.append(TestSet(texts.name, table["id"].combine_chunks(), table["text"]))
+        sets.append(EvalSet(texts.name, table["id"].combine_chunks(), table["text"]))
     if column and not any(each.is_plain for each in opened):
         raise PairmineError("--against-column has no effect on BEIR folders and pair sets; leave it out")
     test_sets = Against(
@@ -188,7 +188,9 @@ def _open_test_sets(run: Run, context: typer.Context) -> Against:
         workers=cores(values["workers"]),
         tell=run.say,
     )
-    if test_sets.short and not values["exact_only"]:
+    if values["exact_only"]:
+        run.say("--exact-only: test texts are found as exact copies alone, neither as near ones nor in longer texts")
+    elif test_sets.short:
         run.say(f"{test_sets.short:,} of {len(test_sets):,} test texts are too short to be looked for inside of others")
     return test_sets
 

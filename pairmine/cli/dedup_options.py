@@ -12,6 +12,7 @@ _COPIES = "What a copy is"
 _STAYS = "What stays, and what is written of the rest"
 _PAIRS = "Pair sets"
 _AGAINST = "Test sets"
+_LARGE = "Large corpora"
 
 NEAR = ("threshold", "ngram", "shingles", "permutations", "sentence_words", "short_text_words", "group")
 _GROUPS = ("keep", "group", "groups_file", "group_ids", "spread_labels", "merge")
@@ -227,6 +228,41 @@ WholeBelow = Annotated[
 AgainstOnly = Annotated[
     bool,
     typer.Option("--against-only", help="Remove what is in the test sets and nothing else.", rich_help_panel=_AGAINST),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory that a corpus may take, as 2GB; a larger one is read three times, with its sketches on disk. Half "
+        "of what is free by default.",
+        show_default=False,
+        rich_help_panel=_LARGE,
+    ),
+]
+Scratch = Annotated[
+    str | None,
+    typer.Option(
+        "--scratch",
+        metavar="FOLDER",
+        help="Where a corpus that does not fit into --memory has its sketches; beside OUT by default.",
+        show_default=False,
+        rich_help_panel=_LARGE,
+    ),
+]
+Index = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="FOLDER",
+        help="The documents that earlier runs kept: their copies leave, and what stays is added to them.",
+        show_default=False,
+        rich_help_panel=_LARGE,
+    ),
+]
+Append = Annotated[
+    bool,
+    typer.Option("--append/--no-append", help="With --index: add what stays, or only look.", rich_help_panel=_LARGE),
 ]
 DryRun = Annotated[
     bool,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _SHOWN = 20
 _LETTERS = 60
 _MANY_STRANDED = 0.05
+_MERGE = "--merge moves positives that are copies"
+_SPREAD = "--spread-labels makes a positive of the copy that stays"
 
 
 class Nowhere:
@@ -66,15 +68,20 @@ def warn(run: Run, giants: Sequence[Giant], losses: Sequence[Loss]) -> None:
             run.add_to_report([f"warning: {which}, {share} leave; --rejects FILE shows what they are like"])
 
 
-def advise(run: Run, *, may_merge: bool) -> None:
-    """Say what keeps queries whose positives leave as copies, where these are many, and where nothing is left."""
+def advise(run: Run, values: Mapping[str, Any]) -> None:
+    """Say what keeps queries whose positives leave as copies, where these are many, and where nothing is left.
+
+    `values` are those of the options.
+    """
     counts = run.counts()
     if counts["rows_in"] and not counts["rows_out"]:
-        run.add_to_report(["warning: every row leaves; is a test set where the input came from?"])
+        which = "; is a test set where the input came from?" if values["against"] else ""
+        run.add_to_report([f"warning: every row leaves{which}"])
     stranded = counts["rejected"].get("no positive left", 0)
-    if may_merge and stranded > _MANY_STRANDED * counts["rows_in"]:
+    # Of rows that a test set takes there is nothing to keep.
+    if stranded > _MANY_STRANDED * counts["rows_in"] and not (values["against"] or values["merge"]):
         why = f"{stranded:,} rows leave with queries that lose all their positives"
-        run.add_to_report([f"{why}; --merge moves positives that are copies"])
+        run.add_to_report([f"{why}; {_SPREAD if values['by'] == 'pair' else _MERGE}"])
 
 
 def largest_groups(choices: Sequence[Choice]) -> list[str]:

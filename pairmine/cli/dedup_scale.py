@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -26,43 +28,6 @@ if TYPE_CHECKING:
     from pairmine.stages.dedup.choice import Choice, Giant
     from pairmine.stages.dedup.leaving import Loss
     from pairmine.stages.dedup.matches import Near
-
-_PANEL = "Large corpora"
-Memory = Annotated[
-    str | None,
-    typer.Option(
-        "--memory",
-        metavar="SIZE",
-        help="Memory that a corpus may take, as 2GB; a larger one is read three times, with its sketches on disk. Half "
-        "of what is free by default.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Scratch = Annotated[
-    str | None,
-    typer.Option(
-        "--scratch",
-        metavar="FOLDER",
-        help="Where a corpus that does not fit into --memory has its sketches; beside OUT by default.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Index = Annotated[
-    str | None,
-    typer.Option(
-        "--index",
-        metavar="FOLDER",
-        help="The documents that earlier runs kept: their copies leave, and what stays is added to them.",
-        show_default=False,
-        rich_help_panel=_PANEL,
-    ),
-]
-Append = Annotated[
-    bool,
-    typer.Option("--append/--no-append", help="With --index: add what stays, or only look.", rich_help_panel=_PANEL),
-]
 
 LEAST = 500_000_000
 _LIBRARIES = 370 << 20
@@ -83,7 +48,12 @@ ALL_KNOWN = "every document copies one of the index; was this corpus added to it
 def check(context: typer.Context) -> None:
     """Raise a PairmineError for an option that has no effect."""
     from pairmine.cli.run import without_effect
+    from pairmine.files.locations import is_remote
 
+    for name in ("index", "scratch"):
+        path = context.params[name]
+        if path is not None and (not path or is_remote(path)):
+            raise PairmineError(f'--{name} "{path}": name a folder on this machine')
     if context.params["index"] is None:
         without_effect(context, "without --index", "append")
     if context.params["against_only"]:
@@ -118,6 +88,8 @@ def room_of(memory: str | None) -> int:
 
 def read_within(source: Source, room: int) -> pa.Table | None:
     """The corpus as one table, None where it would not fit into `room` bytes while it is compared."""
+    import pyarrow as pa
+
     left = room
 
     def fits(table: pa.Table) -> bool:
@@ -125,7 +97,9 @@ def read_within(source: Source, room: int) -> pa.Table | None:
         left -= _COPIES * table.nbytes + _ROW_BYTES * table.num_rows
         return left >= 0
 
-    return source.read_while(fits)
+    table = source.read_while(fits)
+    pa.default_memory_pool().release_unused()  # a quarter of what reading took, at 150,000 passages
+    return table
 
 
 @dataclass(frozen=True)
@@ -171,7 +145,7 @@ class Scale:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None and self._index and self._segment:
+            if error is None and self._index and (self._segment or self._index.runs_again):
                 self._index.add(self._segment)
         finally:
             self._close(error)
@@ -184,19 +158,25 @@ class Scale:
         if self._folder is not None:
             is_over = error is None or (isinstance(error, PairmineError) and error.exit_code == BAD_INPUT)
             self._folder.remove() if is_over else self._folder.close()
+        elif error is None:
+            self._remove_left_over()
         for path in self._ours:
             shutil.rmtree(path, ignore_errors=True)
 
     def table(self, source: Source) -> pa.Table | None:
         """All rows of the input where they are compared in memory, None where `stream` has to read it."""
         from pairmine.files.source import PairSource
+        from pairmine.stages.dedup.compiled import load_ahead
 
         if isinstance(source, PairSource):
             for flag, value in (("--index", self.index), ("--memory", self.memory), ("--scratch", self.scratch)):
                 if value is not None:
                     raise PairmineError(f"{flag} is for a corpus, and {source.name} is a pair set; leave it out")
             return source.read()
-        return None if self.index else read_within(source, self._room)
+        if self.index:
+            return None
+        load_ahead(sum(map(os.path.getsize, source.files or ())))
+        return read_within(source, self._room)
 
     def stream(self, run: Run, source: Source, options: Mapping[str, Any], identity: Mapping[str, Any]) -> Streamed:
         """Write what stays of a corpus and what leaves, reading it three times; `options` are those of `dedup`.
@@ -240,7 +220,10 @@ class Scale:
 
         settings = index_settings(near, exact)
         if self.index is not None:
-            self._index = DedupIndex(Path(self.index), settings, append=self.append, made=MADE)
+            run_name = self._name_of_run(source) if self.append else None
+            self._index = DedupIndex(Path(self.index), settings, append=self.append, made=MADE, run=run_name)
+            if self._index.runs_again:
+                run.say(f"{self.index}: the last run made {self.output} of the same input; this one takes its place")
         files = source.files
         named = fingerprint(files) if files else os.urandom(8).hex()
         whole = {**settings, **identity, "files": named, "pairmine": __version__}
@@ -300,14 +283,37 @@ class Scale:
             addition.finish(self._folder, _sources(source))
         return losses
 
-    def _scratch_folder(self) -> Path:
-        """Beside OUT or in --scratch; where OUT is no file of its own, a temporary folder."""
+    def _name_of_run(self, source: Source) -> str | None:
+        """The same for a run that reads the same files, unchanged, and writes the same one; None without files."""
+        from pairmine.cli.run import place_of
+        from pairmine.files.sketches import fingerprint
+
+        if not source.files or self.output in (None, "-"):
+            return None
+        named = json.dumps([fingerprint(source.files), place_of(str(self.output))])
+        return sha256(named.encode()).hexdigest()
+
+    def _remove_left_over(self) -> None:
+        """Remove what a killed run left that had less memory, where this one needed no scratch folder."""
+        from pairmine.files.sketches import is_sketch_folder, remove_sketches
+
+        if (place := self._place_beside()) and is_sketch_folder(place):
+            remove_sketches(place)
+
+    def _place_beside(self) -> Path | None:
+        """The scratch folder that a killed run finds again, beside OUT or in --scratch; None where OUT is no file."""
         from pairmine.files.locations import is_remote
 
         out = self.output or "-"
-        if out != "-" and not is_remote(out) and (not os.path.exists(out) or os.path.isfile(out)):
-            place = Path(os.path.realpath(out))
-            return (Path(self.scratch) if self.scratch else place.parent) / f".{place.name}.scratch"
+        if out == "-" or is_remote(out) or (os.path.exists(out) and not os.path.isfile(out)):
+            return None
+        place = Path(os.path.realpath(out))
+        return (Path(self.scratch) if self.scratch else place.parent) / f".{place.name}.scratch"
+
+    def _scratch_folder(self) -> Path:
+        """Beside OUT or in --scratch; where OUT is no file of its own, a temporary folder."""
+        if place := self._place_beside():
+            return place
         if self.scratch:
             Path(self.scratch).mkdir(parents=True, exist_ok=True)
         self._ours.append(tempfile.mkdtemp(prefix="pairmine-dedup-", dir=self.scratch))
@@ -323,10 +329,11 @@ def _near(options: Mapping[str, Any]) -> Near | None:
 
 def _check(source: Source, options: Mapping[str, Any]) -> None:
     """Raise a PairmineError for what no corpus of these columns can be asked for, as `dedup` does."""
-    from pairmine.stages.dedup import dedup
+    from pairmine.stages.dedup.stage import dedup, tell_replaced
 
     first = next(source.batches())
-    dedup(first.slice(0, 0), **{**options, "keep": "first", "against": None, "against_only": False})
+    dedup(first.slice(0, 0), **{**options, "keep": "first", "against": None, "against_only": False, "tell": None})
+    tell_replaced(first, **{name: options[name] for name in ("action", "group_ids", "against", "tell")})
 
 
 def _compare_ids(source: Source) -> None:

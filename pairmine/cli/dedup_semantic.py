@@ -83,4 +83,4 @@ def open_meaning(run: Run, context: typer.Context) -> Meaning:
         run.say(embedded_line(store))
         return found
 
-    return Meaning(embed, values["cosine"], threads=cores(values["workers"]))
+    return Meaning(embed, values["cosine"], threads=cores(values["workers"]), begin=run.begin)

@@ -54,13 +54,26 @@ class DedupIndex:
 
     `settings` are what its keys and sets depend on: the values of options by their names, and of those in `made` what
     pairmine itself decides.
+    `run` names what a run reads and writes. Where the last run had the same name, as one that was killed at its very
+    end, what it added does not count, and `add` puts this run's documents in their place.
     One run at a time may add to it. Raises PairmineError for an index with other settings or of a newer
     format, for one that is damaged, and while another run holds it.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, append: bool, made: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        append: bool,
+        made: Sequence[str] = (),
+        run: str | None = None,
+    ) -> None:
         self.folder = folder
         self._made = made
+        self._run = run
+        self._entries: list[dict[str, Any]] = []
+        self._replaced: dict[str, Any] | None = None
         self.segments: list[Segment] = []
         self._runs: dict[str, list[KeyRun]] = {}
         self.settings = dict(settings)
@@ -127,16 +140,25 @@ class DedupIndex:
                 ends.append(end)
         return pa.array(names, pa.string()).take(pa.array(np.searchsorted(ends, rows, side="right")))
 
+    @property
+    def runs_again(self) -> bool:
+        """Whether the last run did what this one does, so that it takes its place."""
+        return self._replaced is not None
+
     def writer(self) -> SegmentWriter:
         """What takes the documents that this run adds."""
-        return SegmentWriter(self.folder, f"segment-{len(self.segments) + 1:05d}")
+        names = [each["name"] for each in (*self._entries, self._replaced) if each]
+        last = int(names[-1].rpartition("-")[2]) if names else 0
+        return SegmentWriter(self.folder, f"segment-{last + 1:05d}")
 
-    def add(self, writer: SegmentWriter) -> None:
-        """Have the documents that `writer` took count."""
-        entry = {"name": writer.name, "rows": writer.rows, "sources": writer.sources}
-        known = [{"name": each.name, "rows": each.rows, "sources": list(each.sources)} for each in self.segments]
-        body = {"holds": _HOLDS, "format": FORMAT, "settings": self.settings, "segments": [*known, entry]}
+    def add(self, writer: SegmentWriter | None) -> None:
+        """Have the documents that `writer` took count; without one the run adds none."""
+        entries = list(self._entries)
+        if writer is not None:
+            entries.append({"name": writer.name, "rows": writer.rows, "sources": writer.sources, "run": self._run})
+        body = {"holds": _HOLDS, "format": FORMAT, "settings": self.settings, "segments": entries}
         write_atomically(str(self.folder / _MANIFEST), json.dumps(body, indent=1) + "\n")
+        self._sweep({each["name"] for each in entries})
 
     def close(self) -> None:
         """Let go of it."""
@@ -146,9 +168,12 @@ class DedupIndex:
         manifest = read_manifest(self.folder)
         if manifest is not None:
             self._check(manifest["settings"])
-            self.segments = [self._segment(each) for each in manifest["segments"]]
+            self._entries = list(manifest["segments"])
         if append:
-            self._sweep()
+            self._sweep({each["name"] for each in self._entries})
+            if self._run and self._entries and self._entries[-1].get("run") == self._run:
+                self._replaced = self._entries.pop()
+        self.segments = [self._segment(each) for each in self._entries]
 
     def _others(self) -> list[str]:
         """What lies in the folder beside what a run leaves that was killed before it added anything."""
@@ -178,9 +203,8 @@ class DedupIndex:
             ) from None
         return Segment(entry["name"], entry["rows"], [(name, rows) for name, rows in entry["sources"]], files)
 
-    def _sweep(self) -> None:
-        """Remove what a killed run left behind."""
-        known = {segment.name for segment in self.segments}
+    def _sweep(self, known: set[str]) -> None:
+        """Remove the files of segments that are not `known`, as a killed run leaves them behind."""
         for path in self.folder.iterdir():
             if (found := _OURS.fullmatch(path.name)) and found[1] not in known:
                 path.unlink(missing_ok=True)

@@ -22,9 +22,9 @@ _USUAL_SPLIT = "test"
 _ONE = {"texts": "text", "queries": "query", "documents": "document"}
 
 
-def open_test_texts(
+def open_eval_texts(
     path: str, say: Say, *, sides: Sides = "both", split: str | None = None, column: str | None = None
-) -> TestTexts:
+) -> EvalTexts:
     """A test set: of a BEIR folder and of a pair set the queries, the relevant documents or both, else all texts.
 
     A BEIR folder is read by its judgments of `split`, by default "test" where there are several. Anything else is a
@@ -39,21 +39,19 @@ def open_test_texts(
         either = open_either(path, say)
         if not isinstance(either, PairSource):
             either = Source(path, _ROLE, {"text": column} if column else {}, say, opened=either)
-        return TestTexts(either, sides, say)
+        return EvalTexts(either, sides, say)
     if not beir.qrels and sides != "queries":
         say(f"{path}: has no judgments, so only its queries are looked for")
     source = BeirPairs(beir, _split_of(beir, split), say) if beir.qrels else open_queries(path, say)
-    return TestTexts(source, sides, say)
+    return EvalTexts(source, sides, say)
 
 
 def _split_of(beir: Beir, split: str | None) -> str | None:
     return _USUAL_SPLIT if split is None and len(beir.qrels) > 1 and _USUAL_SPLIT in beir.qrels else split
 
 
-class TestTexts:
+class EvalTexts:
     """The texts of one test set. Once read, `counts` says how many there are of each sort."""
-
-    __test__ = False
 
     def __init__(self, source: Source, sides: Sides, say: Say) -> None:
         self.path, self.name = source.path, lineage.shown_path(source.path)

@@ -117,6 +117,17 @@ class SketchFolder:
                 path.unlink(missing_ok=True)
 
 
+def is_sketch_folder(folder: Path) -> bool:
+    """Whether a run of dedup keeps or kept its sketches there."""
+    return (folder / _IDENTITY).is_file()
+
+
+def remove_sketches(folder: Path) -> None:
+    """Remove such a folder, unless another run is at work there."""
+    with contextlib.suppress(PairmineError):
+        SketchFolder(folder, {}, 0, block_rows=0).remove()
+
+
 def merged(runs: Sequence[KeyRun], low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
     """The keys of all `runs` from `low` to before `high`, ascending, and their rows; of equal keys the first run's."""
     found = [run.between(low, high) for run in runs]

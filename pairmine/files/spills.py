@@ -9,8 +9,6 @@ import numpy as np
 
 from pairmine.files.arrays import ArrayFile, ArrayWriter
 
-LEFT_BITS = np.uint64(32)
-
 
 class PairSpill:
     """Pairs of numbers, left < right < 2^32, packed into 64 bits (the left one above) and each kept once."""

@@ -28,10 +28,8 @@ REASON = "in the test set: "
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """Texts that training data must not hold: the `ids` and `texts` of n of them, none null, and the set's `name`."""
-
-    __test__ = False
+class EvalSet:
+    """A test set: the `ids` and `texts` of n things that training data must not hold, none null, and its `name`."""
 
     name: str
     ids: pa.Array
@@ -72,7 +70,7 @@ class Against:
 
     def __init__(
         self,
-        sets: Sequence[TestSet],
+        sets: Sequence[EvalSet],
         *,
         threshold: float | None,
         ngram: int,

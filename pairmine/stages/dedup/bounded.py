@@ -25,7 +25,7 @@ from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.preference import BEST, column_ranks, places_of
 from pairmine.stages.dedup.sketching import band_count, hashed, keys_of, sets_of
-from pairmine.stages.dedup.stage import reasons_of, reject_test_texts
+from pairmine.stages.dedup.stage import reasons_of, reject_contaminated
 from pairmine.stages.dedup.suspects import Suspects, find_suspects
 from pairmine.stages.dedup.units import Units, sides_of
 from pairmine.stages.dedup.verified import Sets, matches_among
@@ -281,7 +281,7 @@ def _part(
 ) -> Part:
     verdicts = Verdicts(table.num_rows, against=against is not None)
     if against is not None:
-        reject_test_texts(verdicts, against, _units(table))
+        reject_contaminated(verdicts, against, _units(table))
     if group_ids:
         table = _with_groups(table, found, items, rows, verdicts.leaves)
     reject_copies(verdicts, found.choice, items, rows)

@@ -55,9 +55,19 @@ def exact_keys(
 
 def _sketches(column: pa.ChunkedArray | pa.Array, plan: Plan, path: Engine, workers: int) -> Sketches:
     out = Sketches.blank(len(column), plan.bands.count if plan.bands else 0)
-    for _ in _in_threads(lambda texts: path.sketch(settled(texts, path), plan, out), slices(column), workers):
+    for _ in _in_threads(lambda texts: _write(texts, plan, path, out), slices(column), workers):
         pass
     return out
+
+
+def _write(texts: Slice, plan: Plan, path: Engine, out: Sketches) -> None:
+    """The sketches of `texts` into `out`; a key of bytes is that of the text as it came, not as it was settled."""
+    even = settled(texts, path)
+    path.sketch(even, plan, out)
+    if plan.exact == "bytes" and even.own.any():
+        places = texts.place + np.flatnonzero(even.own)
+        keys = plain.keys_of_bytes(Slice.of(texts.texts.filter(pa.array(even.own)), 0))
+        out.exact[places] = np.where(out.exact[places] > 0, keys, np.uint64(0))
 
 
 def read_column(column: pa.ChunkedArray | pa.Array, near: Near, *, tell: Tell | None = None) -> Texts:

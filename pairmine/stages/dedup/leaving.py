@@ -22,6 +22,11 @@ _MUCH, _FEW = 0.5, 10
 _TOLD = {"reason": pa.string(), "duplicate_of": pa.string(), "similarity": pa.float64(), "similar_to": pa.string()}
 
 
+def told_columns(*, against: bool) -> dict[str, pa.DataType]:
+    """The columns that tell of a row why it leaves; `against` where there are test sets."""
+    return _TOLD | ({AGAINST: pa.string()} if against else {})
+
+
 class Verdicts:
     """The rows that leave, each with what is told of it; the first verdict on a row counts.
 
@@ -30,7 +35,7 @@ class Verdicts:
 
     def __init__(self, rows: int, *, against: bool = False) -> None:
         self.leaves = np.zeros(rows, bool)
-        self._columns = _TOLD | ({AGAINST: pa.string()} if against else {})
+        self._columns = told_columns(against=against)
         self._rows = [np.empty(0, np.int64)]
         self._told = [pa.schema(self._columns).empty_table()]
 

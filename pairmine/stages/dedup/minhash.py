@@ -12,8 +12,6 @@ from pairmine.stages.dedup.hashes import factors, mixed
 from pairmine.stages.dedup.shingles import Ragged
 
 RECALL = 0.999
-CROWD = 16
-"""Largest bucket whose members are all paired with each other; beyond it see `matches.join`."""
 
 
 def collision_probability(similarity: float, bands: int, rows: int) -> float:

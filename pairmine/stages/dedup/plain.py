@@ -10,7 +10,7 @@ from pairmine.stages.dedup.minhash import band_keys
 from pairmine.stages.dedup.plain_segments import Segments, segments_of, uneven
 from pairmine.stages.dedup.shingles import Ragged, Texts, joined
 
-__all__ = ["members_of", "read", "sketch", "uneven", "words_of"]
+__all__ = ["keys_of_bytes", "members_of", "read", "sketch", "uneven", "words_of"]
 
 
 def sketch(texts: Slice, plan: Plan, out: Sketches) -> None:
@@ -22,7 +22,7 @@ def sketch(texts: Slice, plan: Plan, out: Sketches) -> None:
         if plan.exact == "bytes":
             offsets = texts.offsets[first : first + count + 1]
             keys = _keys_of_bytes(texts.data[offsets[0] : offsets[-1]], offsets - offsets[0])
-            out.exact[here] = np.where(np.diff(segments.offsets) > 0, keys, 0)
+            out.exact[here] = np.where(np.diff(segments.offsets) > 0, keys, np.uint64(0))
         else:
             out.exact[here] = _keys_of_segments(segments, words, plan.exact)
         out.words[here] = words.sizes
@@ -111,6 +111,11 @@ def _keys_of_segments(segments: Segments, words: Ragged, exact: str) -> np.ndarr
     base = np.append(places, 0)[starts]
     places = places - np.repeat(base, np.diff(offsets))
     return _keys(mixed(values + places.astype(np.uint64) * SEGMENT_PLACE), offsets)
+
+
+def keys_of_bytes(texts: Slice) -> np.ndarray:
+    """The exact keys of the bytes of `texts`, (n,) uint64; 0 for an empty one, but not for one of blanks."""
+    return _keys_of_bytes(texts.data, texts.offsets)
 
 
 def _keys_of_bytes(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ def check_keep(keep: str, columns: pa.Schema) -> None:
         raise PairmineError(f'--keep {keep}: no column "{name}" (with numbers or dates: {ordered})')
     kind = columns.field(name).type
     if not _has_order(kind):
-        raise PairmineError(f'--keep {keep}: "{name}" holds {kind}; name a column of numbers or dates ({ordered})')
+        what = "text, as all of a CSV file is" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else kind
+        raise PairmineError(f'--keep {keep}: "{name}" holds {what}; name a column of numbers or dates ({ordered})')
 
 
 def _has_order(kind: pa.DataType) -> bool:

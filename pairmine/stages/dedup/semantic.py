@@ -25,6 +25,9 @@ from pairmine.stages.dedup.units import Units
 Embed = Callable[[Sequence[str], str], Vectors]
 """Unit vectors of texts; the side is "query" or "document"."""
 
+Begin = Callable[[str, int], Advance]
+"""Begins to count so many of something for the user."""
+
 _TOGETHER = 1024
 _ROUGH = 1e-3
 """More than a float32 sum of any model's length can be off: what is nearer to the threshold is measured again."""
@@ -45,7 +48,7 @@ class Meaning:
     embed: Embed
     threshold: float
     threads: int = 0
-    advance: Advance = nothing
+    begin: Begin = lambda what, total: nothing
 
     def thin(self, choice: Choice, units: Units, ranks: np.ndarray) -> Choice:
         """`choice` without the texts that say what a preferred one says, by `ranks` (n,); blank texts say nothing."""
@@ -54,7 +57,8 @@ class Meaning:
             return choice
         vectors = self.embed(units.texts.take(pa.array(among)).to_pylist(), choice.side)
         order = np.argsort(ranks[among], kind="stable")
-        found = semantic_copies(vectors, order, self.threshold, threads=self.threads, advance=self.advance)
+        advance = self.begin("texts compared", len(among))
+        found = semantic_copies(vectors, order, self.threshold, threads=self.threads, advance=advance)
         stays = np.arange(len(choice.kept))
         stays[among] = among[found.kept]
         moved = stays != np.arange(len(stays))
@@ -88,7 +92,8 @@ def semantic_copies(
         kept[places[leaves]], cosine[places[leaves]] = nearest[leaves], found[leaves]
         stayed.add(places[~leaves], block[~leaves])
         advance(len(places))
-    return Semantic(kept, cosine)
+    # A float32 sum over two equal vectors may come out a little above 1.
+    return Semantic(kept, np.minimum(cosine, np.float32(1)))
 
 
 class _Stayed:

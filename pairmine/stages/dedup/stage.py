@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.stages.dedup import spread
-from pairmine.stages.dedup.against import Against
 from pairmine.stages.dedup.choice import Choice, Giant, giants, group_names, members
 from pairmine.stages.dedup.compared import Compared, Rules
 from pairmine.stages.dedup.compiled import Tell
 from pairmine.stages.dedup.groups import GROUPS
-from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies, reject_stranded, told_of
+from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies, reject_stranded, told_columns, told_of
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.minhash import banding
 from pairmine.stages.dedup.preference import check_keep
 from pairmine.stages.dedup.units import Units, codes_of, is_pair_set, sides_named
 
 if TYPE_CHECKING:
+    from pairmine.stages.dedup.against import Against
     from pairmine.stages.dedup.semantic import Meaning
 
 BY = ("query", "document", "pair")
@@ -100,7 +100,7 @@ def dedup(
     Copies of copies form one group, a ``chain``; in a ``star`` each text is itself a copy of the one
     that stays. Of each group the `first` one stays, or the ``longest``, or ``best:COLUMN``, the one
     with the highest number there. Blank texts copy nothing. Any number of `workers`, and any `engine`,
-    gives the same rows; `tell` takes a line for people while code is compiled.
+    gives the same rows; `tell` takes a line for people: that code is compiled, that columns are replaced.
 
     With `meaning` texts leave as well whose vectors say the same as that of one that stays; see `semantic`. The
     similarity is then a cosine.
@@ -134,6 +134,8 @@ def dedup(
         _check_near(settings)
     if meaning is not None and by == "pair":
         raise PairmineError("--semantic compares the texts of one side; pass --by query or --by document")
+    if tell:
+        tell_replaced(table, action=action, group_ids=group_ids, against=against, tell=tell)
     if spread_labels or merge:
         spread.check_labels(table, by, spreads=spread_labels, merges=merge, action=action)
     sides = sides_named(table, by)
@@ -147,7 +149,7 @@ def dedup(
     verdicts = Verdicts(table.num_rows, against=against is not None)
     if against is not None:
         for side in sides:
-            reject_test_texts(verdicts, against, whole.units(side))
+            reject_contaminated(verdicts, against, whole.units(side))
         reject_stranded(verdicts, table)
     rest, rows = whole.rows(~verdicts.leaves), np.flatnonzero(~verdicts.leaves)
     if group_ids:
@@ -184,6 +186,15 @@ def only_ids(table: pa.Table) -> pa.Table:
     return table.select(["query_id", "doc_id"] if is_pair_set(table) else ["id"])
 
 
+def tell_replaced(table: pa.Table, *, action: str, group_ids: bool, against: Against | None, tell: Tell) -> None:
+    """Tell which columns of `table` are lost in what stays, since others of their names come in their place."""
+    made = list(told_columns(against=against is not None)) if action == "mark" else []
+    made += group_columns(table) if group_ids else []
+    if lost := [f'"{name}"' for name in made if name in table.column_names]:
+        which = f"{', '.join(lost)} of the input {'is' if len(lost) == 1 else 'are'}"
+        tell(f"{which} replaced; rename what you want to keep")
+
+
 def _check_choices(**choices: tuple[str, tuple[str, ...]]) -> None:
     for name, (value, known) in choices.items():
         if value not in known:
@@ -216,7 +227,7 @@ def _query_labels(compared: Compared, sides: Sequence[str]) -> np.ndarray:
     return _labels(compared, "query") if "query" in sides else codes_of(compared.table["query_id"])[0]
 
 
-def reject_test_texts(verdicts: Verdicts, against: Against, units: Units) -> None:
+def reject_contaminated(verdicts: Verdicts, against: Against, units: Units) -> None:
     """Let the rows leave whose text on one side is in a test set."""
     hits = against.find(units.texts)
     hit_of = np.full(len(units.ids), -1)
@@ -226,16 +237,21 @@ def reject_test_texts(verdicts: Verdicts, against: Against, units: Units) -> Non
     verdicts.reject(rows, told)
 
 
+def group_columns(table: pa.Table) -> list[str]:
+    """The columns that say of which group a row's texts are."""
+    return ["query_group", "document_group"] if is_pair_set(table) else ["document_group"]
+
+
 def _with_groups(table: pa.Table, rest: Compared, rows: np.ndarray) -> pa.Table:
     """`table` with the id of each row's kept copy, side by side; null in rows that a test set took before."""
     place = np.zeros(table.num_rows, np.int64)
     place[rows] = np.arange(len(rows))
     gone = np.ones(table.num_rows, bool)
     gone[rows] = False
-    for side in ("query", "document") if is_pair_set(table) else ("document",):
+    for name in group_columns(table):
+        side = name.removesuffix("_group")
         names = group_names(rest.choice(side), rest.item_of_row(side))
         column = names.take(pa.array(place, mask=gone))
-        name = f"{side}_group"
         table = table.drop_columns([name]) if name in table.column_names else table
         table = table.append_column(name, column)
     return table

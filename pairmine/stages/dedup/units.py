@@ -66,7 +66,7 @@ def units_of(table: pa.Table, side: str) -> Units:
     """The texts of one side, "query" or "document", each id once."""
     if not is_pair_set(table):
         return _documents(table)
-    _check_columns(table, _ID_COLUMN[side], side, _JOINED_BY[side])
+    _check_columns(table, _ID_COLUMN[side], side)
     return _units(table, side)
 
 
@@ -81,7 +81,7 @@ def id_column(table: pa.Table, side: str) -> str:
 
 
 _ID_COLUMN = {"query": "query_id", "document": "doc_id"}
-_JOINED_BY = {"query": "--queries", "document": "--corpus"}
+_JOIN = "give every row its text, as 'pairmine convert --as pairs' does with a BEIR folder"
 
 
 def codes_of(ids: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
@@ -134,14 +134,13 @@ def _plain(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return texts.cast(pa.large_string())
 
 
-def _check_columns(pairs: pa.Table, id_column: str, text_column: str, flag: str) -> None:
-    remedy = f"pass {flag} FILE to join the texts"
+def _check_columns(pairs: pa.Table, id_column: str, text_column: str) -> None:
     if id_column not in pairs.column_names:
         raise PairmineError(f'no "{id_column}" (found: {_found(pairs)}); dedup takes a corpus or a pair set')
     if text_column not in pairs.column_names:
-        raise PairmineError(f'no "{text_column}" (found: {_found(pairs)}); {remedy}')
+        raise PairmineError(f'no "{text_column}" (found: {_found(pairs)}); {_JOIN}')
     _check_nulls(pairs, id_column, "", "every row needs one")
-    _check_nulls(pairs, text_column, id_column, remedy)
+    _check_nulls(pairs, text_column, id_column, _JOIN)
 
 
 def _check_nulls(table: pa.Table, name: str, id_column: str, remedy: str) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SetsOf = Callable[[np.ndarray], Texts]
 """The sets of the texts at some positions, which ascend; texts are read again or their sets were kept."""
 
-AT_ONCE = 1 << 22
-"""Shingles of the texts that are compared at a time, 32 MB; their words take as much."""
+AT_ONCE = 1 << 20
+"""Shingles of the texts that are compared at a time, 8 MB; their words take as much."""
 
 # To compare a member by NumPy takes as long as to read so many bytes of text; see `compiled`.
 _BYTES_A_MEMBER = 7
