@@ -5,8 +5,8 @@
     python benchmarks/dedup.py --work FOLDER --only pairmine rensa --ngram 3 --rounds 1
     python benchmarks/dedup.py --work FOLDER --scale 300000 1000000 3000000 5000000 --memory 500MB
 
-Each side is a whole process: it reads Parquet (id, text) and writes Parquet, the peers the ids that stay, pairmine the
-rows that stay. Sides take turns, medians are shown. Peers get environments of their own, made by this script and kept
+Each side is a whole process: it reads Parquet (id, text) and writes Parquet with the ids that stay; pairmine-rows and
+pairmine-memory write the rows. Sides take turns, medians are shown. Peers get environments of their own, made by this script and kept
 in FOLDER with the corpus and the truth (3 GB; 6 GB more for `--scale`). Truth: all pairs with an exact Jaccard
 similarity of 0.5 or more (`_dedup_truth.py`), found without any sketch.
 
@@ -31,8 +31,13 @@ from typing import Any
 from _dedup_environments import python_of
 from _process import PAIRMINE, Cost, run
 
-OURS: dict[str, list[str]] = {"pairmine": [], "pairmine-plain": [], "pairmine-memory": ["--memory"]}
-"""As it is, without numba, and within `--memory`."""
+OURS: dict[str, list[str]] = {
+    "pairmine": ["--ids-only"],
+    "pairmine-rows": [],
+    "pairmine-plain": ["--ids-only"],
+    "pairmine-memory": [],
+}
+"""Ids out as from the peers, whole rows out, without numba, and whole rows within `--memory`."""
 
 PEERS = {
     "datasketch": "datasketch",
@@ -178,6 +183,7 @@ def _run(options: argparse.Namespace, side: str, python: Path, corpus: Path, ngr
         peers = Path(__file__).with_name("_dedup_peers.py")
         return run([python, peers, side, corpus, kept, *settings], HF_HUB_OFFLINE="1")
     command = [PAIRMINE, "dedup", corpus, "--quiet", "--sentence-words", "0", "--short-text-words", "0", *settings]
+    command += OURS[side]
     if side == "pairmine-memory":
         command += ["--memory", options.memory]
     if side != "pairmine-plain":
@@ -278,7 +284,7 @@ def _show_kinds(kinds: list[dict[str, Any]], sides: list[str]) -> None:
 
 
 def _scale(options: argparse.Namespace) -> None:
-    sides = ["pairmine", *(["pairmine-memory"] if options.memory else [])]
+    sides = ["pairmine-rows", *(["pairmine-memory"] if options.memory else [])]
     ngram = options.ngram[0]
     _warm_up(options, _make(options, "corpus", options.scale[0], ngram), ngram)
     print("| rows | | seconds | CPU, s | seconds a million | CPU, s a million | peak, MB | kept, MB |")
