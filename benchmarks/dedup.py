@@ -6,9 +6,9 @@
     python benchmarks/dedup.py --work FOLDER --scale 300000 1000000 3000000 5000000 --memory 500MB
 
 Each side is a whole process: it reads Parquet (id, text) and writes Parquet with the ids that stay; pairmine-rows and
-pairmine-memory write the rows. Sides take turns, medians are shown. Peers get environments of their own, made by this script and kept
-in FOLDER with the corpus and the truth (3 GB; 6 GB more for `--scale`). Truth: all pairs with an exact Jaccard
-similarity of 0.5 or more (`_dedup_truth.py`), found without any sketch.
+pairmine-memory write the rows. Sides take turns, medians are shown. Peers get environments of their own, made by this
+script and kept in FOLDER with the corpus and the truth (3 GB; 6 GB more for `--scale`). Truth: all pairs with an exact
+Jaccard similarity of 0.5 or more (`_dedup_truth.py`), found without any sketch.
 
 recall: of the pairs at a similarity or above, the share of which not both stay. precision: of the rows removed, the
 share that has any partner at it or above. `ideal` counts what goes when one of each connected group stays. pairmine's
