@@ -355,11 +355,11 @@ def test_st_ntuple_without_any_negative_says_what_to_run() -> None:
         export(pair_set([("q", "p", 1)]), to="st-ntuple")
 
 
-def test_missing_texts_name_the_flag_that_joins_them() -> None:
+def test_a_pair_set_without_texts_is_not_exported() -> None:
     pairs = pair_set(TWO_QUERIES)
-    with pytest.raises(PairmineError, match=r'no "document" .*pass --corpus FILE'):
+    with pytest.raises(PairmineError, match=r'no "document" .*export a pair set that has them'):
         export(pairs.drop_columns(["document"]), to="st-pair")
-    with pytest.raises(PairmineError, match=r'no "query" .*pass --queries FILE'):
+    with pytest.raises(PairmineError, match=r'no "query" .*export a pair set that has them'):
         survey(pairs.drop_columns(["query"]))
 
 

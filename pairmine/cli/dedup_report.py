@@ -48,7 +48,8 @@ def report_near(run: Run, threshold: float, permutations: int) -> None:
     bands, rows = banding(threshold, permutations)
     likely = collision_probability(threshold, bands, rows)
     run.sum_up(minhash={"bands": bands, "rows": rows, "probability_at_threshold": likely})
-    found = f"{bands} bands of {rows} rows bring up a pair at {threshold:g} with probability {likely:.5f}"
+    banded = f"1 band of {rows} rows brings" if bands == 1 else f"{bands} bands of {rows} rows bring"
+    found = f"{banded} up a pair at {threshold:g} with probability {likely:.5f}"
     run.add_to_report([f"{found}; each is verified"])
 
 

@@ -119,11 +119,11 @@ def read_rows(pairs: pa.Table) -> PairRows:
     """
     check_pairs(pairs)
     pairs = as_pairs(pairs)
-    for name, source in (("query", "--queries"), ("document", "--corpus")):
+    for name in ("query", "document"):
         if name not in pairs.column_names:
             raise PairmineError(
                 f'the pair set has no "{name}" (found: {", ".join(pairs.column_names)}); '
-                f"pass {source} FILE to join the texts"
+                "training files hold texts, so export a pair set that has them"
             )
     query = query_runs(pairs["query_id"])
     query_texts, documents = Texts.of(pairs["query"]), Texts.of(pairs["document"])
