@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
-from pairmine.stages.dedup import compiled, kernel, kernel_slices, plain_segments
+from pairmine.stages.dedup import compiled, kernel, kernel_slices, plain_segments, tables
 from pairmine.stages.dedup.hashes import mixed
 from pairmine.stages.dedup.kernel import exact_keys, read_column, sketch
 from pairmine.stages.dedup.kernel_slices import EXACT, Sketches
@@ -322,3 +322,18 @@ def test_a_numba_that_fails_is_told_of_once_and_numpy_does_the_work(monkeypatch:
 
 def test_half_a_code_point_from_a_reply_is_no_word() -> None:
     assert kernel.read_texts(["a\ud800b", "a b"], 2).words.sizes.tolist() == [2, 2]
+
+
+def test_letters_that_another_thread_fills_meanwhile_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled_words = pytest.importorskip("pairmine.stages.dedup.compiled_words")
+    known = tables.Letters()
+    fill = known.fill
+
+    def filled_by_another(pages: np.ndarray) -> bool:
+        fill(pages)
+        return False
+
+    monkeypatch.setattr(known, "fill", filled_by_another)
+    monkeypatch.setattr(tables, "letters", lambda: known)
+    (texts,) = kernel_slices.slices(pa.array(["Cafe\u0301", "cafe"], pa.large_string()))
+    assert compiled_words.uneven(texts).tolist() == [True, False]

@@ -42,8 +42,10 @@ def uneven(texts: Slice) -> np.ndarray:
         found = np.zeros(len(texts), bool)
         wanted = np.zeros(tables.CODES // tables.PAGE, bool)
         _mark_uneven(texts.data, texts.offsets, known.folded, known.order, found, wanted)
-        if not known.fill(np.flatnonzero(wanted)):
+        # Where another thread has just filled these pages, what was found before is as stale as where this one does.
+        if not wanted.any():
             return found
+        known.fill(np.flatnonzero(wanted))
 
 
 @njit(nogil=True)

@@ -78,9 +78,17 @@ class Letters:
         self._more_filled = end
 
 
-@cache
 def letters() -> Letters:
-    """The tables of this process."""
+    """The tables of this process; threads that ask at once get the same."""
+    with _one_at_a_time:
+        return _letters()
+
+
+_one_at_a_time = Lock()
+
+
+@cache
+def _letters() -> Letters:
     return Letters()
 
 
