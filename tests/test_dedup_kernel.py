@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
-from pairmine.stages.dedup import compiled, kernel, kernel_slices, plain_segments, tables
+from pairmine.stages.dedup import compiled, kernel, kernel_slices, machine_code, native, plain_segments, tables
 from pairmine.stages.dedup.hashes import mixed
 from pairmine.stages.dedup.kernel import exact_keys, read_column, sketch
 from pairmine.stages.dedup.kernel_slices import EXACT, Sketches
@@ -252,7 +254,10 @@ def test_without_numba_the_plain_path_is_taken_and_asking_for_the_other_says_wha
     for name in ("compiled_texts", "compiled_words"):
         monkeypatch.delitem(sys.modules, f"pairmine.stages.dedup.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(native, "_library", None)
+    monkeypatch.setattr(machine_code, "kept", lambda sources: None)
     monkeypatch.setattr(compiled, "_WORTH_LOADING", 0)
+    monkeypatch.setattr(compiled, "_unusable", set())
     assert sketch(column(["a b"]), near()).words.tolist() == [2]
     with pytest.raises(PairmineError, match=r"needs numba .*; run: pip install 'pairmine\[fast\]'"):
         sketch(column(["a b"]), near(engine="compiled"))
@@ -260,25 +265,89 @@ def test_without_numba_the_plain_path_is_taken_and_asking_for_the_other_says_wha
 
 def test_little_text_is_read_by_numpy_and_many_small_batches_are_not_little(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
-    monkeypatch.setattr(compiled, "_loaded", loaded.append)
+    monkeypatch.setattr(compiled, "_loaded", lambda name, may_compile: loaded.append(name))
     monkeypatch.setattr(compiled, "_asked", Counter())
-    monkeypatch.setattr(compiled, "_WORTH_LOADING", 1000)
+    monkeypatch.setattr(compiled, "_WORTH_NUMBA", 1000)
     for _ in range(3):
         compiled.compiled("no_such", 400)
-    assert loaded == ["pairmine.stages.dedup.no_such"]
+    assert loaded == ["no_such"]
     compiled.compiled("no_such", 5000, engine="plain")
     assert len(loaded) == 1
+
+
+def test_a_few_megabytes_take_machine_code_that_is_there_but_do_not_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(native, "load", lambda *, may_compile: asked.append(may_compile))
+    monkeypatch.setattr(native, "is_loaded", lambda: False)
+    monkeypatch.setattr(compiled, "_asked", Counter())
+    for size in (900_000, 2_000_000, 15_000_000):
+        compiled.compiled(compiled.NATIVE, size)
+    assert asked == [False, True]
 
 
 def test_a_line_says_so_while_code_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(compiled, "_TOLD_AFTER_CPU_S", -1)
-    monkeypatch.setattr(compiled, "_loaded", lambda name: sleep(0.3))
-    compiled.compiled("compiled_texts", 0, engine="compiled", tell=said.append)
+    monkeypatch.setattr(compiled, "_loaded", lambda name, may_compile: sleep(0.3))
+    compiled.compiled("compiled_crowds", 0, engine="compiled", tell=said.append)
     assert said == ["compiling for this machine, once: about ten seconds"]
-    monkeypatch.setattr(compiled, "_folder", "a temporary one")
-    compiled.compiled("compiled_texts", 0, engine="compiled", tell=said.append)
+    monkeypatch.setattr(machine_code, "_folders", lambda: [Path(os.devnull) / "below"])
+    compiled.compiled("compiled_crowds", 0, engine="compiled", tell=said.append)
     assert said[1].startswith("compiling for this run, about ten seconds; to do so once, set NUMBA_CACHE_DIR")
+
+
+@pytest.fixture
+def sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], list[Any]]:
+    """What `machine_code` is handed: a source file and a function made from it."""
+    numba = pytest.importorskip("numba")
+
+    @machine_code.to_keep(numba.int64(numba.int64[::1], numba.boolean))
+    def total(values, doubles):  # type: ignore[no-untyped-def]
+        found = 0
+        for value in values:
+            found += value
+        return 2 * found if doubles else found
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
+    (tmp_path / "source.py").write_text("one")
+    return [tmp_path / "source.py"], [total]
+
+
+def test_machine_code_is_kept_until_its_source_changes_and_a_torn_file_is_none(
+    sums: tuple[list[Path], list[Any]], tmp_path: Path
+) -> None:
+    sources, functions = sums
+    assert machine_code.kept(sources) is None
+    values = np.arange(10)
+    assert machine_code.keep(sources, functions).total(values, False) == 45
+    kept = machine_code.kept(sources)
+    assert kept is not None
+    assert kept.total(values, True) == 90
+    (file,) = (tmp_path / "kept").iterdir()
+    whole = file.read_bytes()
+    for torn in (b"", b"{", whole[:-100], whole.replace(b'"sha256": "', b'"sha256": "0')):
+        file.write_bytes(torn)
+        assert machine_code.kept(sources) is None
+    file.write_bytes(whole)
+    assert machine_code.kept(sources) is not None
+    sources[0].write_text("two")
+    assert machine_code.kept(sources) is None
+
+
+def test_machine_code_takes_no_array_of_another_type(sums: tuple[list[Path], list[Any]]) -> None:
+    library = machine_code.keep(*sums)
+    for values in (np.arange(10.0), np.arange(10)[::2], np.arange(10).reshape(2, 5)):
+        with pytest.raises(AssertionError, match=r"where int64\*1 is expected"):
+            library.total(values, False)
+
+
+def test_machine_code_serves_the_run_where_it_cannot_be_kept(
+    sums: tuple[list[Path], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", os.path.join(os.devnull, "below"))
+    assert not machine_code.can_keep()
+    assert machine_code.keep(*sums).total(np.arange(3), False) == 3
+    assert machine_code.kept(sums[0]) is None
 
 
 @pytest.mark.skipif("compiled" not in PATHS, reason="numba is not installed")
@@ -300,11 +369,11 @@ def test_where_compiled_code_cannot_be_kept_it_is_compiled_for_the_run_alone(
     before = config.CACHE_DIR
     monkeypatch.setattr(config, "CACHE_DIR", before)
     monkeypatch.setattr(compiled.importlib, "import_module", import_module)
-    assert compiled.compiled("compiled_texts", 0, engine="compiled") == "pairmine.stages.dedup.compiled_texts"
+    assert compiled.compiled("compiled_crowds", 0, engine="compiled") == "pairmine.stages.dedup.compiled_crowds"
 
 
 def test_a_numba_that_fails_is_told_of_once_and_numpy_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> None:
+    def fail(name: str, may_compile: bool) -> None:
         raise SystemError("initialization of _internal failed")
 
     said: list[str] = []
@@ -325,7 +394,8 @@ def test_half_a_code_point_from_a_reply_is_no_word() -> None:
 
 
 def test_letters_that_another_thread_fills_meanwhile_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled_words = pytest.importorskip("pairmine.stages.dedup.compiled_words")
+    pytest.importorskip("numba")
+    native.load()
     known = tables.Letters()
     fill = known.fill
 
@@ -336,4 +406,4 @@ def test_letters_that_another_thread_fills_meanwhile_are_looked_at_again(monkeyp
     monkeypatch.setattr(known, "fill", filled_by_another)
     monkeypatch.setattr(tables, "letters", lambda: known)
     (texts,) = kernel_slices.slices(pa.array(["Cafe\u0301", "cafe"], pa.large_string()))
-    assert compiled_words.uneven(texts).tolist() == [True, False]
+    assert native.uneven(texts).tolist() == [True, False]

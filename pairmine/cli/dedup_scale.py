@@ -215,7 +215,7 @@ class Scale:
         from pairmine import __version__
         from pairmine.files.dedup_index import DedupIndex
         from pairmine.files.sketches import SketchFolder, fingerprint
-        from pairmine.stages.dedup.compiled import compiled
+        from pairmine.stages.dedup.compiled import NATIVE, compiled
         from pairmine.stages.dedup.index import MADE, index_settings
 
         settings = index_settings(near, exact)
@@ -232,7 +232,7 @@ class Scale:
         if self._folder.resumed:
             run.say(f"{self._folder.path}: goes on with the sketches of {self._folder.resumed:,} blocks of documents")
         # A table of some MB at a time would never seem worth it.
-        compiled("compiled_texts", sum(map(os.path.getsize, files)) if files else _LARGE, tell=run.say)
+        compiled(NATIVE, sum(map(os.path.getsize, files)) if files else _LARGE, tell=run.say)
 
     def _find(self, run: Run, source: Source, options: Mapping[str, Any], near: Near | None) -> Found:
         from pairmine.stages.dedup import bounded

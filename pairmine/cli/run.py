@@ -13,6 +13,7 @@ import typer
 
 from pairmine.cli.options import NOT_IN_LINEAGE
 from pairmine.cli.progress import Advance, Progress
+from pairmine.lean_arrow import leave_out_pandas
 
 if TYPE_CHECKING:
     from pairmine.files.sink import Sink
@@ -63,6 +64,7 @@ class Run:
         self._lines: list[str] = []
         self._inputs: list[tuple[Any, str]] = []
         self._sinks: list[Sink] = []
+        leave_out_pandas()
         self._forget()
         self._main = self._open(output, kind, make_sink)
         self._rejects = self._open(rejects, None) if rejects else None

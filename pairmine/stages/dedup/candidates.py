@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairmine.stages.dedup.compiled import compiled
+from pairmine.stages.dedup.compiled import NATIVE, compiled
 
 CROWD = 16
 """Largest bucket whose members are all paired with each other; beyond it see `crowds`."""
@@ -49,7 +49,7 @@ def candidates(bands: Iterable[np.ndarray], texts: np.ndarray, engine: str = "au
 
 def in_buckets(keys: np.ndarray, texts: np.ndarray, engine: str = "auto") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs (left < right) of `texts` with one key, and those of crowded buckets, ascending; each with its key."""
-    if fast := compiled("compiled_pairs", len(keys) * _BYTES_A_KEY, engine=engine):
+    if fast := compiled(NATIVE, len(keys) * _BYTES_A_KEY, engine=engine):
         some = fast.repeated(np.ascontiguousarray(keys))
         keys, texts = keys[some], texts[some]
     order = np.argsort(keys)

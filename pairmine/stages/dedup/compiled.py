@@ -1,4 +1,4 @@
-"""Whether code compiled by numba is used, and what the user hears while it is compiled."""
+"""Whether compiled code is used, and what the user hears while numba compiles it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from time import process_time
 from types import ModuleType
 
 from pairmine.errors import PairmineError
+from pairmine.stages.dedup import machine_code, native
 
-# To load numba and the compiled code takes half a second, in which the plain path reads about this many bytes.
-_WORTH_LOADING = 16_000_000
+NATIVE = "native"
+
+# Bytes of text that the plain path reads in the 30 ms that it takes to load machine code, and in those to load numba.
+_WORTH_LOADING = 1_000_000
+_WORTH_NUMBA = 16_000_000
 _TOLD_AFTER_CPU_S = 1.5
 _ONCE = "compiling for this machine, once: about ten seconds"
 _FOR_THIS_RUN = (
@@ -29,22 +33,22 @@ Tell = Callable[[str], None]
 def compiled(name: str, size: int, *, engine: str = "auto", tell: Tell | None = None) -> ModuleType | None:
     """The module `pairmine.stages.dedup.<name>` of compiled code, or None where numpy is the better choice.
 
-    `size` is the bytes of text that it is wanted for; those of earlier calls count as well, since many small batches
-    are as much work as a large one. `engine` "compiled" or "plain" decides instead. `tell` gets a line when compiling
-    takes seconds, as it does once on each machine, and when numba fails, so that numpy does the work. Raises
-    PairmineError when `engine` is "compiled" and there is no numba that works.
+    `name` is `NATIVE`, which needs numba once on each machine, or a module that numba serves. `size` is the bytes of
+    text that it is wanted for; those of earlier calls count as well, since many small batches are as much work as a
+    large one. `engine` "compiled" or "plain" decides instead. `tell` gets a line when compiling takes seconds, as it
+    does once on each machine, and when numba fails, so that numpy does the work. Raises PairmineError when `engine` is
+    "compiled" and there is no numba that works.
     """
-    full_name = f"pairmine.stages.dedup.{name}"
     _asked[name] += size
-    too_little = _asked[name] < _WORTH_LOADING and full_name not in sys.modules
-    if engine == "plain" or (engine == "auto" and (too_little or full_name in _unusable)):
+    if engine == "plain" or (engine == "auto" and (name in _unusable or not _is_worth_it(name))):
         return None
     done = Event()
     Thread(target=_watch, args=(done, tell or _say_nothing), daemon=True).start()
     try:
-        return _loaded(full_name)
+        return _loaded(name, may_compile=engine == "compiled" or _asked[name] >= _WORTH_NUMBA)
     except ImportError as err:
         if engine == "auto":
+            _unusable.add(name)
             return None
         raise PairmineError(f"compiled code needs numba ({err}); run: pip install 'pairmine[fast]'") from None
     except Exception as err:
@@ -53,7 +57,7 @@ def compiled(name: str, size: int, *, engine: str = "auto", tell: Tell | None = 
         what = f"compiled code cannot be used ({fault}); pip install -U 'pairmine[fast]' may mend it"
         if engine == "compiled":
             raise PairmineError(what) from None
-        _unusable.add(full_name)
+        _unusable.add(name)
         (tell or _say_nothing)(f"{what}; numpy does the work")
         return None
     finally:
@@ -67,8 +71,7 @@ def load_ahead(size: int) -> None:
 
     def load() -> None:
         with suppress(Exception):
-            for name in ("compiled_texts", "compiled_pairs"):
-                _loaded(f"pairmine.stages.dedup.{name}")
+            native.load(may_compile=size >= _WORTH_NUMBA)
 
     Thread(target=load, daemon=True).start()
 
@@ -77,12 +80,22 @@ _asked: Counter[str] = Counter()
 _unusable: set[str] = set()
 
 
+def _is_worth_it(name: str) -> bool:
+    if name == NATIVE:
+        return _asked[name] >= _WORTH_LOADING or native.is_loaded()
+    return _asked[name] >= _WORTH_NUMBA or _full(name) in sys.modules
+
+
+def _full(name: str) -> str:
+    return f"pairmine.stages.dedup.{name}"
+
+
 def _watch(done: Event, tell: Tell) -> None:
     """Tell once that it takes long. By processor time: on a busy machine, merely to load takes seconds as well."""
     start = process_time()
     while not done.wait(0.1):
         if process_time() - start > _TOLD_AFTER_CPU_S:
-            tell(_FOR_THIS_RUN if _folder else _ONCE)
+            tell(_FOR_THIS_RUN if _folder or not machine_code.can_keep() else _ONCE)
             return
 
 
@@ -90,9 +103,11 @@ def _say_nothing(line: str) -> None:
     pass
 
 
-def _loaded(name: str) -> ModuleType:
+def _loaded(name: str, *, may_compile: bool) -> ModuleType | None:
+    if name == NATIVE:
+        return native if native.load(may_compile=may_compile) else None
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(_full(name))
     except ImportError:
         raise
     except Exception:
@@ -100,7 +115,7 @@ def _loaded(name: str) -> ModuleType:
         from numba import config
 
         config.CACHE_DIR = _own_folder().name
-        return importlib.import_module(name)
+        return importlib.import_module(_full(name))
 
 
 def _own_folder() -> tempfile.TemporaryDirectory[str]:

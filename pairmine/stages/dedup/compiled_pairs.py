@@ -1,40 +1,37 @@
-"""The compiled parts of `candidates` and `verify`; those do the same by NumPy. Imports numba: see `compiled`."""
+"""The loops of `candidates` and `verify`, for numba; those do the same by numpy. Nothing allocates: see `to_keep`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit, types
 
+from pairmine.stages.dedup.machine_code import to_keep
+
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 # Arrays may be read-only: those of Arrow, or of a file that is mapped.
 HASHES, NUMBERS = (types.Array(kind, 1, "C", readonly=True) for kind in (types.uint64, types.int64))
-FRESH = types.int64[::1]
+FRESH, _BITS = types.int64[::1], types.uint8[::1]
 
 
-@njit(FRESH(HASHES), cache=True, nogil=True)
-def repeated(keys):
-    """The positions, ascending, of all keys that occur more than once, and of a few others.
+@to_keep(types.int64(HASHES, types.int64, _BITS, _BITS, FRESH))
+def repeated(keys, bits, once, twice, found):
+    """Fill `found` with the positions, ascending, of all keys that occur more than once, and of a few others.
 
-    Each key sets one of eight bits per key; who finds it set is seen twice.
+    Each key sets one of 2^`bits` in `once`; who finds it set sets that of `twice`. How many were found.
     """
-    bits = 3
-    while (1 << bits) < 8 * len(keys):
-        bits += 1
-    once, twice = np.zeros(1 << (bits - 3), np.uint8), np.zeros(1 << (bits - 3), np.uint8)
     shift = np.uint64(64 - bits)
     for key in keys:
         slot = np.int64((key * _SPREAD) >> shift)
         bit = np.uint8(1 << (slot & 7))
         twice[slot >> 3] |= once[slot >> 3] & bit
         once[slot >> 3] |= bit
-    found = np.empty(len(keys), np.int64)
     count = 0
     for position in range(len(keys)):
         slot = np.int64((keys[position] * _SPREAD) >> shift)
         found[count] = position
         count += (twice[slot >> 3] >> (slot & 7)) & 1
-    return found[:count]
+    return count
 
 
 @njit(nogil=True)
@@ -54,7 +51,7 @@ def shared_by(values, offsets, one, other, least):
     return shared
 
 
-@njit(types.void(HASHES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, FRESH), cache=True, nogil=True)
+@to_keep(types.void(HASHES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, FRESH))
 def count_shared(values, offsets, left, right, least, shared):
     """Fill `shared` for each pair of sets."""
     for pair in range(len(left)):

@@ -1,38 +1,17 @@
-"""The compiled way to scan texts for runs of words: one walk over the bytes of each. `scan` makes the same by numpy.
-
-Imports numba and compiles, or loads what an earlier run compiled: import this only where it pays, by `scan.scanner`.
-"""
+"""Scanning texts for runs of words in one walk over the bytes of each, for numba; `scan` makes the same by numpy."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numba import njit, types
 
-from pairmine.stages.dedup import tables
-from pairmine.stages.dedup.compiled_words import ABOUT_TEXT, LONGS, NUMBERS, WORDS, cut, larger, mixed, uneven
-from pairmine.stages.dedup.kernel_slices import Slice
-from pairmine.stages.dedup.scan import FACTOR, SECOND_BIT, Look, Sighting
-
-__all__ = ["scan", "uneven"]
+from pairmine.stages.dedup import looks
+from pairmine.stages.dedup.compiled_words import ABOUT_TEXT, LONGS, NUMBERS, mixed, walk
+from pairmine.stages.dedup.machine_code import to_keep
 
 _U64 = np.uint64
-_FACTOR, _SECOND_BIT = _U64(FACTOR), SECOND_BIT
-
-
-def scan(texts: Slice, by_character: bool, looks: Sequence[Look]) -> tuple[np.ndarray, list[Sighting]]:
-    """See `scan.Scan`."""
-    known = tables.letters()
-    lengths = np.array([look.length for look in looks], np.int64)
-    of_members = np.array([look.of_members and by_character for look in looks], np.int64)
-    sizes = np.array([len(look.bits) for look in looks], np.int64)
-    bits = np.concatenate([np.empty(0, np.uint64), *(look.bits for look in looks)])
-    whole, of, where, hashes = _scan(
-        texts.data, texts.offsets, texts.own, known.folded, known.own, known.more,
-        int(WORDS), by_character, lengths, of_members, bits, sizes,
-    )  # fmt: skip
-    return whole, [Sighting(where[of == look], hashes[of == look]) for look in range(len(looks))]
+_FACTOR, _SECOND_BIT = _U64(looks.FACTOR), looks.SECOND_BIT
+_OUT, _COUNTS = types.uint64[::1], types.int64[::1]
 
 
 @njit(nogil=True, inline="always")
@@ -60,31 +39,39 @@ def _look(text, members, count, look, length, bits, of, where, hashes, found):
     return found
 
 
-_FOUND = types.Tuple((types.uint64[::1], types.int64[::1], types.int64[::1], types.uint64[::1]))
+@to_keep(
+    types.void(
+        *ABOUT_TEXT, NUMBERS, NUMBERS, LONGS, NUMBERS,
+        _OUT, _OUT, _COUNTS, _OUT, _COUNTS, _COUNTS, _OUT,
+    )
+)  # fmt: skip
+def scan(
+    data, offsets, own, folded, own_codes, more, exact, by_character, lengths, of_members, bits, sizes,
+    words, characters, state, whole, of, where, hashes,
+):  # fmt: skip
+    """From text ``state[0]`` on; stops at one that wants ``state[1]`` places in `words`, ``state[2]`` in `hashes`.
 
-
-@njit(_FOUND(*ABOUT_TEXT, NUMBERS, NUMBERS, LONGS, NUMBERS), nogil=True, cache=True)
-def _scan(data, offsets, own, folded, own_codes, more, exact, by_character, lengths, of_members, bits, sizes):
-    texts = len(offsets) - 1
-    words, characters = np.empty(1024, np.uint64), np.empty(1024, np.uint64)
-    whole = np.zeros(texts, np.uint64)
-    of, where, hashes, found = np.empty(1024, np.int64), np.empty(1024, np.int64), np.empty(1024, np.uint64), 0
-    for text in range(texts):
-        words, word_count, characters, character_count, _, _ = cut(
-            text, data, offsets, own, folded, own_codes, more, exact, by_character, words, characters
+    ``state[3]`` counts what was found.
+    """
+    while state[0] < len(offsets) - 1:
+        text = state[0]
+        codes = own_codes if own[text] else folded
+        word_count, character_count, _, _ = walk(
+            data, offsets[text], offsets[text + 1], codes, more, exact, by_character, words, characters
         )
+        state[1] = max(word_count, character_count)
+        state[2] = state[3] + len(lengths) * state[1]
+        if state[1] > len(words) or state[2] > len(hashes):
+            return
+        state[0] += 1
         for place in range(word_count):
             whole[text] += mixed(words[place] + _U64(place) * _FACTOR)
         start = 0
         for look in range(len(lengths)):
             members = characters if of_members[look] else words
             count = character_count if of_members[look] else word_count
-            most = found + max(0, count - lengths[look] + 1)
-            if most > len(hashes):
-                of, where = larger(of, found, most - found), larger(where, found, most - found)
-                hashes = larger(hashes, found, most - found)
-            found = _look(
-                text, members, count, look, lengths[look], bits[start : start + sizes[look]], of, where, hashes, found
-            )
+            state[3] = _look(
+                text, members, count, look, lengths[look], bits[start : start + sizes[look]],
+                of, where, hashes, state[3],
+            )  # fmt: skip
             start += sizes[look]
-    return whole, of[:found].copy(), where[:found].copy(), hashes[:found].copy()

@@ -1,52 +1,23 @@
-"""The compiled path: sketches and sets in one walk over the bytes of a text. `plain` makes the same by numpy.
+"""Sketches and sets in one walk over the bytes of a text, for numba; `plain` makes the same by numpy.
 
-Imports numba and compiles, or loads what an earlier run compiled: import this only by way of `compiled`.
+Nothing here allocates, see `machine_code.to_keep`: where the room handed in does not suffice, a function writes
+into `state` how much would, and goes on from the same text when it is called with more.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit, types
 
-from pairmine.stages.dedup import hashes, minhash, tables
-from pairmine.stages.dedup.compiled_words import ABOUT_TEXT, BYTES, LONGS, U32S, WORDS, cut, larger, mixed, uneven
-from pairmine.stages.dedup.kernel_slices import EXACT, Plan, Sketches, Slice
-from pairmine.stages.dedup.shingles import Ragged, Texts
-
-__all__ = ["read", "sketch", "uneven"]
+from pairmine.stages.dedup import hashes, minhash
+from pairmine.stages.dedup.compiled_words import ABOUT_TEXT, BYTES, LONGS, U32S, WORDS, mixed, walk
+from pairmine.stages.dedup.machine_code import to_keep
 
 _U64, _U32 = np.uint64, np.uint32
 _SEGMENT_PLACE, _OCCURRENCE = hashes.SEGMENT_PLACE, hashes.OCCURRENCE
 _FMIX = tuple((_U32(shift), _U32(factor)) for shift, factor in minhash.FMIX)
 
-
-_SORTED = 4096
-"""Hashes of a text that are sorted by buckets at most; a power of two."""
-
-
-def sketch(texts: Slice, plan: Plan, out: Sketches) -> None:
-    """See `kernel_slices.Engine`."""
-    bands = plan.bands or minhash.Bands.drawn(0, 1, 0)
-    _sketch(
-        *_arguments(texts, plan), bands.scale, bands.shift, bands.factors,
-        texts.place, out.exact, out.keys, out.shingles, out.words,
-    )  # fmt: skip
-
-
-def read(texts: Slice, plan: Plan) -> Texts:
-    """See `kernel_slices.Engine`."""
-    shingles, shingle_offsets, words, word_offsets = _read(*_arguments(texts, plan))
-    return Texts(Ragged(shingles, shingle_offsets), Ragged(words, word_offsets))
-
-
-def _arguments(texts: Slice, plan: Plan) -> tuple[Any, ...]:
-    known = tables.letters()
-    return (
-        texts.data, texts.offsets, texts.own, known.folded, known.own, known.more,
-        EXACT.index(plan.exact), plan.by_character, plan.shingle,
-    )  # fmt: skip
+_OUT, _OUT32, _COUNTS = types.uint64[::1], types.uint32[::1], types.int64[::1]
 
 
 @njit(nogil=True)
@@ -63,18 +34,16 @@ def _sum_of_bytes(data, start, end):
 
 
 @njit(nogil=True)
-def _hash_shingles(members, count, factors, shingles):
-    """How many shingles so many members make, and room with their hashes."""
+def _hash_shingles(members, count, factors):
+    """How many shingles so many members make; their hashes take the members' places."""
     width = min(count, len(factors))
     windows = count - width + 1 if count > 0 else 0
-    if windows > len(shingles):
-        shingles = larger(shingles, 0, windows)
     for window in range(windows):
         value = _U64(0)
         for place in range(width):
             value += members[window + place] * factors[place]
-        shingles[window] = mixed(value)
-    return windows, shingles
+        members[window] = mixed(value)
+    return windows
 
 
 @njit(nogil=True)
@@ -101,24 +70,27 @@ def _fmix(shingle):
     return _U32(value ^ (value >> _FMIX[2][0]))
 
 
-@njit(
+@to_keep(
     types.void(
         *ABOUT_TEXT, LONGS, U32S, U32S, LONGS, types.int64,
-        types.uint64[::1], types.uint64[:, ::1], types.uint32[::1], types.uint32[::1],
-    ),
-    nogil=True,
-    cache=True,
+        _OUT, _OUT, _OUT32, _COUNTS, _OUT, types.uint64[:, ::1], _OUT32, _OUT32,
+    )
 )  # fmt: skip
-def _sketch(
+def sketch(
     data, offsets, own, folded, own_codes, more, exact, by_character, factors, scale, shift, band_factors,
-    first, out_exact, out_keys, out_shingles, out_words,
+    first, words, characters, minima, state, out_exact, out_keys, out_shingles, out_words,
 ):  # fmt: skip
-    words, characters, shingles = np.empty(1024, np.uint64), np.empty(1024, np.uint64), np.empty(1024, np.uint64)
-    minima = np.empty(len(scale), np.uint32)
-    for text in range(len(offsets) - 1):
-        words, word_count, characters, character_count, has_any, total = cut(
-            text, data, offsets, own, folded, own_codes, more, exact, by_character, words, characters
+    """From text ``state[0]`` on; stops at one that wants ``state[1]`` places in `words` and `characters`."""
+    while state[0] < len(offsets) - 1:
+        text = state[0]
+        codes = own_codes if own[text] else folded
+        word_count, character_count, has_any, total = walk(
+            data, offsets[text], offsets[text + 1], codes, more, exact, by_character, words, characters
         )
+        state[1] = max(word_count, character_count)
+        if state[1] > len(words):
+            return
+        state[0] += 1
         if exact == BYTES:
             total = _sum_of_bytes(data, offsets[text], offsets[text + 1])
         if word_count > 0 or (has_any and exact != WORDS):
@@ -126,10 +98,8 @@ def _sketch(
         out_words[first + text] = word_count
         if len(out_keys) == 0:
             continue
-        if by_character:
-            windows, shingles = _hash_shingles(characters, character_count, factors, shingles)
-        else:
-            windows, shingles = _hash_shingles(words, word_count, factors, shingles)
+        shingles = characters if by_character else words
+        windows = _hash_shingles(shingles, character_count if by_character else word_count, factors)
         out_shingles[first + text] = windows
         if windows == 0:
             continue
@@ -142,15 +112,14 @@ def _sketch(
 
 
 @njit(nogil=True)
-def _sort(members, spare, ends):
-    """Sort hashes, which are evenly spread: into as many buckets by their first bits, then in place.
+def _sort(members, count, spare, ends):
+    """Sort the first `count` hashes, which are evenly spread: into as many buckets by their first bits, then in place.
 
     Six times as fast as a general sort for the hundred or so hashes of a passage; `spare` and `ends` are room for that,
-    and where it does not suffice the general one does it.
+    and where it does not suffice a heap does it.
     """
-    count = len(members)
     if count > len(spare):
-        members.sort()
+        _heap_sort(members, count)
         return
     bits = 1
     while (1 << bits) < count:
@@ -175,50 +144,78 @@ def _sort(members, spare, ends):
 
 
 @njit(nogil=True)
-def _add_set(members, sets, count, spare, ends):
-    """`sets` with the members behind the first `count`, ascending and each once, and the new count."""
-    if count + len(members) > len(sets):
-        sets = larger(sets, count, len(members))
-    _sort(members, spare, ends)
-    for place in range(len(members)):
-        if place == 0 or members[place] != members[place - 1]:
-            sets[count] = members[place]
-            count += 1
-    return sets, count
+def _heap_sort(members, count):
+    for start in range(count // 2 - 1, -1, -1):
+        _sift_down(members, start, count)
+    for end in range(count - 1, 0, -1):
+        members[0], members[end] = members[end], members[0]
+        _sift_down(members, 0, end)
 
 
 @njit(nogil=True)
-def _add_bag(members, bags, count, spare, ends):
-    """`bags` with the members behind the first `count`, made distinct and ascending, and the new count."""
-    if count + len(members) > len(bags):
-        bags = larger(bags, count, len(members))
-    _sort(members, spare, ends)
-    occurrence = _U64(0)
-    for place in range(len(members)):
-        occurrence = occurrence + _U64(1) if place > 0 and members[place] == members[place - 1] else _U64(0)
-        bags[count + place] = members[place] + occurrence * _OCCURRENCE
-    _sort(bags[count : count + len(members)], spare, ends)
-    return bags, count + len(members)
+def _sift_down(members, at, end):
+    value = members[at]
+    while 2 * at + 1 < end:
+        child = 2 * at + 1
+        if child + 1 < end and members[child + 1] > members[child]:
+            child += 1
+        if members[child] <= value:
+            break
+        members[at] = members[child]
+        at = child
+    members[at] = value
 
 
-_SETS = types.Tuple((types.uint64[::1], types.int64[::1], types.uint64[::1], types.int64[::1]))
+@njit(nogil=True)
+def _add_set(members, count, sets, filled, spare, ends):
+    """Put `count` members behind the first `filled` of `sets`, ascending and each once; how many are filled now."""
+    _sort(members, count, spare, ends)
+    for place in range(count):
+        if place == 0 or members[place] != members[place - 1]:
+            sets[filled] = members[place]
+            filled += 1
+    return filled
 
 
-@njit(_SETS(*ABOUT_TEXT, LONGS), nogil=True, cache=True)
-def _read(data, offsets, own, folded, own_codes, more, exact, by_character, factors):
-    texts = len(offsets) - 1
-    words, characters, shingles = np.empty(1024, np.uint64), np.empty(1024, np.uint64), np.empty(1024, np.uint64)
-    sets, bags = np.empty(len(data) // 4 + 16, np.uint64), np.empty(len(data) // 4 + 16, np.uint64)
-    set_ends, bag_ends = np.zeros(texts + 1, np.int64), np.zeros(texts + 1, np.int64)
-    spare, ends = np.empty(_SORTED, np.uint64), np.empty(_SORTED + 1, np.int64)
-    for text in range(texts):
-        words, word_count, characters, character_count, _, _ = cut(
-            text, data, offsets, own, folded, own_codes, more, exact, by_character, words, characters
+@njit(nogil=True)
+def _make_bag(members, count, spare, ends):
+    """Make the `count` members distinct, each repeated one by its number, and sort them."""
+    _sort(members, count, spare, ends)
+    occurrence, before = _U64(0), _U64(0)
+    for place in range(count):
+        member = members[place]
+        occurrence = occurrence + _U64(1) if place > 0 and member == before else _U64(0)
+        before = member
+        members[place] = member + occurrence * _OCCURRENCE
+    _sort(members, count, spare, ends)
+
+
+@to_keep(
+    types.void(
+        *ABOUT_TEXT, LONGS, _OUT, _OUT, _OUT, _COUNTS, _COUNTS, _OUT, _COUNTS, _OUT, _COUNTS,
+    )
+)  # fmt: skip
+def read(
+    data, offsets, own, folded, own_codes, more, exact, by_character, factors,
+    words, characters, spare, ends, state, sets, set_ends, bags, bag_ends,
+):  # fmt: skip
+    """From text ``state[0]`` on; stops at one that wants ``state[1]`` places in `words`, ``state[2]`` in `sets`."""
+    while state[0] < len(offsets) - 1:
+        text = state[0]
+        codes = own_codes if own[text] else folded
+        word_count, character_count, _, _ = walk(
+            data, offsets[text], offsets[text + 1], codes, more, exact, by_character, words, characters
         )
-        if by_character:
-            windows, shingles = _hash_shingles(characters, character_count, factors, shingles)
-        else:
-            windows, shingles = _hash_shingles(words, word_count, factors, shingles)
-        sets, set_ends[text + 1] = _add_set(shingles[:windows], sets, set_ends[text], spare, ends)
-        bags, bag_ends[text + 1] = _add_bag(words[:word_count], bags, bag_ends[text], spare, ends)
-    return sets[: set_ends[-1]].copy(), set_ends, bags[: bag_ends[-1]].copy(), bag_ends
+        state[1] = max(word_count, character_count)
+        state[2] = max(set_ends[text], bag_ends[text]) + state[1]
+        if state[1] > len(words) or state[2] > len(sets):
+            return
+        state[0] += 1
+        bag = bags[bag_ends[text] :]
+        for place in range(word_count):
+            bag[place] = words[place]
+        _make_bag(bag, word_count, spare, ends)
+        bag_ends[text + 1] = bag_ends[text] + word_count
+        shingles = characters if by_character else words
+        windows = _hash_shingles(shingles, character_count if by_character else word_count, factors)
+        set_ends[text + 1] = _add_set(shingles, windows, sets, set_ends[text], spare, ends)

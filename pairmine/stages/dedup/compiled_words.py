@@ -1,8 +1,4 @@
-"""The compiled walk over the bytes of a text that finds its words; `plain_segments` does the same by numpy.
-
-Imports numba and compiles: import this only by way of `compiled`. What numba keeps on disk does not notice when
-a number of `hashes`, `tables` or `minhash` changes: touch the files `compiled_*.py` then.
-"""
+"""The walk over the bytes of a text that finds its words, for numba; `plain_segments` does the same by numpy."""
 
 from __future__ import annotations
 
@@ -10,7 +6,8 @@ import numpy as np
 from numba import njit, types
 
 from pairmine.stages.dedup import hashes, tables
-from pairmine.stages.dedup.kernel_slices import EXACT, Slice
+from pairmine.stages.dedup.kernel_slices import EXACT
+from pairmine.stages.dedup.machine_code import to_keep
 from pairmine.tokens import Kind
 
 _U64, _U32 = np.uint64, np.uint32
@@ -35,19 +32,6 @@ ABOUT_TEXT = (BYTE_ARRAY, NUMBERS, FLAGS, U32S, U32S, U32S, types.int64, types.b
 """The types of what tells about texts: `Slice.data`, `offsets` and `own`, three tables of `Letters`, how to cut."""
 
 
-def uneven(texts: Slice) -> np.ndarray:
-    """See `kernel_slices.Engine`."""
-    known = tables.letters()
-    while True:
-        found = np.zeros(len(texts), bool)
-        wanted = np.zeros(tables.CODES // tables.PAGE, bool)
-        _mark_uneven(texts.data, texts.offsets, known.folded, known.order, found, wanted)
-        # Where another thread has just filled these pages, what was found before is as stale as where this one does.
-        if not wanted.any():
-            return found
-        known.fill(np.flatnonzero(wanted))
-
-
 @njit(nogil=True)
 def mixed(value):
     value = (value ^ (value >> _MIX[0][0])) * _MIX[0][1]
@@ -69,8 +53,8 @@ def _point(data, at):
     return point << _U32(6) | _U32(data[at + 3] & 0x3F), 4
 
 
-@njit(types.void(BYTE_ARRAY, NUMBERS, U32S, U32S, types.boolean[::1], types.boolean[::1]), nogil=True, cache=True)
-def _mark_uneven(data, offsets, folded, order, uneven, wanted):
+@to_keep(types.void(BYTE_ARRAY, NUMBERS, U32S, U32S, types.boolean[::1], types.boolean[::1]))
+def mark_uneven(data, offsets, folded, order, uneven, wanted):
     for text in range(len(offsets) - 1):
         at, end = offsets[text], offsets[text + 1]
         seen = np.uint8(0)
@@ -111,7 +95,7 @@ def larger(values, count, more):
 
 
 @njit(nogil=True)
-def _walk(data, start, end, codes, more, exact, by_character, words, characters):
+def walk(data, start, end, codes, more, exact, by_character, words, characters):
     """Cut one text: the counts of its words and characters, whether it has a segment, and its exact sum.
 
     `words` and `characters` are filled as far as they reach; where the counts are larger, the caller asks again.
@@ -182,10 +166,10 @@ def _walk(data, start, end, codes, more, exact, by_character, words, characters)
 
 @njit(nogil=True)
 def cut(text, data, offsets, own, folded, own_codes, more, exact, by_character, words, characters):
-    """What `_walk` finds in a text, with the arrays that have room for it."""
+    """What `walk` finds in a text, with the arrays that have room for it."""
     codes = own_codes if own[text] else folded
     while True:
-        word_count, character_count, has_any, total = _walk(
+        word_count, character_count, has_any, total = walk(
             data, offsets[text], offsets[text + 1], codes, more, exact, by_character, words, characters
         )
         if word_count <= len(words) and character_count <= len(characters):

@@ -31,8 +31,8 @@ MOST_LOOKED_AT = 16_000
 """Texts that share a rare shingle, counted once for each that they share, among which those to compare are chosen."""
 
 _COUNTERS = 20
-# To compare a text by NumPy takes as long as to read so many bytes of text; see `compiled`.
-_BYTES_A_TEXT = 10_000
+# To compare a text by NumPy takes as long as to read so many bytes of text, and is asked about twice; see `compiled`.
+_BYTES_A_TEXT = 1_500
 _AT_ONCE = 256
 
 

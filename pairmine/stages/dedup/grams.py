@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from pairmine.stages.dedup.hashes import mixed
-from pairmine.stages.dedup.scan import FACTOR, Look, Sighting, Streams, bits_of, rolled
+from pairmine.stages.dedup.looks import FACTOR, Look, Sighting
+from pairmine.stages.dedup.scan import Streams, bits_of, rolled
 from pairmine.stages.dedup.shingles import Ragged
 
 _AT_ONCE = 8_000_000

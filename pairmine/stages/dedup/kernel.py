@@ -1,6 +1,6 @@
 """From a column of texts to what finds their copies: sketches of all, and the sets of those that are compared.
 
-Two paths give the same: `compiled_texts` by numba, in threads, where there is much text, and `plain` by numpy.
+Two paths give the same: `native` by machine code, in threads, where there is much text, and `plain` by numpy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairmine.stages.dedup import plain
-from pairmine.stages.dedup.compiled import Tell, compiled
+from pairmine.stages.dedup.compiled import NATIVE, Tell, compiled
 from pairmine.stages.dedup.hashes import factors
 from pairmine.stages.dedup.kernel_slices import Engine, Plan, Sketches, Slice, settled, slices
 from pairmine.stages.dedup.minhash import Bands, banding
@@ -96,7 +96,7 @@ def _plan(near: Near, exact: str = "normalised") -> Plan:
 
 
 def _path(column: pa.ChunkedArray | pa.Array, engine: str, tell: Tell | None) -> Engine:
-    return cast(Engine, compiled("compiled_texts", column.nbytes, engine=engine, tell=tell) or plain)
+    return cast(Engine, compiled(NATIVE, column.nbytes, engine=engine, tell=tell) or plain)
 
 
 def _joined(parts: list[Texts]) -> Texts:

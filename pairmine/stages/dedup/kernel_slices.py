@@ -88,7 +88,7 @@ class Sketches:
 
 
 class Engine(Protocol):
-    """One of the two ways, `plain` or `compiled_texts`: the same results from either."""
+    """One of the two ways, `plain` or `native`: the same results from either."""
 
     def uneven(self, texts: Slice) -> np.ndarray:
         """Which texts `tables` cannot normalise, (n,) bool; afterwards `tables.letters` has all their pages."""

@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 
 from pairmine.stages.dedup import plain
-from pairmine.stages.dedup.compiled import Tell, compiled
+from pairmine.stages.dedup.compiled import NATIVE, Tell, compiled
 from pairmine.stages.dedup.hashes import mixed
 from pairmine.stages.dedup.kernel_slices import Slice, settled, slices
+from pairmine.stages.dedup.looks import FACTOR, SECOND_BIT, Look, Sighting
 from pairmine.stages.dedup.plain_segments import segments_of
 from pairmine.stages.dedup.shingles import Ragged, joined
 
 if TYPE_CHECKING:
     from pairmine.stages.dedup.kernel_slices import Engine
 
-FACTOR = 0x9E3779B97F4A7C15
 _BITS_A_GRAM = 32
 _LEAST_BITS, _MOST_BITS = 1 << 16, 1 << 32
 
@@ -37,25 +37,8 @@ class Streams:
         return Streams(words, words if self.members is self.words else self.members.take(texts))
 
 
-@dataclass(frozen=True)
-class Look:
-    """Runs to look for: of `length` words, or members of shingles; `bits_of` their hashes are `bits`."""
-
-    length: int
-    of_members: bool
-    bits: np.ndarray
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """Where runs are that may be among those of a `Look`: the text of each, ascending, and its hash."""
-
-    texts: np.ndarray
-    hashes: np.ndarray
-
-
 class Scan(Protocol):
-    """One of the two ways to scan a slice of texts, `plain_scan` or that of `compiled_scan`: the same from either."""
+    """One of the two ways to scan a slice of texts, `plain_scan` or `native.scan`: the same from either."""
 
     def __call__(self, texts: Slice, by_character: bool, looks: Sequence[Look]) -> tuple[np.ndarray, list[Sighting]]:
         """The `whole` hash of each text, (n,) uint64, and a sighting for each of `looks`."""
@@ -63,7 +46,7 @@ class Scan(Protocol):
 
 def scanner(size: int, *, engine: str = "auto", tell: Tell | None = None) -> tuple[Engine, Scan]:
     """How texts of so many bytes are best read and scanned."""
-    fast = compiled("compiled_scan", size, engine=engine, tell=tell)
+    fast = compiled(NATIVE, size, engine=engine, tell=tell)
     return (cast("Engine", fast), fast.scan) if fast else (cast("Engine", plain), plain_scan)
 
 
@@ -103,10 +86,6 @@ def bits_of(hashes: np.ndarray) -> np.ndarray:
     for places in (hashes, hashes >> SECOND_BIT):
         np.bitwise_or.at(bits, _word_of(bits, places), np.uint64(1) << (places & np.uint64(63)))
     return bits
-
-
-SECOND_BIT = np.uint64(32)
-"""How many bits of a hash are left out to come to its second place in the table."""
 
 
 def _possible(bits: np.ndarray, hashes: np.ndarray) -> np.ndarray:

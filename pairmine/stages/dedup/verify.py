@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pairmine.stages.dedup.compiled import compiled
+from pairmine.stages.dedup.compiled import NATIVE, compiled
 from pairmine.stages.dedup.shingles import Ragged, Texts
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def least_shared(both: np.ndarray, threshold: float) -> np.ndarray:
 def shared_members(sets: Ragged, left: np.ndarray, right: np.ndarray, least: np.ndarray, near: Near) -> np.ndarray:
     """How many members two sets share, for each pair of them, int64; -1 may stand for fewer than `least`."""
     both = sets.sizes[left] + sets.sizes[right]
-    fast = compiled("compiled_pairs", _BYTES_A_MEMBER * int(both.sum()), engine=near.engine)
+    fast = compiled(NATIVE, _BYTES_A_MEMBER * int(both.sum()), engine=near.engine)
     if fast is None:
         parts = [_shared(sets, left[run], right[run]) for run in _runs(both)]
         return np.concatenate([np.empty(0, np.int64), *parts])
@@ -182,7 +182,7 @@ def shared_members(sets: Ragged, left: np.ndarray, right: np.ndarray, least: np.
 
     def count(start: int) -> None:
         run = slice(start, start + _PAIRS_A_THREAD)
-        fast.count_shared(sets.values, sets.offsets, left[run], right[run], least[run], shared[run])
+        fast.count_shared(sets, left[run], right[run], least[run], shared[run])
 
     starts = range(0, len(left), _PAIRS_A_THREAD)
     with ThreadPoolExecutor(near.workers) as pool:
