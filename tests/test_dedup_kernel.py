@@ -393,17 +393,14 @@ def test_half_a_code_point_from_a_reply_is_no_word() -> None:
     assert kernel.read_texts(["a\ud800b", "a b"], 2).words.sizes.tolist() == [2, 2]
 
 
-def test_letters_that_another_thread_fills_meanwhile_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letters_that_no_text_had_so_far_are_looked_at_again_once_they_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("numba")
     native.load()
     known = tables.Letters()
-    fill = known.fill
-
-    def filled_by_another(pages: np.ndarray) -> bool:
-        fill(pages)
-        return False
-
-    monkeypatch.setattr(known, "fill", filled_by_another)
     monkeypatch.setattr(tables, "letters", lambda: known)
     (texts,) = kernel_slices.slices(pa.array(["Cafe\u0301", "cafe"], pa.large_string()))
     assert native.uneven(texts).tolist() == [True, False]
+    assert known.folded[0x301]
+    assert not known.folded[0x302]

@@ -29,10 +29,13 @@ class SeenIds:
         self._runs: list[Run] = []
         self._rows = 0
 
-    def add(self, ids: Sequence[str], contents: Sequence[Sequence[bytes | None]] = ()) -> Repeats:
-        """Take in a batch of rows; `contents` are the columns to compare. Rows of all batches are counted through."""
+    def add(self, ids: Sequence[str], contents: Sequence[Sequence[bytes | None] | None] = ()) -> Repeats:
+        """Take in a batch of rows; `contents` are the columns to compare, None for one that is blank in all rows.
+
+        Rows of all batches are counted through.
+        """
         keys = np.fromiter(map(hash, ids), np.int64, len(ids))
-        parts = [np.fromiter(map(hash, column), np.int64, len(ids)) for column in contents]
+        parts = [_hashes(column, len(ids)) for column in contents]
         values = _mixed(parts) if parts else np.zeros(len(ids), np.uint32)
         rows = np.arange(self._rows, self._rows + len(ids), dtype=np.uint32)
         self._rows += len(ids)
@@ -60,6 +63,10 @@ class SeenIds:
         while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
             run = _merged(self._runs.pop(), run)
         self._runs.append(run)
+
+
+def _hashes(column: Sequence[bytes | None] | None, count: int) -> np.ndarray:
+    return np.full(count, hash(b"")) if column is None else np.fromiter(map(hash, column), np.int64, count)
 
 
 def _mixed(parts: list[np.ndarray]) -> np.ndarray:

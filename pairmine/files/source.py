@@ -307,8 +307,10 @@ class Source:
 
     def _repeats_in(self, table: pa.Table, raw: Raw, seen: SeenIds) -> np.ndarray:
         """Which rows repeat the id and the text of an earlier one, (rows,) bool."""
-        titles = pc.fill_null(table["title"], "") if "title" in table.column_names else pa.repeat("", len(table))
-        contents = [column.cast(pa.large_binary()).to_pylist() for column in (titles, table["text"])]
+        titles = pc.fill_null(table["title"], "") if "title" in table.column_names else None
+        contents = [
+            None if each is None else each.cast(pa.large_binary()).to_pylist() for each in (titles, table["text"])
+        ]
         found = seen.add(table["id"].to_pylist(), contents)
         if found.conflict:
             at, earlier = found.conflict

@@ -69,7 +69,7 @@ def mark_uneven(data, offsets, folded, order, uneven, wanted):
             point, width = _point(data, at)
             at += width
             if folded[point] == 0:
-                wanted[point >> 8] = True
+                wanted[point] = True
             here = order[point]
             front, back = here & _CLASS_BITS, before >> _BACK_SHIFT & _CLASS_BITS
             composes = here & _MAY_FOLLOW != 0 and before & _MAY_LEAD != 0

@@ -91,7 +91,7 @@ class Engine(Protocol):
     """One of the two ways, `plain` or `native`: the same results from either."""
 
     def uneven(self, texts: Slice) -> np.ndarray:
-        """Which texts `tables` cannot normalise, (n,) bool; afterwards `tables.letters` has all their pages."""
+        """Which texts `tables` cannot normalise, (n,) bool; afterwards `tables.letters` has all their letters."""
 
     def sketch(self, texts: Slice, plan: Plan, out: Sketches) -> None:
         """Write the sketches of `texts` into their places of `out`."""

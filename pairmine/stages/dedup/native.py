@@ -68,9 +68,9 @@ def uneven(texts: Slice) -> np.ndarray:
     known = tables.letters()
     while True:
         found = np.zeros(len(texts), bool)
-        wanted = np.zeros(tables.CODES // tables.PAGE, bool)
+        wanted = np.zeros(tables.CODES, bool)
         _code().mark_uneven(texts.data, texts.offsets, known.folded, known.order, found, wanted)
-        # Where another thread has just filled these pages, what was found before is as stale as where this one does.
+        # Where another thread has just filled these entries, what was found before is as stale as where this one does.
         if not wanted.any():
             return found
         known.fill(np.flatnonzero(wanted))

@@ -1,4 +1,4 @@
-"""The plain path: sketches and sets by numpy, array by array. `compiled_texts` makes the same, faster."""
+"""The plain path: sketches and sets by numpy, array by array. `native` makes the same, faster."""
 
 from __future__ import annotations
 

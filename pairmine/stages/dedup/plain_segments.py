@@ -23,7 +23,6 @@ from pairmine.stages.dedup.tables import (
     LETTER_BITS,
     MAY_FOLLOW,
     MAY_LEAD,
-    PAGE,
     UNEVEN,
     letters,
 )
@@ -201,7 +200,7 @@ def _uneven_places(data: np.ndarray) -> np.ndarray:
         return leads
     points = _points(data, leads)
     tables = letters()
-    tables.fill(np.unique(points // PAGE))
+    tables.fill(np.unique(points[tables.folded[points] == 0]))
     order = tables.order[points]
     before = np.full(len(leads), MAY_LEAD, np.uint32)
     touches = np.flatnonzero(leads[:-1] + widths[:-1] == leads[1:]) + 1

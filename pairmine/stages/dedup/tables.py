@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from itertools import chain
 from threading import Lock
 
 import numpy as np
@@ -16,7 +17,6 @@ import numpy as np
 from pairmine.tokens import kind_of
 
 CODES = 0x110000
-PAGE = 256
 
 # An entry of `Letters.folded` and `own`: 21 bits of code point (or the place in `more`), 3 of kind, then the length.
 LETTER_BITS = 0x1FFFFF
@@ -35,7 +35,7 @@ _MOST_MORE = 1 << 16
 
 
 class Letters:
-    """Tables over all code points, filled a page of 256 at a time when a text needs it.
+    """Tables over all code points, each filled when a text needs it.
 
     `folded` (0x110000,) uint32: what the code point is after NFKC and case folding, with its kind (`tokens.Kind`); of
     several code points, how many and where they stand in `more`. `own`: the code point as it is, for texts that are
@@ -52,16 +52,11 @@ class Letters:
         for code in range(128):
             self._fill_letter(code)
 
-    def fill(self, pages: np.ndarray) -> bool:
-        """Fill the `pages` (code point // 256), and say whether any of them was new."""
+    def fill(self, codes: np.ndarray) -> None:
+        """Fill the entries of these code points, each of them once, whoever asks."""
         with self._lock:
-            new = [int(page) for page in pages if not self.folded[page * PAGE + PAGE - 1]]
-            for page in new:
-                for code in range(page * PAGE, (page + 1) * PAGE):
-                    # ASCII is filled from the start; its `more` is taken once.
-                    if not self.folded[code]:
-                        self._fill_letter(code)
-            return bool(new)
+            for code in codes[self.folded[codes] == 0].tolist():
+                self._fill_letter(code)
 
     def _fill_letter(self, code: int) -> None:
         letter = chr(code)
@@ -116,10 +111,11 @@ def _order(normal: str) -> int:
 @cache
 def _composing() -> tuple[frozenset[str], frozenset[str]]:
     """The first and the second code points of all pairs that NFC makes one; of Hangul all that may be."""
+    # No ideograph and no code point for private use composes: the two long ranges that are left out below.
     # An L or LV syllable takes a vowel or a final consonant: all syllables count as leading, to be safe.
     leads = {chr(code) for code in (*range(0x1100, 0x1113), *range(0xAC00, 0xD7A4))}
     follows = {chr(code) for code in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
-    for code in range(0xC0, 0x20000):
+    for code in chain(range(0xC0, 0x3400), range(0xA000, 0xAC00), range(0xF900, 0x20000)):
         parts = unicodedata.decomposition(chr(code))
         if " " in parts and not parts.startswith("<") and unicodedata.normalize("NFC", chr(code)) == chr(code):
             first, second = parts.split()
