@@ -11,7 +11,8 @@ import pytest
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.schema import as_pairs
-from pairmine.stages.dedup import dedup, kernel_slices
+from pairmine.stages.dedup import dedup
+from pairmine.stages.dedup.kernel import slices as kernel_slices
 
 LONG = [f"word{i}" for i in range(100)]
 

@@ -294,7 +294,7 @@ def test_threads_pieces_and_engines_change_nothing(monkeypatch: pytest.MonkeyPat
     parts = against(eval_set(*tests), engine="plain")
     halves = [parts.find(pa.chunked_array([pa.array(half, pa.large_string())])) for half in (texts[:150], texts[150:])]
     assert halves[0].places.tolist() + (halves[1].places + 150).tolist() == sorted(whole)
-    monkeypatch.setattr("pairmine.stages.dedup.kernel_slices._SLICE_TEXTS", 7)
+    monkeypatch.setattr("pairmine.stages.dedup.kernel.slices._SLICE_TEXTS", 7)
     monkeypatch.setattr("pairmine.stages.dedup.grams._AT_ONCE", 10)
     assert found(texts, eval_set(*tests), engine="plain") == whole
     pytest.importorskip("numba")

@@ -22,8 +22,8 @@ from pairmine.stages.dedup.copies import Copies, copies_of
 from pairmine.stages.dedup.crowds import crowd_of, join
 from pairmine.stages.dedup.groups import Chain, chains, components, first_of_each
 from pairmine.stages.dedup.kernel import read_texts, sketch
+from pairmine.stages.dedup.kernel.shingles import Texts
 from pairmine.stages.dedup.matches import Matches, Near, compare_pairs, find_matches, grouped, match
-from pairmine.stages.dedup.shingles import Texts
 from pairmine.stages.dedup.units import Units
 
 PATHS = ("plain", "compiled") if find_spec("numba") else ("plain",)

@@ -17,13 +17,23 @@ from hypothesis import strategies as st
 
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
-from pairmine.stages.dedup import compiled, kernel, kernel_slices, machine_code, native, plain_segments, tables
-from pairmine.stages.dedup.hashes import mixed
-from pairmine.stages.dedup.kernel import exact_keys, read_column, sketch
-from pairmine.stages.dedup.kernel_slices import EXACT, Sketches
+from pairmine.stages.dedup import kernel
+from pairmine.stages.dedup.kernel import (
+    compiled,
+    exact_keys,
+    machine_code,
+    native,
+    plain_segments,
+    read_column,
+    sketch,
+    tables,
+)
+from pairmine.stages.dedup.kernel import slices as kernel_slices
+from pairmine.stages.dedup.kernel.hashes import mixed
+from pairmine.stages.dedup.kernel.minhash import Bands, band_keys, banding
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
+from pairmine.stages.dedup.kernel.slices import EXACT, Sketches
 from pairmine.stages.dedup.matches import Near
-from pairmine.stages.dedup.minhash import Bands, band_keys, banding
-from pairmine.stages.dedup.shingles import Ragged, Texts
 from pairmine.tokens import Kind, kind_of, tokens
 
 try:
@@ -252,7 +262,7 @@ def test_without_numba_the_plain_path_is_taken_and_asking_for_the_other_says_wha
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("compiled_texts", "compiled_words"):
-        monkeypatch.delitem(sys.modules, f"pairmine.stages.dedup.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"pairmine.stages.dedup.kernel.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr(native, "_library", None)
     monkeypatch.setattr(machine_code, "kept", lambda sources: None)
@@ -369,7 +379,7 @@ def test_where_compiled_code_cannot_be_kept_it_is_compiled_for_the_run_alone(
     before = config.CACHE_DIR
     monkeypatch.setattr(config, "CACHE_DIR", before)
     monkeypatch.setattr(compiled.importlib, "import_module", import_module)
-    assert compiled.compiled("compiled_crowds", 0, engine="compiled") == "pairmine.stages.dedup.compiled_crowds"
+    assert compiled.compiled("compiled_crowds", 0, engine="compiled") == "pairmine.stages.dedup.kernel.compiled_crowds"
 
 
 def test_a_numba_that_fails_is_told_of_once_and_numpy_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

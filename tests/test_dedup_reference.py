@@ -20,8 +20,8 @@ from pairmine.outcome import Outcome
 from pairmine.schema import as_pairs
 from pairmine.stages.dedup import dedup
 from pairmine.stages.dedup.kernel import read_texts
+from pairmine.stages.dedup.kernel.minhash import banding, collision_probability
 from pairmine.stages.dedup.matches import Near, find_matches
-from pairmine.stages.dedup.minhash import banding, collision_probability
 from pairmine.tokens import tokens
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -43,7 +43,7 @@ class Nowhere:
 
 def report_near(run: Run, threshold: float, permutations: int) -> None:
     """How likely MinHash brings up a pair, for the report and --summary."""
-    from pairmine.stages.dedup.minhash import banding, collision_probability
+    from pairmine.stages.dedup.kernel.minhash import banding, collision_probability
 
     bands, rows = banding(threshold, permutations)
     likely = collision_probability(threshold, bands, rows)

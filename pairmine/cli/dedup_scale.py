@@ -166,7 +166,7 @@ class Scale:
     def table(self, source: Source) -> pa.Table | None:
         """All rows of the input where they are compared in memory, None where `stream` has to read it."""
         from pairmine.files.source import PairSource
-        from pairmine.stages.dedup.compiled import load_ahead
+        from pairmine.stages.dedup.kernel.compiled import load_ahead
 
         if isinstance(source, PairSource):
             for flag, value in (("--index", self.index), ("--memory", self.memory), ("--scratch", self.scratch)):
@@ -215,8 +215,8 @@ class Scale:
         from pairmine import __version__
         from pairmine.files.dedup_index import DedupIndex
         from pairmine.files.sketches import SketchFolder, fingerprint
-        from pairmine.stages.dedup.compiled import NATIVE, compiled
         from pairmine.stages.dedup.index import MADE, index_settings
+        from pairmine.stages.dedup.kernel.compiled import NATIVE, compiled
 
         settings = index_settings(near, exact)
         if self.index is not None:

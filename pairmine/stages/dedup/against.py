@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
-from pairmine.stages.dedup.compiled import Tell
 from pairmine.stages.dedup.gram_lengths import GRAM_WORDS, WHOLE_BELOW, gram_lengths
 from pairmine.stages.dedup.grams import RunIndex
-from pairmine.stages.dedup.kernel_slices import Engine, Slice, settled, slices
+from pairmine.stages.dedup.kernel.compiled import Tell
+from pairmine.stages.dedup.kernel.slices import Engine, Slice, settled, slices
 from pairmine.stages.dedup.scan import Scan, Streams, scanner, streams_of, whole
 from pairmine.tokens import tokens
 

@@ -20,7 +20,7 @@ from pairmine.stages.dedup.bounds import Advance, Earlier, Keys, Nothing, Scratc
 from pairmine.stages.dedup.choice import Choice, Giant, choose_units, giants, group_names
 from pairmine.stages.dedup.copies import Copies, best_ranks
 from pairmine.stages.dedup.groups import LARGE_SHARE
-from pairmine.stages.dedup.hashes import mixed
+from pairmine.stages.dedup.kernel.hashes import mixed
 from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.preference import BEST, column_ranks, places_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairmine.stages.dedup.compiled import NATIVE, compiled
+from pairmine.stages.dedup.kernel.compiled import NATIVE, compiled
 
 CROWD = 16
 """Largest bucket whose members are all paired with each other; beyond it see `crowds`."""

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from pairmine.stages.dedup.choice import Choice, choose_pairs, choose_units
-from pairmine.stages.dedup.compiled import Tell
 from pairmine.stages.dedup.copies import Copies, copies_of
+from pairmine.stages.dedup.kernel.compiled import Tell
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.preference import row_ranks, unit_ranks
 from pairmine.stages.dedup.units import Units, units_of

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairmine.identity import NO_TEXT
-from pairmine.stages.dedup.compiled import Tell
 from pairmine.stages.dedup.groups import first_of_each
 from pairmine.stages.dedup.kernel import exact_keys, sketch
+from pairmine.stages.dedup.kernel.compiled import Tell
 from pairmine.stages.dedup.matches import Matches, Near, match
 from pairmine.stages.dedup.units import Units
 

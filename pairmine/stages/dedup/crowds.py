@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pairmine.stages.dedup.compiled import compiled
-from pairmine.stages.dedup.shingles import Ragged, Texts
+from pairmine.stages.dedup.kernel.compiled import compiled
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.stages.dedup.verify import Pairs, compare_one, sizes_allow
 
 if TYPE_CHECKING:

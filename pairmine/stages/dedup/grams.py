@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from pairmine.stages.dedup.hashes import mixed
-from pairmine.stages.dedup.looks import FACTOR, Look, Sighting
+from pairmine.stages.dedup.kernel.hashes import mixed
+from pairmine.stages.dedup.kernel.looks import FACTOR, Look, Sighting
+from pairmine.stages.dedup.kernel.shingles import Ragged
 from pairmine.stages.dedup.scan import Streams, bits_of, rolled
-from pairmine.stages.dedup.shingles import Ragged
 
 _AT_ONCE = 8_000_000
 """Pairs of a text and an indexed one that are held at a time."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pairmine.stages.dedup.crowds import Crowd, as_arrays, compiled_for
-from pairmine.stages.dedup.shingles import Ragged
+from pairmine.stages.dedup.kernel.shingles import Ragged
 from pairmine.stages.dedup.verify import Pairs, compare_one
 
 if TYPE_CHECKING:

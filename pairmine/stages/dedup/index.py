@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from pairmine.stages.dedup.bounds import Keys, Scratch, Segment
+from pairmine.stages.dedup.kernel.minhash import banding
 from pairmine.stages.dedup.matches import Near
-from pairmine.stages.dedup.minhash import banding
 from pairmine.stages.dedup.sketching import KEYS, band_count, band_name, sets_of
 from pairmine.stages.dedup.units import sides_of
 

@@ -12,7 +12,7 @@ from pairmine.stages.dedup.candidates import candidates
 from pairmine.stages.dedup.crowds import Crowd, crowd_of, join
 from pairmine.stages.dedup.groups import components, first_of_each, stars
 from pairmine.stages.dedup.kernel import Sketches, read_column, sketch
-from pairmine.stages.dedup.shingles import Ragged, Texts
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.stages.dedup.verify import Counts, Pairs, SetsOf, compare, compare_pairs, verify
 
 __all__ = ["Matches", "Near", "Pairs", "compare_pairs", "find_matches", "grouped", "match"]

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 import pyarrow as pa
 
-from pairmine.stages.dedup import plain
-from pairmine.stages.dedup.compiled import NATIVE, Tell, compiled
-from pairmine.stages.dedup.hashes import mixed
-from pairmine.stages.dedup.kernel_slices import Slice, settled, slices
-from pairmine.stages.dedup.looks import FACTOR, SECOND_BIT, Look, Sighting
-from pairmine.stages.dedup.plain_segments import segments_of
-from pairmine.stages.dedup.shingles import Ragged, joined
+from pairmine.stages.dedup.kernel import plain
+from pairmine.stages.dedup.kernel.compiled import NATIVE, Tell, compiled
+from pairmine.stages.dedup.kernel.hashes import mixed
+from pairmine.stages.dedup.kernel.looks import FACTOR, SECOND_BIT, Look, Sighting
+from pairmine.stages.dedup.kernel.plain_segments import segments_of
+from pairmine.stages.dedup.kernel.shingles import Ragged, joined
+from pairmine.stages.dedup.kernel.slices import Slice, settled, slices
 
 if TYPE_CHECKING:
-    from pairmine.stages.dedup.kernel_slices import Engine
+    from pairmine.stages.dedup.kernel.slices import Engine
 
 _BITS_A_GRAM = 32
 _LEAST_BITS, _MOST_BITS = 1 << 16, 1 << 32

@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from pairmine.identity import NO_TEXT
 from pairmine.stages.dedup.bounds import Keys
-from pairmine.stages.dedup.hashes import mixed, powers
 from pairmine.stages.dedup.kernel import exact_keys, read_column, sketch
+from pairmine.stages.dedup.kernel.hashes import mixed, powers
+from pairmine.stages.dedup.kernel.minhash import Bands, band_keys, banding
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.stages.dedup.matches import Near
-from pairmine.stages.dedup.minhash import Bands, band_keys, banding
-from pairmine.stages.dedup.shingles import Ragged, Texts
 
 KEYS = 1
 """The version of all keys and sets: others mean another thing by the same number."""

@@ -16,11 +16,11 @@ from pairmine.outcome import Outcome
 from pairmine.stages.dedup import spread
 from pairmine.stages.dedup.choice import Choice, Giant, giants, group_names, members
 from pairmine.stages.dedup.compared import Compared, Rules
-from pairmine.stages.dedup.compiled import Tell
 from pairmine.stages.dedup.groups import GROUPS
+from pairmine.stages.dedup.kernel.compiled import Tell
+from pairmine.stages.dedup.kernel.minhash import banding
 from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies, reject_stranded, told_columns, told_of
 from pairmine.stages.dedup.matches import Near
-from pairmine.stages.dedup.minhash import banding
 from pairmine.stages.dedup.preference import check_keep
 from pairmine.stages.dedup.units import Units, codes_of, is_pair_set, sides_named
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from pairmine.stages.dedup.bounds import Earlier, Scratch
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.stages.dedup.matches import Matches, Near, grouped
-from pairmine.stages.dedup.shingles import Ragged, Texts
 from pairmine.stages.dedup.sketching import keys_of_sets
 from pairmine.stages.dedup.suspects import Suspects
 from pairmine.stages.dedup.verify import Counts, Pairs, verify

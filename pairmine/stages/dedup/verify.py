@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pairmine.stages.dedup.compiled import NATIVE, compiled
-from pairmine.stages.dedup.shingles import Ragged, Texts
+from pairmine.stages.dedup.kernel.compiled import NATIVE, compiled
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 
 if TYPE_CHECKING:
     from pairmine.stages.dedup.matches import Near

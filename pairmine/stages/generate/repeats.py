@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pairmine.stages.dedup.kernel import read_texts
-from pairmine.stages.dedup.minhash import Bands, band_keys, banding
-from pairmine.stages.dedup.shingles import Ragged
+from pairmine.stages.dedup.kernel.minhash import Bands, band_keys, banding
+from pairmine.stages.dedup.kernel.shingles import Ragged
 
 _NGRAM = 3
 # Long bands, since small models open alike: of two queries with a quarter of their 3-grams in common, 36 bands of

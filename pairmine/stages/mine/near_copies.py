@@ -18,8 +18,8 @@ from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
 from pairmine.backends.retrievers import NOT_FOUND
 from pairmine.errors import PairmineError
+from pairmine.stages.dedup.kernel.shingles import Ragged
 from pairmine.stages.dedup.matches import Near, compare_pairs
-from pairmine.stages.dedup.shingles import Ragged
 from pairmine.stages.mine.word_sets import Shingled, owners_of, without_repeats
 
 NEAR = 0.8

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine.identity import seed_of
-from pairmine.stages.dedup.shingles import Ragged, Texts
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.tokens import tokens
 
 _BYTES_AT_ONCE = 1 << 20

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 import pyarrow as pa
 
-from pairmine.stages.dedup import plain
-from pairmine.stages.dedup.compiled import NATIVE, Tell, compiled
-from pairmine.stages.dedup.hashes import factors
-from pairmine.stages.dedup.kernel_slices import Engine, Plan, Sketches, Slice, settled, slices
-from pairmine.stages.dedup.minhash import Bands, banding
-from pairmine.stages.dedup.shingles import Texts, joined
+from pairmine.stages.dedup.kernel import plain
+from pairmine.stages.dedup.kernel.compiled import NATIVE, Tell, compiled
+from pairmine.stages.dedup.kernel.hashes import factors
+from pairmine.stages.dedup.kernel.minhash import Bands, banding
+from pairmine.stages.dedup.kernel.shingles import Texts, joined
+from pairmine.stages.dedup.kernel.slices import Engine, Plan, Sketches, Slice, settled, slices
 
 if TYPE_CHECKING:
     from pairmine.stages.dedup.matches import Near

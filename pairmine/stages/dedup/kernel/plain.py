@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairmine.stages.dedup.hashes import OCCURRENCE, SEGMENT_PLACE, mixed
-from pairmine.stages.dedup.kernel_slices import Plan, Sketches, Slice
-from pairmine.stages.dedup.minhash import band_keys
-from pairmine.stages.dedup.plain_segments import Segments, segments_of, uneven
-from pairmine.stages.dedup.shingles import Ragged, Texts, joined
+from pairmine.stages.dedup.kernel.hashes import OCCURRENCE, SEGMENT_PLACE, mixed
+from pairmine.stages.dedup.kernel.minhash import band_keys
+from pairmine.stages.dedup.kernel.plain_segments import Segments, segments_of, uneven
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts, joined
+from pairmine.stages.dedup.kernel.slices import Plan, Sketches, Slice
 
 __all__ = ["keys_of_bytes", "members_of", "read", "sketch", "uneven", "words_of"]
 
 
 def sketch(texts: Slice, plan: Plan, out: Sketches) -> None:
-    """See `kernel_slices.Engine`."""
+    """See `slices.Engine`."""
     for first, segments in segments_of(texts, plan.by_character):
         count = len(segments.offsets) - 1
         here = slice(texts.place + first, texts.place + first + count)
@@ -33,7 +33,7 @@ def sketch(texts: Slice, plan: Plan, out: Sketches) -> None:
 
 
 def read(texts: Slice, plan: Plan) -> Texts:
-    """See `kernel_slices.Engine`."""
+    """See `slices.Engine`."""
     shingles, words = [], []
     for _, segments in segments_of(texts, plan.by_character):
         row = words_of(segments)

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
-from pairmine.stages.dedup.minhash import Bands
-from pairmine.stages.dedup.shingles import Texts
+from pairmine.stages.dedup.kernel.minhash import Bands
+from pairmine.stages.dedup.kernel.shingles import Texts
 
 EXACT = ("normalised", "bytes", "words")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from pairmine.stages.dedup import looks
-from pairmine.stages.dedup.compiled_words import ABOUT_TEXT, LONGS, NUMBERS, mixed, walk
-from pairmine.stages.dedup.machine_code import to_keep
+from pairmine.stages.dedup.kernel import looks
+from pairmine.stages.dedup.kernel.compiled_words import ABOUT_TEXT, LONGS, NUMBERS, mixed, walk
+from pairmine.stages.dedup.kernel.machine_code import to_keep
 
 _U64 = np.uint64
 _FACTOR, _SECOND_BIT = _U64(looks.FACTOR), looks.SECOND_BIT

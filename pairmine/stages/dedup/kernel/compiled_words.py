@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from pairmine.stages.dedup import hashes, tables
-from pairmine.stages.dedup.kernel_slices import EXACT
-from pairmine.stages.dedup.machine_code import to_keep
+from pairmine.stages.dedup.kernel import hashes, tables
+from pairmine.stages.dedup.kernel.machine_code import to_keep
+from pairmine.stages.dedup.kernel.slices import EXACT
 from pairmine.tokens import Kind
 
 _U64, _U32 = np.uint64, np.uint32

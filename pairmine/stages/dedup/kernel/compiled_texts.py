@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from pairmine.stages.dedup import hashes, minhash
-from pairmine.stages.dedup.compiled_words import ABOUT_TEXT, BYTES, LONGS, U32S, WORDS, mixed, walk
-from pairmine.stages.dedup.machine_code import to_keep
+from pairmine.stages.dedup.kernel import hashes, minhash
+from pairmine.stages.dedup.kernel.compiled_words import ABOUT_TEXT, BYTES, LONGS, U32S, WORDS, mixed, walk
+from pairmine.stages.dedup.kernel.machine_code import to_keep
 
 _U64, _U32 = np.uint64, np.uint32
 _SEGMENT_PLACE, _OCCURRENCE = hashes.SEGMENT_PLACE, hashes.OCCURRENCE

@@ -13,7 +13,7 @@ from time import process_time
 from types import ModuleType
 
 from pairmine.errors import PairmineError
-from pairmine.stages.dedup import machine_code, native
+from pairmine.stages.dedup.kernel import machine_code, native
 
 NATIVE = "native"
 
@@ -31,7 +31,7 @@ Tell = Callable[[str], None]
 
 
 def compiled(name: str, size: int, *, engine: str = "auto", tell: Tell | None = None) -> ModuleType | None:
-    """The module `pairmine.stages.dedup.<name>` of compiled code, or None where numpy is the better choice.
+    """The module `pairmine.stages.dedup.kernel.<name>` of compiled code, or None where numpy is the better choice.
 
     `name` is `NATIVE`, which needs numba once on each machine, or a module that numba serves. `size` is the bytes of
     text that it is wanted for; those of earlier calls count as well, since many small batches are as much work as a
@@ -87,7 +87,7 @@ def _is_worth_it(name: str) -> bool:
 
 
 def _full(name: str) -> str:
-    return f"pairmine.stages.dedup.{name}"
+    return f"pairmine.stages.dedup.kernel.{name}"
 
 
 def _watch(done: Event, tell: Tell) -> None:

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from pairmine.stages.dedup.hashes import BLANK_LETTER, LETTER_PLACE, mixed, powers
-from pairmine.stages.dedup.kernel_slices import Slice
-from pairmine.stages.dedup.tables import (
+from pairmine.stages.dedup.kernel.hashes import BLANK_LETTER, LETTER_PLACE, mixed, powers
+from pairmine.stages.dedup.kernel.slices import Slice
+from pairmine.stages.dedup.kernel.tables import (
     BACK_SHIFT,
     CLASS_BITS,
     KIND_BITS,
@@ -180,7 +180,7 @@ def _points(data: np.ndarray, leads: np.ndarray) -> np.ndarray:
 
 
 def uneven(texts: Slice) -> np.ndarray:
-    """See `kernel_slices.Engine`."""
+    """See `slices.Engine`."""
     found = np.zeros(len(texts), bool)
     for low in range(0, len(texts.data), _WINDOW):
         # The code point before the window, and the rest of its last one, belong to what is looked at.

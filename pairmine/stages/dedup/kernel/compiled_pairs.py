@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from pairmine.stages.dedup.machine_code import to_keep
+from pairmine.stages.dedup.kernel.machine_code import to_keep
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 

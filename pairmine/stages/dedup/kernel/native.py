@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from pairmine.stages.dedup import machine_code, minhash, tables
-from pairmine.stages.dedup.kernel_slices import EXACT, Plan, Sketches, Slice
-from pairmine.stages.dedup.looks import Look, Sighting
-from pairmine.stages.dedup.shingles import Ragged, Texts
+from pairmine.stages.dedup.kernel import machine_code, minhash, tables
+from pairmine.stages.dedup.kernel.looks import Look, Sighting
+from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
+from pairmine.stages.dedup.kernel.slices import EXACT, Plan, Sketches, Slice
 
 _OWN = Path(__file__).parent
 SOURCES = [
     *(_OWN / f"compiled_{name}.py" for name in ("words", "texts", "pairs", "scan")),
-    *(_OWN / f"{name}.py" for name in ("hashes", "tables", "minhash", "kernel_slices", "looks")),
-    *(_OWN.parents[1] / f"{name}.py" for name in ("tokens", "identity")),
+    *(_OWN / f"{name}.py" for name in ("hashes", "tables", "minhash", "slices", "looks")),
+    *(_OWN.parents[2] / f"{name}.py" for name in ("tokens", "identity")),
 ]
 """What the machine code is made from."""
 
@@ -40,10 +40,10 @@ def load(*, may_compile: bool = True) -> bool:
         if _library is None:
             _library = machine_code.kept(SOURCES)
         if _library is None and may_compile:
-            from pairmine.stages.dedup.compiled_pairs import count_shared, repeated
-            from pairmine.stages.dedup.compiled_scan import scan
-            from pairmine.stages.dedup.compiled_texts import read, sketch
-            from pairmine.stages.dedup.compiled_words import mark_uneven
+            from pairmine.stages.dedup.kernel.compiled_pairs import count_shared, repeated
+            from pairmine.stages.dedup.kernel.compiled_scan import scan
+            from pairmine.stages.dedup.kernel.compiled_texts import read, sketch
+            from pairmine.stages.dedup.kernel.compiled_words import mark_uneven
 
             _library = machine_code.keep(SOURCES, [mark_uneven, sketch, read, scan, repeated, count_shared])
         return _library is not None
@@ -64,7 +64,7 @@ def is_loaded() -> bool:
 
 
 def uneven(texts: Slice) -> np.ndarray:
-    """See `kernel_slices.Engine`."""
+    """See `slices.Engine`."""
     known = tables.letters()
     while True:
         found = np.zeros(len(texts), bool)
@@ -77,7 +77,7 @@ def uneven(texts: Slice) -> np.ndarray:
 
 
 def sketch(texts: Slice, plan: Plan, out: Sketches) -> None:
-    """See `kernel_slices.Engine`."""
+    """See `slices.Engine`."""
     bands = plan.bands or minhash.Bands.drawn(0, 1, 0)
     minima, state, room = np.empty(len(bands.scale), np.uint32), np.zeros(2, np.int64), _ROOM
     while state[0] < len(texts):
@@ -90,7 +90,7 @@ def sketch(texts: Slice, plan: Plan, out: Sketches) -> None:
 
 
 def read(texts: Slice, plan: Plan) -> Texts:
-    """See `kernel_slices.Engine`."""
+    """See `slices.Engine`."""
     state, room, members = np.zeros(3, np.int64), _ROOM, len(texts.data) // 4 + 16
     set_ends, bag_ends = np.zeros(len(texts) + 1, np.int64), np.zeros(len(texts) + 1, np.int64)
     sets, bags = np.empty(members, np.uint64), np.empty(members, np.uint64)

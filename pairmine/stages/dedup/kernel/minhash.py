@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairmine.errors import PairmineError
-from pairmine.stages.dedup.hashes import factors, mixed
-from pairmine.stages.dedup.shingles import Ragged
+from pairmine.stages.dedup.kernel.hashes import factors, mixed
+from pairmine.stages.dedup.kernel.shingles import Ragged
 
 RECALL = 0.999
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from pairmine.stages.dedup.compiled_pairs import FRESH, HASHES, NUMBERS, shared_by
+from pairmine.stages.dedup.kernel.compiled_pairs import FRESH, HASHES, NUMBERS, shared_by
 
 _keys = types.Array(types.uint64, 2, "C", readonly=True)
 _lists = types.UniTuple(NUMBERS, 2)
