@@ -60,7 +60,7 @@ _HIDDEN = """\
 from importlib.machinery import PathFinder
 
 _find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] == "numba" else _find(name, *rest)
+PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] in ("numba", "llvmlite") else _find(name, *rest)
 """
 
 

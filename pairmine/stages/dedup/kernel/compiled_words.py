@@ -85,21 +85,10 @@ def _put(values, place, value):
 
 
 @njit(nogil=True)
-def larger(values, count, more):
-    """An array that begins with the first `count` of `values` and has room for `more`."""
-    larger = np.empty(max(2 * len(values), count + more), values.dtype)
-    # A loop: numba takes two seconds to compile the assignment of a slice.
-    for place in range(count):
-        larger[place] = values[place]
-    return larger
-
-
-@njit(nogil=True)
 def walk(data, start, end, codes, more, exact, by_character, words, characters):
     """Cut one text: the counts of its words and characters, whether it has a segment, and its exact sum.
 
     `words` and `characters` are filled as far as they reach; where the counts are larger, the caller asks again.
-    An array that grows within the loop would have its references counted at each step, which costs ten times as much.
     """
     word_count, character_count, place = 0, 0, _U64(0)
     total, value, power = _U64(0), _U64(0), _U64(1)
@@ -162,17 +151,3 @@ def walk(data, start, end, codes, more, exact, by_character, words, characters):
                 total += mixed(letter + place * _SEGMENT_PLACE)
             place += _U64(1)
     return word_count, character_count, has_any, total
-
-
-@njit(nogil=True)
-def cut(text, data, offsets, own, folded, own_codes, more, exact, by_character, words, characters):
-    """What `walk` finds in a text, with the arrays that have room for it."""
-    codes = own_codes if own[text] else folded
-    while True:
-        word_count, character_count, has_any, total = walk(
-            data, offsets[text], offsets[text + 1], codes, more, exact, by_character, words, characters
-        )
-        if word_count <= len(words) and character_count <= len(characters):
-            return words, word_count, characters, character_count, has_any, total
-        words = larger(words, 0, word_count)
-        characters = larger(characters, 0, character_count)
