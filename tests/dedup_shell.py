@@ -21,6 +21,9 @@ from pairmine.cli.main import main
 WORDS = [f"w{i}" for i in range(400)]
 
 
+_read = dedup_scale.read_within
+
+
 class Shell:
     """Runs commands in this process, in a folder of their own."""
 
@@ -37,13 +40,13 @@ class Shell:
 
     def small(self, block_rows: int = 100) -> None:
         """From now on no corpus fits into memory, and a block of sketches has few rows."""
-        self._patch.setattr(dedup_scale, "read_within", lambda source, room: None)
+        self._patch.setattr(dedup_scale, "read_within", lambda source, room, each=None: None)
         self._patch.setattr(dedup_scale, "BLOCK_ROWS", block_rows)
         self._patch.setattr(dedup_scale, "_SHARES", 100_000)
 
     def roomy(self) -> None:
         """From now on everything fits into memory again."""
-        self._patch.setattr(dedup_scale, "read_within", lambda source, room: source.read())
+        self._patch.setattr(dedup_scale, "read_within", lambda source, room, each=None: _read(source, 1 << 60, each))
 
     @contextmanager
     def patched(self, name: str, value: Any) -> Iterator[None]:
@@ -102,7 +105,7 @@ from pairmine.cli import dedup_scale as scale
 from pairmine.files import sketches
 from pairmine.stages.dedup import bounded, sketching
 
-scale.read_within = lambda source, room: None
+scale.read_within = lambda source, room, each=None: None
 scale.BLOCK_ROWS = 50
 where, sketched = sys.argv.pop(1), sketching.sketch
 put, gather = sketches.SketchFolder.put, bounded._gather

@@ -399,6 +399,26 @@ def test_a_numba_that_fails_is_told_of_once_and_numpy_does_the_work(monkeypatch:
         sketch(column(["a b"]), near(engine="compiled"))
 
 
+@pytest.mark.parametrize("engine", PATHS)
+def test_sketches_made_while_texts_are_read_are_those_made_afterwards(engine: str) -> None:
+    texts = [f"line {number} of {number % 7} Caf\u00e9 e\u0301" for number in range(200)] + ["", "東京 x"]
+    settings = near(engine=engine, workers=2)
+    ahead = kernel.Ahead(settings, "normalised")
+    for start in range(0, len(texts), 30):
+        ahead.take(column(texts[start : start + 30]))
+    found, wanted = ahead.result(), sketch(column(texts), settings)
+    assert found is not None
+    for name in ("exact", "keys", "shingles", "words"):
+        assert getattr(found, name).tolist() == getattr(wanted, name).tolist()
+
+
+def test_of_a_text_that_is_not_utf8_the_sketches_made_ahead_say_nothing() -> None:
+    bad = pa.array([b"fine", b"caf\xe9"]).view(pa.string())
+    ahead = kernel.Ahead(near(), "normalised")
+    ahead.take(pa.chunked_array([bad]))
+    assert ahead.result() is None
+
+
 def test_half_a_code_point_from_a_reply_is_no_word() -> None:
     assert kernel.read_texts(["a\ud800b", "a b"], 2).words.sizes.tolist() == [2, 2]
 

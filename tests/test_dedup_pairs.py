@@ -460,7 +460,7 @@ def test_columns_that_are_replaced_are_told(
     memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if memory == "bounded":
-        monkeypatch.setattr("pairmine.cli.dedup_scale.read_within", lambda source, room: None)
+        monkeypatch.setattr("pairmine.cli.dedup_scale.read_within", lambda source, room, each=None: None)
     columns = {"reason": ["mine"] * 2, "similarity": [0.1] * 2, "document_group": ["g"] * 2}
     pq.write_table(corpus("some text", "other words", **columns), tmp_path / "c.parquet")
     assert command(tmp_path, monkeypatch, "c.parquet", "-o", "o.parquet") == 0
@@ -480,7 +480,7 @@ def test_ids_only_writes_the_ids_of_what_stays_and_rejects_and_groups_as_ever(
     memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if memory == "bounded":
-        monkeypatch.setattr("pairmine.cli.dedup_scale.read_within", lambda source, room: None)
+        monkeypatch.setattr("pairmine.cli.dedup_scale.read_within", lambda source, room, each=None: None)
     texts = corpus("some text", "Some  text", "other words", "", quality=[1, 2, 3, 4])
     pq.write_table(texts, tmp_path / "c.parquet")
     options = ("--keep", "best:quality")

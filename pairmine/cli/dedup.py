@@ -132,7 +132,7 @@ def dedup(
             "seed": seed,
             "tell": run.say,
         }
-        if (table := large.table(opened)) is None:
+        if (table := large.table(opened, options)) is None:
             outcome: Streamed | Deduped = large.stream(run, opened, options, scale.identity(context))
         else:
             outcome = remove_copies(table, **options)

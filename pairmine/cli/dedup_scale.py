@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +35,8 @@ _LIBRARIES = 370 << 20
 _COPIES = 4
 """How many times its bytes a table takes while it is compared in memory, with the sets of its copies (measured)."""
 _ROW_BYTES = 400
+_UNPACKED = 40
+"""A file that is so many times smaller than memory will fit, and is worth sketching while it is read."""
 _SHARES = 4
 """Keys that are sorted, pairs, and sets that are compared have one in so many parts of memory each."""
 _LARGE = 1 << 40
@@ -86,8 +88,11 @@ def room_of(memory: str | None) -> int:
     return total - _LIBRARIES
 
 
-def read_within(source: Source, room: int) -> pa.Table | None:
-    """The corpus as one table, None where it would not fit into `room` bytes while it is compared."""
+def read_within(source: Source, room: int, each: Callable[[pa.Table], None] | None = None) -> pa.Table | None:
+    """The corpus as one table, None where it would not fit into `room` bytes while it is compared.
+
+    `each` gets every part of it as soon as it is read.
+    """
     import pyarrow as pa
 
     left = room
@@ -95,6 +100,8 @@ def read_within(source: Source, room: int) -> pa.Table | None:
     def fits(table: pa.Table) -> bool:
         nonlocal left
         left -= _COPIES * table.nbytes + _ROW_BYTES * table.num_rows
+        if each and left >= 0:
+            each(table)
         return left >= 0
 
     table = source.read_while(fits)
@@ -163,10 +170,16 @@ class Scale:
         for path in self._ours:
             shutil.rmtree(path, ignore_errors=True)
 
-    def table(self, source: Source) -> pa.Table | None:
-        """All rows of the input where they are compared in memory, None where `stream` has to read it."""
+    def table(self, source: Source, options: dict[str, Any]) -> pa.Table | None:
+        """All rows of the input where they are compared in memory, None where `stream` has to read it.
+
+        Of a corpus, `sketches` are put into the `options` of `dedup` where they could be made meanwhile.
+        """
         from pairmine.files.source import PairSource
+        from pairmine.schema import document_text
+        from pairmine.stages.dedup.kernel import Ahead
         from pairmine.stages.dedup.kernel.compiled import load_ahead
+        from pairmine.stages.dedup.stage import check_near
 
         if isinstance(source, PairSource):
             for flag, value in (("--index", self.index), ("--memory", self.memory), ("--scratch", self.scratch)):
@@ -175,8 +188,20 @@ class Scale:
             return source.read()
         if self.index:
             return None
-        load_ahead(sum(map(os.path.getsize, source.files or ())))
-        return read_within(source, self._room)
+        size = sum(map(os.path.getsize, source.files or ()))
+        load_ahead(size)
+        near = _near(options)
+        if near is None or options["against"] is not None or size * _UNPACKED > self._room:
+            return read_within(source, self._room)
+        check_near(near)
+        ahead = Ahead(near, options["exact"], tell=options["tell"])
+        try:
+            table = read_within(source, self._room, lambda table: ahead.take(document_text(table)))
+            if table is not None:
+                options["sketches"] = ahead.result()
+        finally:
+            ahead.close()
+        return table
 
     def stream(self, run: Run, source: Source, options: Mapping[str, Any], identity: Mapping[str, Any]) -> Streamed:
         """Write what stays of a corpus and what leaves, reading it three times; `options` are those of `dedup`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pairmine.stages.dedup.choice import Choice, choose_pairs, choose_units
 from pairmine.stages.dedup.copies import Copies, copies_of
+from pairmine.stages.dedup.kernel import Sketches
 from pairmine.stages.dedup.kernel.compiled import Tell
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.preference import row_ranks, unit_ranks
@@ -27,7 +28,7 @@ class Rules:
     """When two texts are copies (`near` None: exact ones alone), how they make groups, and which of a group stays.
 
     `meaning` looks for texts that say the same among those that stay then. `tell` takes a line for the user where code
-    is compiled.
+    is compiled. `sketches` are those of a corpus's texts, where they were made before.
     """
 
     exact: str
@@ -37,6 +38,7 @@ class Rules:
     workers: int = 1
     tell: Tell | None = None
     meaning: Meaning | None = None
+    sketches: Sketches | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Compared:
                 ranks=self._ranks(side),
                 workers=rules.workers,
                 tell=rules.tell,
+                sketches=rules.sketches,
             )
         return self._copies[side]
 
@@ -95,7 +98,7 @@ class Compared:
         if kept.all():
             return self
         units = {side: units.of_rows(kept) for side, units in self._units.items()}
-        return Compared(self.table.filter(pa.array(kept)), self.rules, units)
+        return Compared(self.table.filter(pa.array(kept)), replace(self.rules, sketches=None), units)
 
     @property
     def found(self) -> Sequence[Copies]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pairmine.identity import NO_TEXT
 from pairmine.stages.dedup.groups import first_of_each
-from pairmine.stages.dedup.kernel import exact_keys, sketch
+from pairmine.stages.dedup.kernel import Sketches, exact_keys, sketch
 from pairmine.stages.dedup.kernel.compiled import Tell
 from pairmine.stages.dedup.matches import Matches, Near, match
 from pairmine.stages.dedup.units import Units
@@ -70,16 +70,19 @@ def copies_of(
     ranks: np.ndarray | None = None,
     workers: int = 1,
     tell: Tell | None = None,
+    sketches: Sketches | None = None,
 ) -> Copies:
     """Group the texts of `units`, none of them null; `near` None looks for exact copies alone, by so many `workers`.
 
     `group` is "chain" or "star"; for the latter, `ranks` (n,) are the texts' places in the order of preference, that of
-    the input where they are None. See `matches.grouped`. `exact` and `tell` are those of `kernel.sketch`.
+    the input where they are None. See `matches.grouped`. `exact` and `tell` are those of `kernel.sketch`, and so are
+    `sketches`, where they were made before.
     """
     if near is None:
         firsts = exact_firsts(exact_keys(units.texts, exact, workers=workers, tell=tell))
         return Copies(firsts, firsts, None)
-    sketches = sketch(units.texts, near, exact=exact, tell=tell)
+    if sketches is None:
+        sketches = sketch(units.texts, near, exact=exact, tell=tell)
     firsts = exact_firsts(sketches.exact)
     distinct = np.flatnonzero(firsts == np.arange(len(firsts)))
     best = None if ranks is None else best_ranks(firsts, ranks)

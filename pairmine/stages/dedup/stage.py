@@ -17,6 +17,7 @@ from pairmine.stages.dedup import spread
 from pairmine.stages.dedup.choice import Choice, Giant, giants, group_names, members
 from pairmine.stages.dedup.compared import Compared, Rules
 from pairmine.stages.dedup.groups import GROUPS
+from pairmine.stages.dedup.kernel import Sketches
 from pairmine.stages.dedup.kernel.compiled import Tell
 from pairmine.stages.dedup.kernel.minhash import banding
 from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies, reject_stranded, told_columns, told_of
@@ -77,6 +78,7 @@ def dedup(
     ids_only: bool = False,
     engine: str = "auto",
     tell: Tell | None = None,
+    sketches: Sketches | None = None,
 ) -> Deduped:
     """Drop the rows of a corpus or a pair set that copy another row, or a text of a test set.
 
@@ -101,6 +103,7 @@ def dedup(
     that stays. Of each group the `first` one stays, or the ``longest``, or ``best:COLUMN``, the one
     with the highest number there. Blank texts copy nothing. Any number of `workers`, and any `engine`,
     gives the same rows; `tell` takes a line for people: that code is compiled, that columns are replaced.
+    `sketches` are those of a corpus's texts with these settings, where `kernel.Ahead` has made them.
 
     With `meaning` texts leave as well whose vectors say the same as that of one that stays; see `semantic`. The
     similarity is then a cosine.
@@ -131,7 +134,7 @@ def dedup(
         threshold, ngram, permutations, sentence_words, short_text_words, workers, seed, unit=unit, engine=engine
     )
     if near:
-        _check_near(settings)
+        check_near(settings)
     if meaning is not None and by == "pair":
         raise PairmineError("--semantic compares the texts of one side; pass --by query or --by document")
     if tell:
@@ -139,7 +142,7 @@ def dedup(
     if spread_labels or merge:
         spread.check_labels(table, by, spreads=spread_labels, merges=merge, action=action)
     sides = sides_named(table, by)
-    whole = Compared(table, Rules(exact, settings if near else None, keep, group, workers, tell, meaning))
+    whole = Compared(table, Rules(exact, settings if near else None, keep, group, workers, tell, meaning, sketches))
     for side in sides:
         whole.units(side)
     notes: Counter[str] = Counter()
@@ -201,7 +204,8 @@ def _check_choices(**choices: tuple[str, tuple[str, ...]]) -> None:
             raise PairmineError(f'--{name} is "{value}"; pass one of {", ".join(known)}')
 
 
-def _check_near(near: Near) -> None:
+def check_near(near: Near) -> None:
+    """Raise a PairmineError for a setting out of range."""
     if not 0 < near.threshold <= 1:
         raise PairmineError(f"--threshold is {near.threshold:g}; pass a Jaccard similarity above 0 and up to 1")
     for name, least in (

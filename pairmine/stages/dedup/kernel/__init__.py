@@ -1,5 +1,5 @@
 """From Arrow's buffers to what finds copies: the hot code of `dedup`, by numpy and in machine code."""
 
-from pairmine.stages.dedup.kernel.reading import Sketches, exact_keys, read_column, read_texts, sketch
+from pairmine.stages.dedup.kernel.reading import Ahead, Sketches, exact_keys, read_column, read_texts, sketch
 
-__all__ = ["Sketches", "exact_keys", "read_column", "read_texts", "sketch"]
+__all__ = ["Ahead", "Sketches", "exact_keys", "read_column", "read_texts", "sketch"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 import pyarrow as pa
 
+from pairmine.errors import PairmineError
 from pairmine.stages.dedup.kernel import plain
 from pairmine.stages.dedup.kernel.compiled import NATIVE, Tell, compiled
 from pairmine.stages.dedup.kernel.hashes import factors
@@ -23,7 +24,7 @@ from pairmine.stages.dedup.kernel.slices import Engine, Plan, Sketches, Slice, s
 if TYPE_CHECKING:
     from pairmine.stages.dedup.matches import Near
 
-__all__ = ["Sketches", "exact_keys", "read_column", "read_texts", "sketch"]
+__all__ = ["Ahead", "Sketches", "exact_keys", "read_column", "read_texts", "sketch"]
 
 T = TypeVar("T")
 
@@ -38,6 +39,35 @@ def sketch(
     where a text is not UTF-8.
     """
     return _sketches(column, _plan(near, exact), _path(column, near.engine, tell), near.workers)
+
+
+class Ahead:
+    """Sketches of a column that are made in threads while it is still read, batch by batch."""
+
+    def __init__(self, near: Near, exact: str, *, tell: Tell | None = None) -> None:
+        self._near, self._plan, self._tell = near, _plan(near, exact), tell
+        self._pool = ThreadPoolExecutor(near.workers)
+        self._parts: list[Future[Sketches]] = []
+
+    def take(self, texts: pa.ChunkedArray) -> None:
+        """The next texts of the column."""
+        self._parts.append(self._pool.submit(self._sketches, texts))
+
+    def result(self) -> Sketches | None:
+        """What `sketch` gives for all texts; None where it has a fault to tell of, with the number of its row."""
+        try:
+            return Sketches.joined([part.result() for part in self._parts])
+        except PairmineError:
+            return None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop; what was not made yet is not made."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _sketches(self, texts: pa.ChunkedArray) -> Sketches:
+        return _sketches(texts, self._plan, _path(texts, self._near.engine, self._tell), 1)
 
 
 def exact_keys(

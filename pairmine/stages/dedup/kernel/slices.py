@@ -86,6 +86,20 @@ class Sketches:
             np.zeros(texts, np.uint32),
         )
 
+    @classmethod
+    def joined(cls, parts: list[Sketches]) -> Sketches:
+        """Those of one part after the other; `parts` is emptied on the way, so that nothing is there twice."""
+        texts = sum(len(part.exact) for part in parts)
+        whole = cls.blank(texts, len(parts[0].keys) if parts else 0)
+        first = 0
+        while parts:
+            part = parts.pop(0)
+            here = slice(first, first + len(part.exact))
+            whole.exact[here], whole.keys[:, here] = part.exact, part.keys
+            whole.shingles[here], whole.words[here] = part.shingles, part.words
+            first = here.stop
+        return whole
+
 
 class Engine(Protocol):
     """One of the two ways, `plain` or `native`: the same results from either."""
