@@ -23,7 +23,7 @@ from pairmine.files.lineage import decode
 from pairmine.outcome import Outcome
 from pairmine.schema import as_pairs, empty_pairs
 from pairmine.stages.clusters import Clusters
-from pairmine.stages.mix import Source, Weighing, mix
+from pairmine.stages.mix import Batching, Source, Weighing, by_encoder, mix
 from pairmine.stages.mix.shares import apportion
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -170,7 +170,7 @@ def test_columns_of_one_source_are_null_in_the_others_and_an_earlier_source_colu
 def test_an_empty_source_gives_nothing_and_one_row_is_enough() -> None:
     assert per_source(mix([source("a", 0), source("b", 1, rows=1)], seed=0)) == {"b": 1}
     assert mix([source("a", 0)], seed=0).kept.num_rows == 0
-    assert mix([source("a", 0)], batches="source", batch_size=2, seed=0).kept.num_rows == 0
+    assert mix([source("a", 0)], batching=Batching("source", 2), seed=0).kept.num_rows == 0
 
 
 # --- batches ----------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def batches_of(outcome: Outcome) -> dict[int, list[str]]:
 
 
 def test_every_batch_is_of_one_source_and_rows_stand_in_its_order() -> None:
-    outcome = mix([source("a", 10), source("b", 30)], Weighing(alpha=1), seed=0, batches="source", batch_size=4)
+    outcome = mix([source("a", 10), source("b", 30)], Weighing(alpha=1), Batching("source", 4), seed=0)
     found = batches_of(outcome)
     assert list(found) == list(range(11))
     assert all(len({query[0] for query in queries}) == 1 for queries in found.values())
@@ -196,8 +196,8 @@ def test_every_batch_is_of_one_source_and_rows_stand_in_its_order() -> None:
 
 
 def test_what_fills_no_batch_is_kept_short_or_rejected() -> None:
-    settings: dict[str, Any] = {"seed": 0, "batches": "source", "batch_size": 4, "full": True}
-    outcome = mix([source("a", 10), source("b", 3)], Weighing(alpha=1), **settings)
+    batching = Batching("source", 4, full=True)
+    outcome = mix([source("a", 10), source("b", 3)], Weighing(alpha=1), batching, seed=0)
     assert [len(queries) for queries in batches_of(outcome).values()] == [4, 4]
     assert Counter(outcome.rejected["reason"].to_pylist()) == {
         "a: left over, no full batch": 4,
@@ -219,7 +219,7 @@ def test_every_batch_is_of_one_cluster_of_one_source() -> None:
             "query_id": f"{topic}{n}",
             "query": f"{topic} {n}",
             "doc_id": f"{topic}{n}",
-            "document": "d",
+            "document": f"{topic} answer {n}",
             "origin": "given",
         }
         for n in range(8)
@@ -227,7 +227,7 @@ def test_every_batch_is_of_one_cluster_of_one_source() -> None:
     ]
     sources = [Source("web", as_pairs(pa.Table.from_pylist(table))), source("faq", 5, text="wings {}")]
     outcome = mix(
-        sources, Weighing(alpha=1), seed=0, batches="clusters", batch_size=4, clusters=3, encoder=ByFirstWord()
+        sources, Weighing(alpha=1), Batching("clusters", 4, clusters=3), seed=0, vectors_of=by_encoder(ByFirstWord())
     )
     found = batches_of(outcome)
     kinds = [{query.rstrip("0123456789") for query in queries} for queries in found.values()]
@@ -268,10 +268,13 @@ def test_clusters_are_those_of_equal_directions_and_the_nearest_ones_are_exact()
         ({"weighing": Weighing(weights={"a": 0})}, "--weight a=0: above 0"),
         ({"weighing": Weighing(repeat=True)}, "--repeat has an effect with --size alone"),
         ({"weighing": Weighing(unit="rows")}, "--by rows: choose queries, pairs"),
-        ({"batches": "topics"}, "--batches topics: choose none, source, clusters"),
-        ({"batches": "source"}, "wants --batch-size"),
-        ({"batch_size": 4}, "--batch-size has an effect with --batches"),
-        ({"batches": "clusters", "batch_size": 4}, "--encoder and --batches clusters go together"),
+        ({"batching": Batching("topics")}, "--batches topics: choose none, mixed, source, clusters"),
+        ({"batching": Batching("source")}, "wants --batch-size"),
+        ({"batching": Batching(size=4)}, "--batch-size has an effect with --batches"),
+        ({"batching": Batching("source", 4, ranks=0)}, "--ranks 0: at least 1"),
+        ({"batching": Batching("source", 4, bucket="words")}, "--bucket words: choose none, length"),
+        ({"batching": Batching("source", 4, positives="all")}, "--positives all: choose each, together"),
+        ({"batching": Batching("clusters", 4)}, "--batches clusters wants --encoder or --vectors"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], line: str) -> None:
@@ -288,7 +291,12 @@ def test_what_is_no_pair_set_and_a_query_without_text_are_named() -> None:
         mix([Source("a", apart)], seed=0)
     blank = source("a", 1).pairs.set_column(1, "query", pa.nulls(2, pa.string()))
     with pytest.raises(PairmineError, match='query "a-0" has no text'):
-        mix([Source("a", as_pairs(blank))], seed=0, batches="clusters", batch_size=1, encoder=FakeEncoder())
+        mix(
+            [Source("a", as_pairs(blank))],
+            batching=Batching("clusters", 1),
+            seed=0,
+            vectors_of=by_encoder(FakeEncoder()),
+        )
     made = source("b", 1).pairs.set_column(0, "query_id", pa.array(["b/a-0"] * 2))
     both = pa.concat_tables([made, source("a", 1).pairs])
     with pytest.raises(PairmineError, match='query id "b/a-0" would stand for two queries'):

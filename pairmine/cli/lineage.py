@@ -18,17 +18,23 @@ def commands(entries: list[dict[str, Any]]) -> list[str]:
     """
     lines: list[str] = []
     for number, entry in enumerate(entries, 1):
-        output = f"step{number}.parquet" if number < len(entries) else f"out.{_ending(entry)}"
-        lines += _command(entry, output)
+        part = ".{split}" if "split" in entry else ""
+        output = f"step{number}{part}.parquet" if number < len(entries) else f"out{part}{_ending(entry)}"
+        lines += _command(entry, output, entries)
     return lines
 
 
-def _command(entry: dict[str, Any], output: str) -> list[str]:
+def _written(number: int, entry: dict[str, Any]) -> str:
+    """The name of what an earlier command wrote: of `mix --split` the file of one split."""
+    return f"step{number}.{entry['split']}.parquet" if "split" in entry else f"step{number}.parquet"
+
+
+def _command(entry: dict[str, Any], output: str, entries: list[dict[str, Any]]) -> list[str]:
     words, flagged, comments = ["pairmine", *entry["command"].split(), *_positions(entry)], [], []
     names = iter(entry.get("sources", []))
     flags = {name for name, each in _parameters(entry["command"]).items() if not _is_position(each)}
     for item in entry.get("inputs", []):
-        name = f"step{item['stage'] + 1}.parquet" if "stage" in item else item["file"]
+        name = _written(item["stage"] + 1, entries[item["stage"]]) if "stage" in item else item["file"]
         if item["role"] in _INPUT_FLAGS or item["role"] in flags:
             flagged += [f"--{item['role'].replace('_', '-')}", name]
         else:
@@ -103,10 +109,12 @@ def _parameters(command: str) -> dict[str, Any]:
 
 
 def _ending(entry: dict[str, Any]) -> str:
-    """What the last command writes: Parquet, unless its trainer reads something else."""
+    """What the last command writes: Parquet, unless its trainer reads something else; nothing for a folder."""
     if entry["command"] != "export":
-        return "parquet"
+        return ".parquet"
     from pairmine.stages.export import TARGETS
 
     target = TARGETS.get(entry["options"].get("to", ""))
-    return "parquet" if target is None or "parquet" in target.formats else target.formats[0]
+    if target is None or "parquet" in target.formats:
+        return ".parquet"
+    return "" if target.fill else f".{target.formats[0]}"

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pairmine.cli import mix_batches as planned
+from pairmine.cli import mix_split as splits
 from pairmine.cli import options as shared
-from pairmine.cli.run import Run, choice, without_effect
+from pairmine.cli.run import Run, cores
+from pairmine.cli.store_options import DEFAULT, StorePath
 from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
-    from pairmine.backends.encoders import Encoder
     from pairmine.files.source import PairSource
 
 _NAMED = re.compile(r"^([A-Za-z0-9][\w.+-]*)=(.+)$", re.S)
-_BATCHES = "Batches"
 
 
 def mix(
@@ -51,39 +52,22 @@ def mix(
         bool,
         typer.Option("--repeat", help="With --size: a source may give more than it has; queries come again as ID#2."),
     ] = False,
-    batches: Annotated[
-        str,
-        typer.Option(
-            "--batches",
-            help="Plan batches of one source each, or of one cluster of queries within a source each: "
-            "none, source, clusters.",
-            rich_help_panel=_BATCHES,
-        ),
-    ] = "none",
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Queries in a batch.", rich_help_panel=_BATCHES)
-    ] = None,
-    full_batches: Annotated[
-        bool,
-        typer.Option(
-            "--full-batches", help="Reject what fills no batch, rather than keep a short one.", rich_help_panel=_BATCHES
-        ),
-    ] = False,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder", metavar="st:MODEL", help="Embeds the queries for clusters.", rich_help_panel=_BATCHES
-        ),
-    ] = None,
-    clusters: Annotated[
-        int,
-        typer.Option(
-            "--clusters",
-            min=1,
-            help="Clusters in a source, and never more than it has full batches.",
-            rich_help_panel=_BATCHES,
-        ),
-    ] = 10,
+    batches: planned.Batches = "none",
+    batch_size: planned.BatchSize = None,
+    full_batches: planned.FullBatches = False,
+    ranks: planned.Ranks = 1,
+    bucket: planned.Bucket = "none",
+    positives: planned.Positives = "each",
+    near: planned.Near = 0.8,
+    no_near: planned.NoNear = False,
+    encoder: planned.EncoderSpec = None,
+    vectors: planned.VectorFiles = None,
+    clusters: planned.ClusterCount = 10,
+    store: StorePath = DEFAULT,
+    split: splits.Split = None,
+    split_by: splits.SplitBy = splits.BY_QUERY,
+    split_apart: splits.SplitApart = splits.POSITIVES,
+    split_copies: splits.SplitCopies = splits.NEAR,
     seed: shared.Seed = 0,
     workers: shared.Workers = 0,
     kind: shared.Format = None,
@@ -96,40 +80,47 @@ def mix(
     Small sources would drown in large ones, so each gets a share of n^0.5 (GTE, Li et al. 2023, arXiv 2308.03281).
     Queries are drawn with all their rows; an id that two sources use is renamed NAME/ID. Batches of one source
     or of one cluster make in-batch negatives harder (Merrick 2024, arXiv 2407.18887, with 10 clusters).
+    No batch holds a document that any row of the sources has as a positive of another query of it, nor a near copy
+    of one, nor a query twice; the pair set is in the order of its batches, full ones first.
     All of NLI and definition pairs together train better than either (Tsukagoshi et al. 2022): the first example.
+    Splits share no query, no positive and no near copy of one: the last example; rows of one pair set keep their order.
 
     \b
       pairmine mix nli.parquet definitions.parquet --alpha 1 -o train.parquet
       pairmine mix nli.parquet faq=pairs.jsonl --size 10000 --batches source --batch-size 64 -o train.parquet
       pairmine mix nli.parquet faq=pairs.jsonl --batches clusters --batch-size 32 \\
         --encoder st:all-MiniLM-L6-v2 -o train.parquet
+      pairmine mix pairs.parquet --split train=.8,dev=.1,test=.1 -o pairs.{split}.parquet
     """
-    from pairmine.stages.mix import BATCHES, Source, Weighing, check_settings
+    from pairmine.stages.mix import Source, Weighing, check_settings, joined
     from pairmine.stages.mix import mix as mix_sources
 
-    choice("--batches", batches, BATCHES)
     named = [_named(each) for each in pairs]
     weighing = Weighing(alpha, size, by, _weights(weight or []), repeat)
-    _check(context, batches, batch_size, encoder)
     names = [name for name, _ in named]
-    check_settings(names, weighing, batches, batch_size, full_batches, encoder is not None, clusters)
-    with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet) as run:
+    batching = planned.batching_of(context)
+    check_settings(names, weighing, batching, batches == "clusters")
+    parted = splits.splitting_of(context)
+    make_sink = parted.make_sink if parted else None
+    with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, make_sink=make_sink) as run:
+        if parted:
+            parted.claim(run)
+        if parted and parted.is_alone:
+            parted.write(run, named[0][1])
+            return
         opened = _open_sources(run, named)
-        model = _open_encoder(run, encoder, workers)
-        sources = [Source(name, source.read()) for name, source in opened]
+        vectors_of = planned.open_vectors(run, context, names, run.begin("queries"))
         outcome = mix_sources(
-            sources,
+            [Source(name, joined(source.survey())) for name, source in opened],
             weighing,
+            batching,
             seed=seed,
-            batches=batches,
-            batch_size=batch_size,
-            full=full_batches,
-            encoder=model,
-            clusters=clusters,
-            advance=run.begin("queries"),
+            vectors_of=vectors_of,
+            workers=cores(workers),
+            tell=run.say,
         )
         run.detail(sources=names)
-        run.write(outcome)
+        run.write(parted.after(run, outcome) if parted else outcome)
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -158,41 +149,10 @@ def _weights(given: list[str]) -> dict[str, float]:
     return weights
 
 
-def _check(context: typer.Context, batches: str, batch_size: int | None, encoder: str | None) -> None:
-    from pairmine.backends.specs import locate, parse_spec
-
-    if batches == "none":
-        without_effect(context, "with --batches none", "batch_size", "full_batches")
-    if batches != "clusters":
-        without_effect(context, f"with --batches {batches}", "encoder", "clusters")
-    elif encoder is None:
-        raise PairmineError("--batches clusters wants --encoder, as in st:all-MiniLM-L6-v2")
-    if batches != "none" and batch_size is None:
-        raise PairmineError(f"--batches {batches} wants --batch-size, the number of queries in a batch")
-    if encoder is not None:
-        spec = parse_spec(encoder, ("st", "fake"), "--encoder")
-        if spec.kind == "st":
-            locate(spec, "--encoder")
-
-
 def _open_sources(run: Run, named: list[tuple[str, str]]) -> list[tuple[str, PairSource]]:
     from pairmine.files.source import open_pairs
 
     return [(name, run.reads(open_pairs(path, run.say), "pairs")) for name, path in named]
-
-
-def _open_encoder(run: Run, encoder: str | None, workers: int) -> Encoder | None:
-    if encoder is None:
-        return None
-    from pairmine.backends.encoders import open_encoder
-    from pairmine.backends.models import use_threads
-    from pairmine.backends.specs import parse_spec
-
-    spec = parse_spec(encoder, ("st", "fake"), "--encoder")
-    use_threads(workers)
-    model = open_encoder(spec, flag="--encoder")
-    run.detail(models=[{"name": spec.name, **model.facts}])
-    return model
 
 
 def register(app: typer.Typer) -> None:

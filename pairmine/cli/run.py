@@ -98,6 +98,15 @@ class Run:
         self._claim(flag, target)
         return self._open(target, None)
 
+    def also_writes(self, flag: str, targets: Sequence[str]) -> None:
+        """Note the files that the main output is made of; nothing else may take their places."""
+        for target in targets:
+            self._claim(flag, target)
+
+    def also(self, sink: Any) -> None:
+        """Put `sink` in place, or drop it, together with the outputs."""
+        self._sinks.append(sink)
+
     def detail(self, **values: Any) -> None:
         """Facts for the lineage that are no options: models with their digests, prompts."""
         self._details.update(values)
@@ -326,6 +335,9 @@ def _public(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_public(item) for item in value]
     if isinstance(value, str) and "://" not in value:
+        name, equals, path = value.partition("=")
+        if equals and path.startswith("/"):
+            return f"{name}={shown_path(path)}"
         head, colon, path = value.partition(":")
         if colon and head.rpartition("=")[2] == "npy":
             from pairmine.backends.retrievers.ready import split_target

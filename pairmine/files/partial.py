@@ -63,13 +63,18 @@ class Partial:
         self.handle.seek(0)
         self.handle.truncate()
 
+    def sync(self) -> None:
+        """Put the bytes written so far on disk."""
+        self.handle.flush()
+        if self._path is not None:
+            os.fsync(self.handle.fileno())
+
     def commit(self) -> None:
         """Sync the bytes and rename the file to its target; a remote one is sent there."""
-        self.handle.flush()
+        self.sync()
         if self._path is None:
             self.handle.close()
             return
-        os.fsync(self.handle.fileno())
         if self._remote:
             with remotely(self.target, "cannot be written"):
                 filesystem, inner = filesystem_of(self.target)

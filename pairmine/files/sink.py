@@ -22,6 +22,7 @@ class Sink:
         self._writer: Writer | None = None
         self._outlet: Outlet | None = None
         self._columns: pa.Schema = pa.schema([])
+        self._is_finished = False
         self._partial = None if target == STDOUT else Partial(target)
 
     @property
@@ -53,12 +54,21 @@ class Sink:
         flattened = getattr(self._writer, "flattened", 0)
         return f"{self.target}: {flattened:,} cells had tabs or line ends, now blanks" if flattened else None
 
-    def commit(self, entries: list[lineage.Entry]) -> None:
-        """Finish the output and put it in its place."""
+    def finish(self, entries: list[lineage.Entry]) -> None:
+        """Write the end and sync it, so that nothing but the rename of `commit` is left to do."""
         if self._writer is None:
             raise AssertionError("nothing was written, not even an empty table")
         with said_plainly(self.target):
             self._writer.close(entries)
+            if self._partial is not None:
+                self._partial.sync()
+        self._is_finished = True
+
+    def commit(self, entries: list[lineage.Entry]) -> None:
+        """Finish the output, unless that was done, and put it in its place."""
+        if not self._is_finished:
+            self.finish(entries)
+        with said_plainly(self.target):
             if self._partial is not None:
                 self._partial.commit()
             else:

@@ -1,10 +1,12 @@
-"""Which query stands in which batch."""
+"""Batches as a trainer takes them: their numbers, their order, and the part of each rank."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from pairmine.stages.mix.draws import mixed
 
 LEFT_OVER = -1
 
@@ -17,40 +19,40 @@ class Batches:
     batch: np.ndarray
     order: np.ndarray
 
+    @property
+    def count(self) -> int:
+        """How many batches there are."""
+        return int(self.batch.max(initial=-1)) + 1
 
-def plan(group: np.ndarray, keys: np.ndarray, size: int, *, full: bool) -> Batches:
-    """Batches of `size` queries of one group each, in an order drawn by `keys`.
+    def short(self, size: int) -> int:
+        """How many of them hold fewer than `size` queries."""
+        return int((np.bincount(self.batch[self.order]) < size).sum()) if len(self.order) else 0
 
-    `group`, (m,) int64, is the source or cluster of each drawn query; `keys`, (m,) uint64, are its draws, all
-    different but for chance. The queries of a group are cut into batches in the order of their keys. The last
-    batch of a group may be short; with `full` its queries are left over. A batch takes its place by the key of
-    its first query, mixed anew, so that groups alternate by chance.
+
+def numbered(step: np.ndarray, placed: np.ndarray, keys: np.ndarray, size: int, *, ranks: int, full: bool) -> Batches:
+    """Batches out of steps: `step` (m,) int64 from 0 says which queries `ranks` ranks take together, `size` each.
+
+    `placed` is the order in which the queries came to their steps, `keys` (m,) uint64 are their random draws. Full
+    steps stand before short ones, each at the place that the key of its first query, mixed anew, draws, so that
+    groups alternate by chance. Step s is dealt out as the batches s * ranks, s * ranks + 1, ...: equal parts, and
+    of a short step parts that differ by one query at most. A step with fewer queries than ranks is left over, and with
+    `full` every short one.
     """
-    batch = np.full(len(group), LEFT_OVER, np.int64)
-    if not len(group):
+    batch = np.full(len(step), LEFT_OVER, np.int64)
+    if not len(step):
         return Batches(batch, np.empty(0, np.int64))
-    order = np.lexsort((keys, group))
-    sorted_group = group[order]
-    starts = np.flatnonzero(np.append(True, sorted_group[1:] != sorted_group[:-1]))
-    within = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
-    first_of_batch = np.flatnonzero(within % size == 0)
-    lengths = np.diff(np.append(first_of_batch, len(group)))
-    place = np.repeat(np.arange(len(first_of_batch)), lengths)
-    kept = lengths == size if full else np.ones(len(lengths), bool)
-    drawn = mixed(keys[order[first_of_batch]])
+    by_step = placed[np.argsort(step[placed], kind="stable")]
+    lengths = np.bincount(step)
+    starts = np.cumsum(lengths) - lengths
+    is_short = lengths < size * ranks
+    kept = ~is_short if full else lengths >= ranks
+    ranking = np.lexsort((mixed(keys[by_step[starts]]), is_short))
+    ranking = ranking[kept[ranking]]
     number = np.full(len(lengths), LEFT_OVER, np.int64)
-    ranking = np.flatnonzero(kept)[np.argsort(drawn[kept], kind="stable")]
     number[ranking] = np.arange(len(ranking))
-    batch[order] = number[place]
-    in_order = order[np.argsort(batch[order], kind="stable")]
+    of_step = step[by_step]
+    within = np.arange(len(step)) - starts[of_step]
+    part = within * ranks // lengths[of_step]
+    batch[by_step] = np.where(kept[of_step], number[of_step] * ranks + part, LEFT_OVER)
+    in_order = by_step[np.argsort(batch[by_step], kind="stable")]
     return Batches(batch, in_order[batch[in_order] != LEFT_OVER])
-
-
-def mixed(keys: np.ndarray, salt: int = 0) -> np.ndarray:
-    """Other random 64-bit keys made from random ones, (n,) uint64 (the finaliser of SplitMix64)."""
-    with np.errstate(over="ignore"):
-        mixed = keys + np.uint64(0x9E3779B97F4A7C15) * np.uint64(salt + 1)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    found: np.ndarray = mixed ^ (mixed >> np.uint64(31))
-    return found

@@ -56,7 +56,7 @@ class Pool:
             if taken:
                 pairs = _renamed(pairs, "query_id", taken, source.name)
                 notes["query ids that an earlier source has, renamed"] += len(taken)
-            if clashes := _clashes(pairs, texts):
+            if len(sources) > 1 and (clashes := _clashes(pairs, texts)):
                 for column in ("doc_id", "source_id"):
                     pairs = _renamed(pairs, column, clashes, source.name)
                 notes["document ids that have another text in an earlier source, renamed"] += len(clashes)
@@ -74,6 +74,17 @@ class Pool:
     def rows(self) -> np.ndarray:
         """How many rows each query has, (queries,)."""
         return np.diff(self.starts)
+
+    def of_rows(self, kept: np.ndarray) -> tuple[Pool, np.ndarray]:
+        """The rows of `kept` (rows,) bool alone, and the queries that have any of them, (queries,) int64."""
+        if kept.all():
+            return self, np.arange(len(self))
+        before = np.concatenate([[0], np.cumsum(kept)])
+        starts = before[self.starts]
+        queries = np.flatnonzero(np.diff(starts))
+        ids = [self.ids[query] for query in queries.tolist()]
+        pairs = self.pairs.filter(pa.array(kept))
+        return Pool(pairs, np.append(starts[queries], len(pairs)), self.source[queries], ids), queries
 
     def rows_of(self, queries: np.ndarray) -> np.ndarray:
         """The rows of the given queries, one query after the other."""
