@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pairmine.cli import export_split, publish
 from pairmine.cli import options as shared
+from pairmine.cli.ahead import ahead
 from pairmine.cli.run import Run
 
 if TYPE_CHECKING:
+    from pairmine.files.source import PairSource
     from pairmine.stages.export import Survey, Target
 
 
@@ -19,13 +23,15 @@ def export(
         str | None, typer.Argument(help="Decided pair set: a file, a folder of shards, or -.", show_default=False)
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="OUT", help="File to write; - is standard output.")
+        str | None, typer.Option("--output", "-o", metavar="OUT", help="File or folder to write; - is standard output.")
     ] = None,
     to: Annotated[str | None, typer.Option("--to", help="Trainer format; --list explains each.")] = None,
     negatives: Annotated[
         int | None,
         typer.Option(
-            "--negatives", min=1, help="Negatives per row; for st-ntuple the highest number that a query has."
+            "--negatives",
+            min=1,
+            help="Negatives per row, the first ones. Where each row needs as many: the most that a query has.",
         ),
     ] = None,
     positives: Annotated[
@@ -33,19 +39,42 @@ def export(
     ] = "each",
     scores: Annotated[
         str | None,
-        typer.Option("--scores", help="Score column to write beside the texts, where the format has a place for it."),
+        typer.Option(
+            "--scores", help="Score column to write beside the texts, or grade, where the format has a place for it."
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="Instruction to write into every row, where the format has one.")
+    ] = None,
+    passage_prompt: Annotated[
+        str | None, typer.Option("--passage-prompt", help="Instruction for documents, where the format has one.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="The type of FlagEmbedding's rows: normal, symmetric_class, symmetric_sts, ..."),
+    ] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            "--corpus", metavar="FILE", help="Write all of these documents too, where the format holds a corpus."
+        ),
     ] = None,
     sidecar: Annotated[
         str | None,
         typer.Option(
             "--sidecar",
-            help="Ids, origins and scores of every training row; OUT.ids.parquet by default, 'none' for none.",
+            help="Ids, origins, scores, weights, batch of every training row; OUT.ids.parquet by default, or 'none'.",
         ),
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the formats.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the formats by trainer.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="With --list: as JSON.")] = False,
+    split: export_split.Split = None,
+    card: publish.Card = None,
+    license_: publish.License = None,
+    languages: publish.Languages = None,
+    push_to: publish.PushTo = None,
+    private: publish.Private = False,
+    dry_run: publish.DryRun = False,
     kind: shared.Format = None,
     rejects: shared.Rejects = None,
     summary: shared.Summary = None,
@@ -54,60 +83,111 @@ def export(
     """Write a pair set in the shape that a trainer reads: texts alone, in the trainer's column order.
 
     Trainers take columns by order and read ids as text, so ids, origins and scores go into a file
-    of their own, row by row.
+    of their own, row by row. Rows keep their order, that of a batch plan too: row by row the sidecar says in
+    which `batch` the plan puts it, and it holds the `weight` of each pair, since no trainer here has a
+    place for either.
+
+    Some trainers read several files, by id: then OUT is a folder, with a card that names its tables.
 
     \b
       pairmine export pairs.parquet --to st-ntuple -o train.parquet
+      pairmine export scored.parquet --to st-scores --scores ce --negatives 7 -o train.parquet
+      pairmine export pairs.parquet --to beir --corpus corpus.parquet -o eval --push-to me/eval --private
     """
     import sys
 
+    from pairmine.cli.export_output import Destination
     from pairmine.cli.run import choice
     from pairmine.errors import PairmineError
-    from pairmine.files.source import open_pairs
-    from pairmine.stages.export import TARGETS, find_target
+    from pairmine.files.source import open_documents, open_pairs
     from pairmine.stages.export import export as reshape
+    from pairmine.stages.export import find_target
+    from pairmine.stages.export.requirements import check_options, why_none
 
+    if json_ and not list_:
+        raise PairmineError("--json has no effect without --list; leave one of them out, or add the other")
     if list_:
-        sys.stdout.write("".join(f"{t.name:<16} {t.summary} [{', '.join(t.formats)}]\n" for t in TARGETS.values()))
+        from pairmine.cli.export_list import as_json, listed
+
+        sys.stdout.write(as_json() if json_ else listed())
         return
     missing = [flag for flag, value in (("PAIRS", pairs), ("-o", output), ("--to", to)) if not value]
     if missing or pairs is None or output is None or to is None:
         raise PairmineError(f"export needs {', '.join(missing)}; see 'pairmine export --help' or --list")
     choice("--positives", positives, ("each", "first"))
     target = find_target(to)
+    words: dict[str, Any] = {
+        "negatives": negatives,
+        "scores": scores,
+        "prompt": prompt,
+        "passage_prompt": passage_prompt,
+        "task": task,
+    }
+    check_options(target, {name.replace("_", "-"): value for name, value in words.items()}, positives)
     if output == "-" and kind is None and "arrow" not in target.formats:
         kind = target.formats[0]
     _check_format(target, output, kind)
-    beside = None if sidecar == "none" else sidecar or (f"{output}.ids.parquet" if output != "-" else None)
+    if corpus and not target.corpus:
+        raise PairmineError(f"--corpus has no effect on {to}: it holds no corpus")
+    destination = Destination(target, prompt)
+    beside = None if sidecar == "none" else sidecar or destination.sidecar_of(output)
+    destination.keep_out(output, {"--sidecar": beside, "--rejects": rejects, "--summary": summary, "--card": card})
+    publication = publish.Publication(context, target, output, beside, destination)
     with Run(
-        context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=("pair rows", "training rows")
+        context,
+        output,
+        kind=kind,
+        rejects=rejects,
+        summary=summary,
+        quiet=quiet,
+        units=("pair rows", "training rows"),
+        make_sink=destination.make_sink,
     ) as run:
+        publication.join(run)
         source = run.reads(open_pairs(pairs, run.say, replay=True), "pairs")
-        survey = _survey(source)
+        only = export_split.Only(split, source.name)
+        whole = run.reads(open_documents(corpus, run.say), "corpus") if corpus else None
+        survey = _survey(source, target, words, positives, only)
         extra = run.open_extra("--sidecar", beside) if beside else None
         advance = run.begin("pair rows", survey.rows)
         written = 0
-        for chunk in source.chunks():
-            exported = reshape(
-                chunk, to=to, negatives=negatives, survey=survey, positives=positives, scores=scores, prompt=prompt
-            )
+        for chunk in ahead(only.rows(source.chunks())):
+            exported = reshape(chunk, to=to, survey=survey, positives=positives, shared=destination.shared, **words)
             run.write(exported.outcome)
+            destination.put(exported)
+            publication.look(exported)
             if extra is not None:
                 extra.write(_moved(exported.sidecar, written))
             written += exported.outcome.kept.num_rows
             advance(chunk.num_rows)
         if not written:
-            raise PairmineError(f"{pairs}: no training row for {to} comes out of it; {_why(target, survey)}")
+            raise PairmineError(f"{pairs}: no training row for {to} comes out of it; {why_none(target, survey)}")
+        if whole is not None:
+            destination.add_corpus(whole.each())
+        destination.tell(run)
         _hint(run, target, survey, negatives)
+    publication.push()
 
 
-def _survey(source) -> Survey:  # type: ignore[no-untyped-def]
-    from functools import reduce
-    from operator import add
+def _survey(
+    source: PairSource, target: Target, words: Mapping[str, Any], positives: str, only: export_split.Only
+) -> Survey:
+    """Count the rows and check them for what the format needs, before anything is written."""
+    from pairmine.errors import PairmineError
+    from pairmine.stages.export.requirements import check_survey, column_of, score_column
+    from pairmine.stages.export.survey import Surveyor
 
-    from pairmine.stages.export import Survey, survey
-
-    return reduce(add, (survey(chunk) for chunk in source.chunks()), Survey())
+    scores = words["scores"]
+    surveyor = Surveyor(column_of(scores) if scores else None, target.unreadable)
+    for table in only.rows(source.survey()):
+        surveyor.add(table)
+    survey = surveyor.result()
+    column = score_column(scores, survey.score_columns) if scores else None
+    try:
+        check_survey(target, survey, negatives=words["negatives"], first_positive=positives == "first", scores=column)
+    except PairmineError as error:
+        raise PairmineError(f"{source.name}: {error}") from None
+    return survey
 
 
 def _check_format(target: Target, output: str, kind: str | None) -> None:
@@ -116,9 +196,20 @@ def _check_format(target: Target, output: str, kind: str | None) -> None:
 
     known = format_of(output)
     chosen = kind or (known[0] if known else None)
+    if target.fill or target.formats == ("json",):  # made by sinks of their own
+        chosen = None
     if chosen is not None and chosen not in target.formats:
         raise PairmineError(
             f"{output}: {target.trainer} reads {' or '.join(target.formats)}, not {chosen}; change the ending"
+        )
+    if output != "-" and target.endings and not output.lower().endswith(target.endings):
+        raise PairmineError(
+            f"{output}: {target.trainer} opens files that end in {' or '.join(target.endings)} alone; name it so"
+        )
+    if target.not_in_name and target.not_in_name in output:
+        raise PairmineError(
+            f'{output}: {target.trainer} takes a file with "{target.not_in_name}" in its name for one parted by tabs; '
+            "give it another name"
         )
 
 
@@ -128,19 +219,9 @@ def _moved(sidecar, by: int):  # type: ignore[no-untyped-def]
     return sidecar.set_column(0, sidecar.schema.field(0), pc.add(sidecar["row"], by))
 
 
-def _why(target: Target, survey: Survey) -> str:
-    if target.needs == "single pairs":
-        return f"of {survey.rows:,} rows none has both texts and what this format trains on"
-    if not survey.positives:
-        return "no row has label 1"
-    return (
-        f"{survey.queries:,} queries have {survey.positives:,} positives and at most {survey.most_negatives} negatives"
-    )
-
-
 def _hint(run: Run, target: Target, survey: Survey, negatives: int | None) -> None:
     """Say how many queries fall short of the width of a row, and what would keep them."""
-    if target.name != "st-ntuple":
+    if target.needs != "equal negatives":
         return
     wanted = negatives or survey.most_negatives
     kept = survey.queries_with(wanted)

@@ -56,7 +56,7 @@ def one_chunk(table: pa.Table) -> pa.Table:
 
 
 def text_bytes(table: pa.Table) -> np.ndarray:
-    """The bytes of all texts in each row, those in lists included, (n,) int64."""
+    """The bytes of all texts in each row, those in lists and structs included, (n,) int64."""
     total = np.zeros(table.num_rows, np.int64)
     for column in table.columns:
         if holds_text(column.type):
@@ -69,6 +69,9 @@ def _lengths(chunk: pa.Array) -> np.ndarray:
         inside = np.concatenate([[0], np.cumsum(_lengths(chunk.flatten()))])
         counts = pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False)
         return np.diff(inside[np.concatenate([[0], np.cumsum(counts)])])
+    if pa.types.is_struct(chunk.type):
+        fields = [field for field in chunk.flatten() if holds_text(field.type)]
+        return sum(map(_lengths, fields), np.zeros(len(chunk), np.int64))
     if pa.types.is_dictionary(chunk.type):
         lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
     else:
@@ -77,7 +80,9 @@ def _lengths(chunk: pa.Array) -> np.ndarray:
 
 
 def holds_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds texts, perhaps in a dictionary or in lists."""
+    """Whether a column of this type holds texts, perhaps in a dictionary, in lists or in structs."""
+    if pa.types.is_struct(kind):
+        return any(holds_text(field.type) for field in kind)
     if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return holds_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))

@@ -21,6 +21,7 @@ GROUP_ROWS = 131_072
 GROUP_BYTES = 24 << 20
 SHARED_GROUP_BYTES = 128 << 20
 STREAM_ROWS = 16_384
+TEXT_ROWS = 2_048
 STREAM_BYTES = 16 << 20
 _LONG_TEXTS = {"query", "document", "text", "title", "anchor", "positive", "negative"}
 
@@ -71,7 +72,7 @@ def open_writer(kind: str, compression: str | None, raw: Outlet, columns: pa.Sch
     stream: Any = pa.PythonFile(raw, "w")
     if compression:
         stream = pa.CompressedOutputStream(stream, compression)
-    return _Jsonl(stream) if kind == "jsonl" else _Delimited(stream, kind, columns)
+    return Jsonl(stream) if kind == "jsonl" else Delimited(stream, kind, columns)
 
 
 class _Parquet:
@@ -210,15 +211,15 @@ def _trailer(table: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in table.schema], schema=table.schema)
 
 
-class _Lines:
+class Lines:
     """What the text formats share: rows in slices, as bytes into a stream."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, table: pa.Table) -> None:
-        for start in range(0, table.num_rows, STREAM_ROWS):
-            self._stream.write(self._encoded(short_floats(table.slice(start, STREAM_ROWS))))
+        for start in range(0, table.num_rows, TEXT_ROWS):
+            self._stream.write(self._encoded(short_floats(table.slice(start, TEXT_ROWS))))
 
     def _encoded(self, table: pa.Table) -> bytes:
         raise NotImplementedError
@@ -230,23 +231,24 @@ class _Lines:
         """What stands in the stream goes with its file."""
 
 
-class _Jsonl(_Lines):
+class Jsonl(Lines):
     def _encoded(self, table: pa.Table) -> bytes:
         option = orjson.OPT_APPEND_NEWLINE
         return b"".join(orjson.dumps(row, option=option, default=str) for row in table.to_pylist())
 
 
-class _Delimited(_Lines):
+class Delimited(Lines):
     """CSV with quotes where needed; TSV without any, where a tab or a line end in a text becomes a blank."""
 
-    def __init__(self, stream: Any, kind: str, columns: pa.Schema) -> None:
+    def __init__(self, stream: Any, kind: str, columns: pa.Schema, *, headed: bool = True) -> None:
         nested = [field.name for field in columns if pa.types.is_nested(field.type)]
         if nested:
             raise PairmineError(f"{kind} cannot hold lists: column {', '.join(nested)}; write .parquet or .jsonl")
         super().__init__(stream)
         self._rows = self._tabbed if kind == "tsv" else _quoted
         self.flattened = 0
-        stream.write(self._rows([columns.names]))
+        if headed:
+            stream.write(self._rows([columns.names]))
 
     def _encoded(self, table: pa.Table) -> bytes:
         return self._rows(zip(*(column.to_pylist() for column in table.columns), strict=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -10,23 +11,42 @@ import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, with_reason
-from pairmine.schema import SCORE_PREFIX, score_names
-from pairmine.stages.export import flag_embedding, language_models, sentence_transformers
+from pairmine.schema import score_names
+from pairmine.stages.export import (
+    dpr,
+    flag_embedding,
+    folders,
+    language_models,
+    ms_swift,
+    nemo,
+    pylate,
+    sentence_transformers,
+    simcse,
+    tevatron,
+)
+from pairmine.stages.export.folders import Chunk, Shared
 from pairmine.stages.export.plan import Choice, Options, Plan, Target, choose, choose_pairs, joined
-from pairmine.stages.export.rows import PairRows, Survey, labels, one_array, read_rows, survey_rows
+from pairmine.stages.export.requirements import check_labels, check_options, negatives_in, score_column
+from pairmine.stages.export.rows import PairRows, check_texts, labels, one_array, read_rows
+from pairmine.stages.export.survey import GRADE, Survey, Surveyor, score_columns
 
-__all__ = ["TARGETS", "Exported", "Survey", "Target", "export", "find_target", "survey"]
+__all__ = ["TARGETS", "Exported", "Shared", "Survey", "Target", "export", "find_target", "survey"]
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (sentence_transformers, flag_embedding, language_models)
+    for module in (
+        sentence_transformers,
+        flag_embedding,
+        tevatron,
+        pylate,
+        ms_swift,
+        simcse,
+        nemo,
+        language_models,
+        dpr,
+        folders,
+    )
     for target in module.TARGETS
-}
-
-_ELSEWHERE = {
-    "negatives": "it takes no negatives",
-    "scores": "it carries no scores",
-    "prompt": "it carries no prompt; set prompts in the trainer's own arguments",
 }
 
 
@@ -37,11 +57,13 @@ class Exported:
     `outcome.kept` holds the columns that the trainer reads and nothing else. `sidecar` has a row
     for each of its rows, in the same order: `row` int64 from 0 within this call; `query_id`;
     `positive_ids` and `negative_ids`, lists of doc_id; then `origins`, every score column and `weight` as
-    lists that run over the positives first and the negatives after them.
+    lists that run over the positives first and the negatives after them; and the planned `batch` of the
+    row's first positive. Of a format that is a folder, `files` are the tables that go into its files.
     """
 
     outcome: Outcome
     sidecar: pa.Table
+    files: Mapping[str, pa.Table] = field(default_factory=dict)
 
 
 def find_target(name: str) -> Target:
@@ -53,9 +75,15 @@ def find_target(name: str) -> Target:
     raise PairmineError(f'no export target "{name}"; {hint}known: {", ".join(TARGETS)}')
 
 
-def survey(pairs: pa.Table) -> Survey:
-    """The counts of a chunk of whole queries; add those of all chunks up and hand them to `export`."""
-    return survey_rows(read_rows(pairs))
+def survey(pairs: pa.Table, target: Target | None = None, scores: str | None = None) -> Survey:
+    """The counts of whole queries; add those of all chunks up and hand them to `export`.
+
+    What `target` cannot read counts as no text, and with `scores`, a column, what lacks it is counted.
+    """
+    check_texts(pairs)
+    surveyor = Surveyor(scores, target.unreadable if target else None)
+    surveyor.add(pairs)
+    return surveyor.result()
 
 
 def export(
@@ -67,6 +95,9 @@ def export(
     positives: str = "each",
     scores: str | None = None,
     prompt: str | None = None,
+    passage_prompt: str | None = None,
+    task: str | None = None,
+    shared: Shared | None = None,
 ) -> Exported:
     """The training rows that target `to` makes of `pairs`, a chunk of whole queries of a pair set.
 
@@ -74,90 +105,55 @@ def export(
     needs the same number, a query with fewer is rejected, and without `negatives` that number is
     the largest in `survey`. Without a survey the chunk is taken for the whole pair set.
     `positives` is "each" or "first", in row order. `scores` names a score column, with or without
-    its prefix, `prompt` a text for every row; only some targets take them.
+    its prefix, or "grade"; `prompt` and `passage_prompt` are texts for every row, `task` is a kind of task of
+    FlagEmbedding's. Only some targets take them.
+
+    A format that is a folder writes each document once: chunks after the first hand in the same `shared`.
 
     Each pair is either used or rejected with a reason. A note counts the queries that have too
     few negatives. Raises PairmineError for undecided rows, an option that the target does not
     take, and a missing text, column or score.
     """
     target = find_target(to)
-    _check_options(target, negatives=negatives, positives=positives, scores=scores, prompt=prompt)
-    rows = read_rows(pairs)
+    words = {"negatives": negatives, "scores": scores, "prompt": prompt, "passage-prompt": passage_prompt, "task": task}
+    check_options(target, words, positives)
+    rows = read_rows(pairs, target.unreadable)
+    column = None if scores is None else score_column(scores, score_columns(pairs.schema))
+    options = Options(negatives, column, prompt, passage_prompt, task)
     if target.needs == "single pairs":
-        return _of_pairs(rows, target, Options(None, _score_column(rows, scores), prompt))
-    counts = survey if survey is not None else survey_rows(rows)
-    _check_labels(rows, counts)
-    if target.needs == "equal negatives" and negatives is None:
-        negatives = counts.most_negatives or _no_negatives(target)
-    options = Options(negatives, _score_column(rows, scores), prompt)
-    choice = choose(rows, target, negatives=negatives, first_positive=positives == "first")
+        choice = _single_pairs(rows, target, options)
+    else:
+        counts = survey if survey is not None else _survey(pairs, target)
+        check_labels(counts.undecided, counts.rows)
+        check_labels(rows.undecided, pairs.num_rows)
+        options = replace(options, negatives=negatives_in(target, counts, negatives))
+        choice = choose(rows, target, negatives=options.negatives, first_positive=positives == "first")
     plan = target.arrange(choice)
     kept = target.build(rows, plan, options)
+    files = target.fill(Chunk(rows, plan, options, kept, shared or Shared())) if target.fill else {}
     outcome = Outcome(
         kept=kept,
         rejected=_rejected(choice),
         rows_in=pairs.num_rows,
         reshapes=True,
-        notes=_notes(target, choice, negatives),
+        notes=_notes(target, choice, options.negatives),
     )
-    return Exported(outcome, _sidecar(rows, plan))
+    return Exported(outcome, _sidecar(rows, plan), files)
 
 
-def _of_pairs(rows: PairRows, target: Target, options: Options) -> Exported:
-    """A training row for each pair that has what the target makes of it."""
-    if "scores" in target.takes:
-        name = options.scores or "grade"
-        if name not in rows.pairs.column_names:
-            raise PairmineError(f'{target.name} writes grades, and the pair set has no "grade"; pass --scores NAME')
-        value = one_array(rows.pairs[name].cast(pa.float64()).fill_null(np.nan)).to_numpy(zero_copy_only=False)
-        choice = choose_pairs(rows, value, f"no {name}")
-    else:
-        _check_labels(rows, survey_rows(rows))
-        choice = choose_pairs(rows, labels(rows.pairs).astype(np.float64), "no label")
-    plan = target.arrange(choice)
-    outcome = Outcome(
-        kept=target.build(rows, plan, options),
-        rejected=_rejected(choice),
-        rows_in=rows.pairs.num_rows,
-        reshapes=True,
-    )
-    return Exported(outcome, _sidecar(rows, plan))
+_survey = survey  # `export` has a parameter of that name
 
 
-def _check_options(
-    target: Target, *, negatives: int | None, positives: str, scores: str | None, prompt: str | None
-) -> None:
-    if positives not in ("each", "first"):
-        raise PairmineError(f'--positives is "{positives}"; it must be "each" or "first"')
-    for name, value in (("negatives", negatives), ("scores", scores), ("prompt", prompt)):
-        if value is not None and name not in target.takes:
-            raise PairmineError(f"--{name} has no effect on {target.name}: {_ELSEWHERE[name]}")
-    if negatives is not None and negatives < 1:
-        raise PairmineError(f"--negatives is {negatives}; {target.name} needs at least 1 negative in every row")
-
-
-def _check_labels(rows: PairRows, counts: Survey) -> None:
-    for undecided, total in ((counts.undecided, counts.rows), (rows.undecided, rows.pairs.num_rows)):
-        if undecided:
-            raise PairmineError(f"{undecided} of {total} rows have no label yet; run 'pairmine filter' first")
-
-
-def _no_negatives(target: Target) -> int:
-    raise PairmineError(
-        f"no query has both a positive and a negative, and {target.name} needs negatives in every row; "
-        "run 'pairmine mine' and 'pairmine filter' first, or export to st-pair"
-    )
-
-
-def _score_column(rows: PairRows, scores: str | None) -> str | None:
-    if scores is None:
-        return None
-    name = scores if scores.startswith(SCORE_PREFIX) else SCORE_PREFIX + scores
-    found = score_names(rows.pairs.schema)
-    if name not in found:
-        have = f"score columns: {', '.join(found)}" if found else "it has no score column"
-        raise PairmineError(f"the pair set has no {name} ({have}); run 'pairmine score' first")
-    return name
+def _single_pairs(rows: PairRows, target: Target, options: Options) -> Choice:
+    """Each pair that has what the target makes of it: a grade or a score, else a label."""
+    if "scores" not in target.takes:
+        check_labels(rows.undecided, rows.pairs.num_rows)
+        return choose_pairs(rows, target, labels(rows.pairs).astype(np.float64), "no label")
+    name = options.scores or GRADE
+    if name not in rows.pairs.column_names:
+        raise PairmineError(f'{target.name} writes grades, and the pair set has no "grade"; pass --scores NAME')
+    value = one_array(rows.pairs[name].cast(pa.float64()).fill_null(np.nan)).to_numpy(zero_copy_only=False)
+    return choose_pairs(rows, target, value, f"no {name}")
 
 
 def _rejected(choice: Choice) -> pa.Table:
@@ -167,7 +163,7 @@ def _rejected(choice: Choice) -> pa.Table:
 
 
 def _notes(target: Target, choice: Choice, negatives: int | None) -> dict[str, int]:
-    if not choice.short:
+    if not choice.short or target.needs == "any negatives":
         return {}
     if target.needs == "equal negatives":
         return {f"queries with fewer than {negatives} negatives": choice.short}
@@ -189,4 +185,7 @@ def _sidecar(rows: PairRows, plan: Plan) -> pa.Table:
     for name in [*score_names(pairs.schema), *(["weight"] if "weight" in pairs.column_names else [])]:
         scores = pa.field(name, pa.list_(pa.float32()), metadata=pairs.schema.field(name).metadata)
         columns.append((scores, both.arrow(one_array(pairs[name]).take(pa.array(both.rows)))))
+    if "batch" in pairs.column_names:
+        firsts = pa.array(plan.positives.rows[plan.positives.offsets[:-1]])
+        columns.append((pa.field("batch", pa.int32()), one_array(pairs["batch"]).take(firsts)))
     return pa.table([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))

@@ -1,63 +1,86 @@
-"""Training files for FlagEmbedding: one JSON object per query, with lists of positives and negatives."""
+"""Training files for FlagEmbedding: one JSON object per query, with lists of positives and negatives.
+
+Which keys a file has depends on the options alone: the trainer joins its files, and fills a key that one of them
+lacks with nothing.
+"""
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pairmine.errors import PairmineError
 from pairmine.schema import TEXT
-from pairmine.stages.export.plan import Lists, Options, Plan, Target, per_query
-from pairmine.stages.export.rows import PairRows, one_array
+from pairmine.stages.export.plan import Options, Plan, Target, per_query
+from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.scores import SCORES, score_lists
+
+TRAINER = "FlagEmbedding"
+VERSION = "1.4.2"
+ENDINGS = (".jsonl", ".json")
+_TEXTS = pa.list_(pa.large_string())
 
 
 def embedder(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
-    """`query`, `pos`, `neg`; with scores `pos_scores` and `neg_scores`; with a prompt `prompt`.
+    """`query`, `pos`, `neg`; with scores `pos_scores` and `neg_scores`; with a prompt `prompt`; with a task `type`.
 
     FlagEmbedding heeds `prompt` only where its argument `query_instruction_for_retrieval` is set too.
     """
-    columns: dict[str, pa.Array] = {
-        "query": rows.query_texts.take(plan.anchors),
-        "pos": plan.positives.arrow(rows.documents.plain(plan.positives.rows)),
-        "neg": plan.negatives.arrow(rows.documents.plain(plan.negatives.rows)),
-    }
-    types: dict[str, pa.DataType] = {
-        "query": TEXT,
-        "pos": pa.list_(pa.large_string()),
-        "neg": pa.list_(pa.large_string()),
+    return _with_constants(_groups(rows, plan, options), prompt=options.prompt, type=options.task)
+
+
+def reranker(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+    """As for embedders, with the keys that its rerankers read for instructions: `query_prompt`, `passage_prompt`.
+
+    They are heeded where `query_instruction_for_rerank` and `passage_instruction_for_rerank` are set too.
+    """
+    groups = _groups(rows, plan, options)
+    return _with_constants(groups, query_prompt=options.prompt, passage_prompt=options.passage_prompt)
+
+
+def _groups(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+    columns: dict[str, tuple[pa.DataType, pa.Array]] = {
+        "query": (TEXT, rows.query_texts.take(plan.anchors)),
+        "pos": (_TEXTS, plan.positives.arrow(rows.documents.plain(plan.positives.rows))),
+        "neg": (_TEXTS, plan.negatives.arrow(rows.documents.plain(plan.negatives.rows))),
     }
     if options.scores:
-        for name, lists in (("pos_scores", plan.positives), ("neg_scores", plan.negatives)):
-            columns[name] = lists.arrow(_scores(rows, options.scores, lists))
-            types[name] = pa.list_(pa.float64())
-    if options.prompt is not None:
-        columns["prompt"] = pa.repeat(pa.scalar(options.prompt), len(plan.anchors))
-        types["prompt"] = pa.string()
-    return pa.table(columns, schema=pa.schema(list(types.items())))
+        columns["pos_scores"] = SCORES, score_lists(rows, options.scores, plan.positives)
+        columns["neg_scores"] = SCORES, score_lists(rows, options.scores, plan.negatives)
+    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()])
+    return pa.table([values for _, values in columns.values()], schema=schema)
 
 
-def _scores(rows: PairRows, name: str, lists: Lists) -> pa.Array:
-    """The scores as float64 with the few digits that name the float32: 0.9, not 0.8999999761581421."""
-    scores = one_array(rows.pairs[name]).take(pa.array(lists.rows))
-    missing = len(scores) - int(np.sum(pc.is_finite(scores).fill_null(False).to_numpy(zero_copy_only=False)))
-    if missing:
-        raise PairmineError(
-            f"{missing} of {len(scores)} rows to export have no {name}; run 'pairmine score' on them first"
-        )
-    return scores.cast(pa.string()).cast(pa.float64())
+def _with_constants(table: pa.Table, **texts: str | None) -> pa.Table:
+    for name, text in texts.items():
+        if text is not None:
+            table = table.append_column(name, pa.repeat(pa.scalar(text), table.num_rows))
+    return table
 
 
 TARGETS = (
     Target(
         name="flag-embedder",
-        trainer="FlagEmbedding",
+        trainer=TRAINER,
+        version=VERSION,
         summary="a JSON object per query with lists of positives and negatives, for its embedders",
-        columns=("query", "pos", "neg", "pos_scores", "neg_scores", "prompt"),
+        columns=("query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "type"),
         formats=("jsonl",),
+        endings=ENDINGS,
         needs="some negatives",
         arrange=per_query,
         build=embedder,
-        takes=frozenset({"negatives", "scores", "prompt"}),
+        takes=frozenset({"negatives", "scores", "prompt", "task"}),
+    ),
+    Target(
+        name="flag-reranker",
+        trainer=TRAINER,
+        version=VERSION,
+        summary="the same for its rerankers, whose instructions stand under other keys",
+        columns=("query", "pos", "neg", "pos_scores", "neg_scores", "query_prompt", "passage_prompt"),
+        formats=("jsonl",),
+        endings=ENDINGS,
+        needs="some negatives",
+        arrange=per_query,
+        build=reranker,
+        takes=frozenset({"negatives", "scores", "prompt", "passage-prompt"}),
     ),
 )

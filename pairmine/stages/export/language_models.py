@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairmine.schema import POSITIVE
 from pairmine.stages.export.plan import Options, Plan, Target, per_positive
@@ -19,24 +21,33 @@ def reranker_sft(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     Dai et al. 2025 (arXiv 2510.14824) find such rows better than contrastive ones for rerankers of this kind.
     """
     instruction = options.prompt or _INSTRUCTION
-    queries = rows.query_texts.plain(plan.anchors).to_pylist()
-    documents = rows.documents.plain(plan.positives.rows).to_pylist()
-    answers = ["yes" if label == POSITIVE else "no" for label in labels(rows.pairs)[plan.positives.rows]]
-    chats = [
-        [
-            {"role": "system", "content": _SYSTEM},
-            {"role": "user", "content": f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"},
-            {"role": "assistant", "content": answer},
-        ]
-        for query, document, answer in zip(queries, documents, answers, strict=True)
-    ]
-    return pa.table({"messages": pa.array(chats, pa.list_(_TURN))})
+    queries = rows.query_texts.plain(plan.anchors)
+    documents = rows.documents.plain(plan.positives.rows)
+    start, middle, nothing = (
+        pa.scalar(text, pa.large_string()) for text in (f"<Instruct>: {instruction}\n<Query>: ", "\n<Document>: ", "")
+    )
+    asked = pc.binary_join_element_wise(start, queries, middle, documents, nothing)
+    is_positive = pa.array(labels(rows.pairs)[plan.positives.rows] == POSITIVE)
+    answers = pc.if_else(is_positive, "yes", "no").cast(pa.large_string())
+    return pa.table({"messages": _chats(asked, answers)})
+
+
+def _chats(asked: pa.Array, answers: pa.Array) -> pa.ListArray:
+    """A chat of three turns for each: the system's, what is `asked`, the answer."""
+    count = len(asked)
+    contents = pa.concat_arrays([pa.array([_SYSTEM], pa.large_string()), asked, answers])
+    each = np.arange(count)
+    order = np.stack([np.zeros(count, np.int64), 1 + each, 1 + count + each], axis=1).reshape(-1)
+    roles = pa.array(["system", "user", "assistant"]).take(pa.array(np.tile([0, 1, 2], count)))
+    turns = pa.StructArray.from_arrays([roles, contents.take(pa.array(order))], fields=list(_TURN))
+    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1) * 3, pa.int32()), turns)
 
 
 TARGETS = (
     Target(
         name="reranker-sft",
-        trainer="supervised fine-tuning of a language model",
+        trainer="language models",
+        version="the chat template of Qwen3-Reranker",
         summary="a chat per pair that ends in yes or no, for rerankers that are language models",
         columns=("messages",),
         formats=("jsonl", "parquet"),

@@ -6,14 +6,21 @@ on row numbers alone; texts, ids and scores are looked up at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.survey import nth
+
+if TYPE_CHECKING:
+    from pairmine.stages.export.folders.by_id import Chunk, Shared
+
+Layout = str | tuple[str, str]
+"""The name of a layout of `pairmine.files.layouts`, or what stands before and after the rows of one JSON value."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked of a target; `scores` is a column name with its prefix."""
+    """What the user asked of a target; `scores` is a column of the pair set."""
 
     negatives: int | None = None
     scores: str | None = None
     prompt: str | None = None
+    passage_prompt: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,13 @@ class Choice:
 class Target:
     """A training format: who reads it, what its columns are, how it is made.
 
-    `formats` are the kinds of file that the trainer reads, the default first. `needs` says
-    whether a training row takes no negatives, some, or the same number in every row, or is a single
-    pair whatever its label. `takes` names the options that have an effect.
+    `version` is the trainer's release whose code this was read against. `formats` are the kinds of
+    file that it reads, the default first, and `endings` the names that it opens where those are fewer.
+    `needs` says whether a training row takes no negatives, any number, at least one, or the same number in
+    every row, or is a single pair whatever its label. `takes` names the options that have an effect,
+    `requires` those that it cannot do without. `unreadable` tells the texts, (n,) bool, that the trainer takes
+    for something else; their pairs leave with the reason `because`. A file whose name has `not_in_name` in it is
+    read as another format.
     """
 
     name: str
@@ -81,10 +94,24 @@ class Target:
     summary: str
     columns: tuple[str, ...]
     formats: tuple[str, ...]
-    needs: Literal["no negatives", "some negatives", "equal negatives", "single pairs"]
+    needs: Literal["no negatives", "any negatives", "some negatives", "equal negatives", "single pairs"]
     arrange: Callable[[Choice], Plan]
     build: Callable[[PairRows, Plan, Options], pa.Table]
     takes: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
+    version: str = ""
+    endings: tuple[str, ...] = ()
+    unreadable: Callable[[pa.Array], pa.Array] | None = None
+    because: str = ""
+    not_in_name: str = ""
+    fill: Callable[[Chunk], Mapping[str, pa.Table]] | None = None
+    """Of a format that is a folder: its files, from what `build` made of a chunk."""
+    texts: Callable[[Shared, Options], Mapping[str, str]] | None = None
+    """Its small files that do not depend on the rows."""
+    corpus: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Its files that a whole corpus may be added to: what each column is made of, see `folders.whole_corpus`."""
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    """How its files are laid out where their ending does not say it."""
 
 
 def choose(rows: PairRows, target: Target, *, negatives: int | None, first_positive: bool) -> Choice:
@@ -92,30 +119,31 @@ def choose(rows: PairRows, target: Target, *, negatives: int | None, first_posit
 
     Of more than `negatives` negatives the first ones in row order are used.
     """
-    positive = rows.positive & (_place(rows, rows.positive) == 1) if first_positive else rows.positive
+    positive = rows.positive & (nth(rows.positive, rows.query) == 1) if first_positive else rows.positive
     wanted = rows.negative if target.needs != "no negatives" else np.zeros_like(rows.negative)
-    negative = wanted & (_place(rows, wanted) <= negatives) if negatives is not None else wanted
+    negative = wanted & (nth(wanted, rows.query) <= negatives) if negatives is not None else wanted
     found = rows.per_query(wanted)
     no_positive = rows.per_query(rows.positive) == 0
-    too_few = ~no_positive & (found < _least(target, negatives))
+    too_few = ~no_positive & (found < least_negatives(target, negatives))
     extra_positive, extra_negative = rows.positive & ~positive, rows.negative & ~negative
     reason = np.select(
-        [rows.textless, no_positive[rows.query], too_few[rows.query], extra_positive, extra_negative],
-        [1, 2, 5 + found[rows.query], 3, 4],
+        [rows.textless, rows.misread, no_positive[rows.query], too_few[rows.query], extra_positive, extra_negative],
+        [1, 2, 3, 6 + found[rows.query], 4, 5],
         default=0,
     )
     used = reason == 0
     return Choice(rows, positive & used, negative & used, reason, _reasons(target, negatives), int(too_few.sum()))
 
 
-def choose_pairs(rows: PairRows, value: np.ndarray, missing: str) -> Choice:
+def choose_pairs(rows: PairRows, target: Target, value: np.ndarray, missing: str) -> Choice:
     """Every pair with text and a `value`, (n,) float64, NaN for one that leaves with the reason `missing`."""
-    reason = np.select([rows.textless, np.isnan(value)], [1, 2], default=0)
+    reason = np.select([rows.textless, rows.misread, np.isnan(value)], [1, 2, 3], default=0)
     nothing = np.zeros(len(reason), bool)
-    return Choice(rows, reason == 0, nothing, reason, ["", "no text", missing], 0)
+    return Choice(rows, reason == 0, nothing, reason, ["", "no text", target.because, missing], 0)
 
 
-def _least(target: Target, negatives: int | None) -> int:
+def least_negatives(target: Target, negatives: int | None) -> int:
+    """How many negatives a query must have for a training row."""
     if target.needs == "equal negatives":
         assert negatives is not None
         return negatives
@@ -128,15 +156,7 @@ def _reasons(target: Target, negatives: int | None) -> list[str]:
         few = [f"query has {found} of {negatives} negatives" for found in range(negatives or 0)]
     else:
         few = ["query has no negative"]
-    return ["", "no text", "query has no positive", "beyond the first positive", beyond, *few]
-
-
-def _place(rows: PairRows, chosen: np.ndarray) -> np.ndarray:
-    """Of each chosen row its place among the chosen rows of its query, from 1."""
-    counts = rows.per_query(chosen)
-    before = np.cumsum(counts) - counts
-    place: np.ndarray = np.cumsum(chosen) - before[rows.query]
-    return place
+    return ["", "no text", target.because, "query has no positive", "beyond the first positive", beyond, *few]
 
 
 def per_positive(choice: Choice) -> Plan:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,19 +28,24 @@ class Texts:
     def of(cls, column: pa.ChunkedArray) -> Texts:
         """The texts of a dictionary-encoded column; null is a text of its own."""
         encoded = _one_dictionary(column)
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        used, places = np.unique(codes, return_inverse=True)
-        return cls(encoded.dictionary.take(pa.array(used, mask=used < 0)), places)
+        null = len(encoded.dictionary)
+        used, places = _used(encoded.indices.fill_null(null).to_numpy(zero_copy_only=False), null + 1)
+        return cls(encoded.dictionary.take(pa.array(used, mask=used == null)), places)
 
     def filled(self) -> np.ndarray:
         """Whether each text is more than white space, (n,) bool; null is not."""
-        length = pc.binary_length(pc.utf8_trim_whitespace(self.values.fill_null("")))
-        of_value: np.ndarray = length.to_numpy(zero_copy_only=False) > 0
+        return filled(self.values)[self.codes]
+
+    def where(self, tells: Callable[[pa.Array], pa.Array] | None) -> np.ndarray:
+        """Whether `tells`, which looks at an array of texts, finds each one, (n,) bool; None finds nothing."""
+        if tells is None:
+            return np.zeros(len(self.codes), bool)
+        of_value: np.ndarray = pc.fill_null(tells(self.values), False).to_numpy(zero_copy_only=False)
         return of_value[self.codes]
 
     def take(self, rows: np.ndarray) -> pa.DictionaryArray:
         """The texts of the given rows; the dictionary holds those alone."""
-        used, places = np.unique(self.codes[rows], return_inverse=True)
+        used, places = _used(self.codes[rows], len(self.values))
         return pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), self.values.take(pa.array(used)))
 
     def plain(self, rows: np.ndarray) -> pa.LargeStringArray:
@@ -53,8 +58,9 @@ class PairRows:
     """A chunk of n pairs of q queries.
 
     `query` is (n,) int64, the query of each row from 0 in row order; `anchor` is (q,) int64, the
-    row that holds each query's text. `positive`, `negative` and `textless` are (n,) bool: a
-    labelled row whose query or document has no text is textless, and neither of the others.
+    row that holds each query's text. `positive`, `negative`, `textless` and `misread` are (n,) bool: a
+    row whose query or document has no text is textless, one with a text that the trainer takes for something
+    else is misread, and both are neither positive nor negative.
     """
 
     pairs: pa.Table
@@ -65,6 +71,7 @@ class PairRows:
     positive: np.ndarray
     negative: np.ndarray
     textless: np.ndarray
+    misread: np.ndarray
     undecided: int
 
     @property
@@ -77,58 +84,24 @@ class PairRows:
         return np.bincount(self.query[chosen], minlength=self.queries)
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What a first pass over a pair set counts; the surveys of its chunks add up with ``+``.
-
-    `positives` counts positive rows with text, `undecided` rows without a label. `negatives`
-    says for each number of negatives how many queries have that many, among those queries
-    that have a positive.
-    """
-
-    rows: int = 0
-    queries: int = 0
-    positives: int = 0
-    undecided: int = 0
-    negatives: Mapping[int, int] = field(default_factory=dict)
-
-    def __add__(self, other: Survey) -> Survey:
-        counts = sorted({*self.negatives, *other.negatives})
-        return Survey(
-            self.rows + other.rows,
-            self.queries + other.queries,
-            self.positives + other.positives,
-            self.undecided + other.undecided,
-            {count: self.negatives.get(count, 0) + other.negatives.get(count, 0) for count in counts},
-        )
-
-    @property
-    def most_negatives(self) -> int:
-        """The largest number of negatives that a query with a positive has; 0 when none has any."""
-        return max(self.negatives, default=0)
-
-    def queries_with(self, negatives: int) -> int:
-        """How many queries have a positive and at least that many negatives."""
-        return sum(queries for count, queries in self.negatives.items() if count >= negatives)
-
-
-def read_rows(pairs: pa.Table) -> PairRows:
-    """`pairs`, whole queries of a pair set, as arrays.
+def read_rows(pairs: pa.Table, unreadable: Callable[[pa.Array], pa.Array] | None = None) -> PairRows:
+    """`pairs`, whole queries of a pair set, as arrays; `unreadable` tells the texts that a trainer misreads.
 
     Raises PairmineError when a column is missing, a label is no label, or a query's rows lie apart.
     """
     check_pairs(pairs)
     pairs = as_pairs(pairs)
-    for name in ("query", "document"):
-        if name not in pairs.column_names:
-            raise PairmineError(
-                f'the pair set has no "{name}" (found: {", ".join(pairs.column_names)}); '
-                "training files hold texts, so export a pair set that has them"
-            )
+    check_texts(pairs)
     query = query_runs(pairs["query_id"])
     query_texts, documents = Texts.of(pairs["query"]), Texts.of(pairs["document"])
-    anchor, has_anchor = _anchors(query, query_texts.filled())
-    usable = documents.filled() & has_anchor[query]
+    asked, told = query_texts.filled(), documents.filled()
+    good_query, good_document = (
+        has_text & ~texts.where(unreadable) for texts, has_text in ((query_texts, asked), (documents, told))
+    )
+    anchor, has_anchor = _anchors(query, good_query)
+    usable = good_document & has_anchor[query]
+    _, has_text = _anchors(query, asked)
+    misread = ~usable & told & has_text[query]
     label = labels(pairs)
     return PairRows(
         pairs=pairs,
@@ -138,22 +111,20 @@ def read_rows(pairs: pa.Table) -> PairRows:
         anchor=anchor,
         positive=usable & (label == POSITIVE),
         negative=usable & (label == NEGATIVE),
-        textless=~usable,
+        textless=~usable & ~misread,
+        misread=misread,
         undecided=int((label < 0).sum()),
     )
 
 
-def survey_rows(rows: PairRows) -> Survey:
-    """The counts of one chunk."""
-    with_positive = rows.per_query(rows.positive) > 0
-    counts, queries = np.unique(rows.per_query(rows.negative)[with_positive], return_counts=True)
-    return Survey(
-        rows=rows.pairs.num_rows,
-        queries=rows.queries,
-        positives=int(rows.positive.sum()),
-        undecided=rows.undecided,
-        negatives=dict(zip(counts.tolist(), queries.tolist(), strict=True)),
-    )
+def check_texts(pairs: pa.Table) -> None:
+    """Raise a PairmineError where the texts of a pair set are left out."""
+    for name in ("query", "document"):
+        if name not in pairs.column_names:
+            raise PairmineError(
+                f'the pair set has no "{name}" (found: {", ".join(pairs.column_names)}); '
+                "training files hold texts, so export a pair set that has them"
+            )
 
 
 def labels(pairs: pa.Table) -> np.ndarray:
@@ -161,6 +132,14 @@ def labels(pairs: pa.Table) -> np.ndarray:
     if "label" not in pairs.column_names:
         return np.full(pairs.num_rows, -1, np.int8)
     return one_array(pairs["label"].fill_null(-1)).to_numpy(zero_copy_only=False)
+
+
+def _used(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of `size` codes occur, ascending, and the place of each of `codes` among them; both int64."""
+    occurs = np.zeros(size, bool)
+    occurs[codes] = True
+    place = np.cumsum(occurs) - 1
+    return np.flatnonzero(occurs), place[codes]
 
 
 def query_runs(query_ids: pa.ChunkedArray) -> np.ndarray:
@@ -191,18 +170,43 @@ def _anchors(query: np.ndarray, has_query_text: np.ndarray) -> tuple[np.ndarray,
     """Of each query, its first row that has its text (else its first row), and whether it has any."""
     queries = int(query[-1]) + 1 if len(query) else 0
     anchor = np.searchsorted(query, np.arange(queries))
-    found, first = np.unique(query[has_query_text], return_index=True)
-    anchor[found] = np.flatnonzero(has_query_text)[first]
+    with_text = np.flatnonzero(has_query_text)
+    found = query[with_text]
+    anchor[found[::-1]] = with_text[::-1]  # of several rows of a query the first one is set last
     has_anchor = np.zeros(queries, bool)
     has_anchor[found] = True
     return anchor, has_anchor
 
 
+def filled(values: pa.Array) -> np.ndarray:
+    """Which texts are more than white space, (n,) bool; null is not. Few are read beyond their first letter."""
+    found = _longer_than_white_space(pc.utf8_slice_codeunits(values, 0, 1))
+    rest = np.flatnonzero(~found)
+    found[rest] = _longer_than_white_space(values.take(pa.array(rest)))
+    return found
+
+
+def _longer_than_white_space(values: pa.Array) -> np.ndarray:
+    length = pc.binary_length(pc.utf8_trim_whitespace(values)).fill_null(0)
+    found: np.ndarray = length.to_numpy(zero_copy_only=False) > 0
+    return found
+
+
 def _one_dictionary(texts: pa.ChunkedArray) -> pa.DictionaryArray:
+    if len({_address(chunk.dictionary) for chunk in texts.chunks}) == 1:
+        # Arrow would read every text to find that the dictionaries are one.
+        indices = pa.concat_arrays([chunk.indices for chunk in texts.chunks])
+        return pa.DictionaryArray.from_arrays(indices, texts.chunk(0).dictionary)
     if any(chunk.dictionary.null_count for chunk in texts.chunks):
         # Arrow unifies no dictionary that holds a null.
         texts = texts.cast(texts.type.value_type).dictionary_encode()
     return one_array(texts.unify_dictionaries())
+
+
+def _address(values: pa.Array) -> tuple[int | None, ...]:
+    """Where the values lie in memory; two arrays with one address hold the same."""
+    places = (buffer.address if buffer else None for buffer in values.buffers())
+    return (values.offset, len(values), *places)
 
 
 def one_array(column: pa.ChunkedArray) -> Any:

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from time import process_time
 from types import ModuleType
 
@@ -91,12 +91,23 @@ def _full(name: str) -> str:
 
 
 def _watch(done: Event, tell: Tell) -> None:
-    """Tell once that it takes long. By processor time: on a busy machine, merely to load takes seconds as well."""
+    """Tell once that it takes long, however many threads wait for the same code.
+
+    By processor time: on a busy machine, merely to load takes seconds as well.
+    """
+    if not _watched.acquire(blocking=False):
+        return
     start = process_time()
-    while not done.wait(0.1):
-        if process_time() - start > _TOLD_AFTER_CPU_S:
-            tell(_FOR_THIS_RUN if _folder or not machine_code.can_keep() else _ONCE)
-            return
+    try:
+        while not done.wait(0.1):
+            if process_time() - start > _TOLD_AFTER_CPU_S:
+                tell(_FOR_THIS_RUN if _folder or not machine_code.can_keep() else _ONCE)
+                done.wait()
+    finally:
+        _watched.release()
+
+
+_watched = Lock()
 
 
 def _say_nothing(line: str) -> None:

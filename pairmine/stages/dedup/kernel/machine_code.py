@@ -21,7 +21,7 @@ import numpy as np
 # No way in from Python, and an error where anything is allocated.
 _HOW = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy", "_nrt": False}
 
-_FORMAT = b"pairmine machine code 1"
+_FORMAT = b"pairmine machine code 2"
 _FOLDER = "NUMBA_CACHE_DIR"
 _SCALARS = {"int64": ctypes.c_int64, "bool": ctypes.c_int8}
 
@@ -98,28 +98,33 @@ def kept(sources: Sequence[Path]) -> Library | None:
     name = _file_name(sources)
     for folder in _folders():
         with suppress(OSError, ValueError):
-            head, _, code = (folder / name).read_bytes().partition(b"\n")
-            told = json.loads(head)
-            if told["sha256"] == hashlib.sha256(code).hexdigest():
-                return Library(told["functions"], code)
+            digest, _, content = (folder / name).read_bytes().partition(b"\n")
+            if digest == _digest(content):
+                head, _, code = content.partition(b"\n")
+                return Library(json.loads(head), code)
     return None
 
 
 def keep(sources: Sequence[Path], functions: Sequence[Any]) -> Library:
     """Compile functions that are marked by `to_keep`, and keep them for other runs where there is a place for it."""
     takes, code = _machine_code(functions)
-    head = json.dumps({"functions": takes, "sha256": hashlib.sha256(code).hexdigest()}).encode()
-    _ = any(_put(folder, _file_name(sources), head + b"\n" + code) for folder in _folders())
+    content = json.dumps(takes).encode() + b"\n" + code
+    _ = any(_put(folder, _file_name(sources), _digest(content) + b"\n" + content) for folder in _folders())
     return Library(takes, code)
 
 
 def can_keep() -> bool:
     """Whether there is a place where machine code can be kept."""
     for folder in _folders():
-        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
-        if there.is_dir() and os.access(there, os.W_OK):
+        # Not Path.exists, which raises where a folder above is closed to this user.
+        there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+        if os.path.isdir(there) and os.access(there, os.W_OK):
             return True
     return False
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _machine_code(functions: Sequence[Any]) -> tuple[dict[str, tuple[str, list[str]]], bytes]:
@@ -167,8 +172,10 @@ def _folders() -> list[Path]:
     """Where machine code may be kept, the best place first."""
     if folder := os.environ.get(_FOLDER):
         return [Path(folder)]
-    own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return [Path(__file__).parent / "__pycache__", Path(own) / "pairmine"]
+    beside = Path(__file__).parent / "__pycache__"
+    own = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    # A user without a home keeps his "~", which would become a folder of that name here.
+    return [beside, own / "pairmine"] if own.is_absolute() else [beside]
 
 
 def _put(folder: Path, name: str, content: bytes) -> bool:

@@ -1,0 +1,222 @@
+"""What `export` does for a hub: the dataset card, and the push."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pairmine.cli.run import given, say, without_effect
+
+if TYPE_CHECKING:
+    from pairmine.cli.export_output import Destination
+    from pairmine.cli.run import Run
+    from pairmine.files.partial import Partial
+    from pairmine.stages.export import Exported, Target
+
+_PANEL = "Hub"
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+README = "README.md"
+
+Card = Annotated[
+    str | None,
+    typer.Option(
+        "--card",
+        metavar="FILE",
+        help="Write a dataset card there. A folder has one as its README.md, unless this is 'none'.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+License = Annotated[
+    str | None,
+    typer.Option(
+        "--license", metavar="ID", help="Licence for the card, as the hub spells it: cc-by-4.0.", rich_help_panel=_PANEL
+    ),
+]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option("--language", metavar="CODE", help="Language for the card; may be repeated.", rich_help_panel=_PANEL),
+]
+PushTo = Annotated[
+    str | None,
+    typer.Option(
+        "--push-to",
+        metavar="OWNER/NAME",
+        help="Send the files, with a card, to this dataset repository of the hub once they are written. The token is "
+        "the one in HF_TOKEN or of 'hf auth login'.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Private = Annotated[bool, typer.Option("--private", help="Make that repository a private one.", rich_help_panel=_PANEL)]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Write the files, and say what would be sent.", rich_help_panel=_PANEL)
+]
+
+
+class Publication:
+    """The card of one export, put in place with its files, and the push after that. `Run` takes it as one more sink."""
+
+    can_restart = True
+    remark: str | None = None
+
+    def __init__(
+        self,
+        context: typer.Context,
+        target: Target,
+        output: str,
+        sidecar: str | None,
+        destination: Destination,
+    ) -> None:
+        self._asked = context.params
+        self._target = target
+        self._output = output
+        self._sidecar = sidecar
+        self._destination = destination
+        self._examples: list[dict[str, Any]] = []
+        self._text = ""
+        self._run: Run | None = None
+        self._partial: Partial | None = None
+        self._check(context)
+
+    def _check(self, context: typer.Context) -> None:
+        from pairmine.errors import PairmineError
+        from pairmine.files.hub import check_repository
+
+        if self._asked["push_to"] is None:
+            without_effect(context, "without --push-to", "private", "dry_run")
+        elif self._output == "-":
+            raise PairmineError("--push-to sends files; name one with -o")
+        else:
+            check_repository(self._asked["push_to"])
+        if not self._wants_card:
+            without_effect(context, "without --card or --push-to", "license_", "languages")
+        if given(context, "card") and self._output == "-":
+            raise PairmineError("--card describes files; name one with -o")
+        if (licence := self._asked["license_"]) and not _LICENSE.fullmatch(licence):
+            raise PairmineError(f"--license {licence!r}: write it as the hub spells it: cc-by-4.0, mit, other")
+        for code in self._asked["languages"] or ():
+            if not _LANGUAGE.fullmatch(code):
+                raise PairmineError(f"--language {code!r}: write a code such as en or pt-BR")
+
+    @property
+    def _file(self) -> str | None:
+        """Where the card goes beside the output, None for nowhere or into the folder."""
+        card = self._asked["card"]
+        return None if card in (None, "none") else str(card)
+
+    @property
+    def _wants_card(self) -> bool:
+        if self._asked["card"] == "none":
+            return False
+        return bool(self._asked["card"] or self._asked["push_to"] or self._destination.is_folder)
+
+    def join(self, run: Run) -> None:
+        """Put the card in place with the other outputs of `run`."""
+        from pairmine.files.partial import Partial
+
+        self._run = run
+        if self._file is not None:
+            run.also_writes("--card", [self._file])
+            self._partial = Partial(self._file)
+        run.also(self)
+
+    def look(self, exported: Exported) -> None:
+        """Keep the first rows, to show them."""
+        from pairmine.files.writers import short_floats
+        from pairmine.stages.export.card import EXAMPLES
+
+        if self._wants_card and len(self._examples) < EXAMPLES:
+            rows = exported.outcome.kept.slice(0, EXAMPLES - len(self._examples))
+            self._examples += short_floats(rows).to_pylist()
+
+    def restart(self) -> None:
+        """Forget the rows."""
+        self._examples = []
+
+    def commit(self, entries: list[dict[str, Any]]) -> None:
+        """Write the card, now that the lineage is known."""
+        from pairmine.files.partial import said_plainly
+
+        names = self._destination.finish(entries) if self._destination.is_folder else self._names()
+        if not self._wants_card:
+            return
+        self._text = self._card(names, entries)
+        if self._partial is not None:
+            with said_plainly(self._file or ""):
+                self._partial.handle.write(self._text.encode())
+                self._partial.commit()
+        elif self._destination.is_folder:
+            self._destination.add_text(README, self._text)
+
+    def abort(self) -> None:
+        """Leave no card."""
+        if self._partial is not None:
+            self._partial.remove()
+
+    def _names(self) -> list[str]:
+        return [Path(self._output).name, *([Path(self._sidecar).name] if self._sidecar else [])]
+
+    def _card(self, names: list[str], entries: list[dict[str, Any]]) -> str:
+        from pairmine.cli.lineage import commands
+        from pairmine.stages.export.card import Facts, card
+
+        assert self._run is not None
+        name = self._asked["push_to"] or Path(self._output).absolute().name
+        return card(
+            Facts(
+                name=name.rpartition("/")[2],
+                target=self._target,
+                files=names,
+                counts=self._run.counts(),
+                commands=commands(entries),
+                examples=self._examples,
+                license=self._asked["license_"],
+                languages=self._asked["languages"] or (),
+            )
+        )
+
+    def push(self) -> None:
+        """Send what was written, or say what would be sent; raises PairmineError, exit code 3, when the hub does not
+        take it."""
+        from pairmine.errors import PairmineError
+        from pairmine.files import hub
+
+        repository, private = self._asked["push_to"], self._asked["private"]
+        if repository is None:
+            return
+        files = self._to_send()
+        sizes = {name: len(part) if isinstance(part, bytes) else part.stat().st_size for name, part in files.items()}
+        total = f"{len(files)} files, {sum(sizes.values()):,} bytes"
+        if self._asked["dry_run"]:
+            kind = "private dataset" if private else "dataset"
+            say(f"would send {total} to the {kind} {repository}")
+            for name, size in sizes.items():
+                say(f"  {name}  {size:,} bytes")
+            return
+        message = f"{self._target.name}, {self._rows:,} rows, by pairmine"
+        try:
+            address = hub.push(repository, files, private=private, message=message)
+        except PairmineError as error:
+            line = f"{error}; {self._output} is written, and the same command sends it again"
+            raise PairmineError(line, exit_code=error.exit_code) from error
+        if self._run is not None:
+            self._run.say(f"sent {total}: {address}")
+
+    @property
+    def _rows(self) -> int:
+        return int(self._run.counts()["rows_out"]) if self._run is not None else 0
+
+    def _to_send(self) -> dict[str, Path | bytes]:
+        files: dict[str, Path | bytes] = {}
+        if self._destination.is_folder:
+            files |= self._destination.files(self._output)
+        else:
+            paths = [self._output, *([self._sidecar] if self._sidecar else [])]
+            files |= {Path(path).name: Path(path) for path in paths}
+        if self._text:
+            files[README] = self._text.encode()
+        return files
