@@ -480,6 +480,12 @@ def test_shares_out_of_range_are_refused() -> None:
             against(eval_set("x"), **options)
 
 
+def test_a_test_text_that_is_not_utf8_is_told_of_by_its_test_set() -> None:
+    texts = pa.chunked_array([pa.array([b"fine", b"caf\xe9"]).view(pa.string())])
+    with pytest.raises(PairmineError, match=r"^--against held-out: a text is not UTF-8 "):
+        Against([EvalSet("held-out", pa.array(["a", "b"]), texts)], threshold=0.8, ngram=3)
+
+
 def test_the_hits_of_a_long_text_are_those_of_a_short_one() -> None:
     long = " ".join(f"w{i}" for i in range(200_000))
     hits = found([f"{long} {PASSAGE} {long}", long], eval_set(PASSAGE, "another text of some words"))

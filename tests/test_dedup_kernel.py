@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from time import sleep
 from typing import Any
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
-from pairmine.stages.dedup import kernel
+from pairmine.stages.dedup import kernel, scan
 from pairmine.stages.dedup.kernel import (
     compiled,
     exact_keys,
@@ -30,6 +32,7 @@ from pairmine.stages.dedup.kernel import (
 )
 from pairmine.stages.dedup.kernel import slices as kernel_slices
 from pairmine.stages.dedup.kernel.hashes import mixed
+from pairmine.stages.dedup.kernel.looks import Look
 from pairmine.stages.dedup.kernel.minhash import Bands, band_keys, banding
 from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.stages.dedup.kernel.slices import EXACT, Sketches
@@ -306,6 +309,22 @@ def test_a_line_says_so_while_code_is_compiled(monkeypatch: pytest.MonkeyPatch) 
     assert said[1].startswith("compiling for this run, about ten seconds; to do so once, set NUMBA_CACHE_DIR")
 
 
+def test_threads_that_wait_for_the_same_code_say_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(compiled, "_TOLD_AFTER_CPU_S", -1)
+    ready = Event()
+    monkeypatch.setattr(compiled, "_loaded", lambda name, may_compile: ready.wait(10))
+    ask = partial(compiled.compiled, "compiled_crowds", 0, engine="compiled", tell=said.append)
+    threads = [Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    sleep(0.5)
+    ready.set()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 1
+
+
 @pytest.fixture
 def sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], list[Any]]:
     """What `machine_code` is handed: a source file and a function made from it."""
@@ -335,7 +354,7 @@ def test_machine_code_is_kept_until_its_source_changes_and_a_torn_file_is_none(
     assert kept.total(values, True) == 90
     (file,) = (tmp_path / "kept").iterdir()
     whole = file.read_bytes()
-    for torn in (b"", b"{", whole[:-100], whole.replace(b'"sha256": "', b'"sha256": "0')):
+    for torn in (b"", b"{", whole[:-100], whole.replace(b"total", b"tota1", 1)):
         file.write_bytes(torn)
         assert machine_code.kept(sources) is None
     file.write_bytes(whole)
@@ -358,6 +377,30 @@ def test_machine_code_serves_the_run_where_it_cannot_be_kept(
     assert not machine_code.can_keep()
     assert machine_code.keep(*sums).total(np.arange(3), False) == 3
     assert machine_code.kept(sums[0]) is None
+
+
+def test_a_cache_folder_closed_to_this_user_is_no_place_to_keep_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.write_text("stands for a folder of another user, which root would enter")
+    stat = Path.stat
+
+    def refuse(path: Path, **how: Any) -> os.stat_result:
+        if closed in path.parents:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(closed / "below"))
+    assert not machine_code.can_keep()
+
+
+def test_a_user_without_a_home_gets_no_folder_named_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert all(folder.is_absolute() for folder in machine_code._folders())
 
 
 @pytest.mark.skipif("compiled" not in PATHS, reason="numba is not installed")
@@ -417,6 +460,26 @@ def test_of_a_text_that_is_not_utf8_the_sketches_made_ahead_say_nothing() -> Non
     ahead = kernel.Ahead(near(), "normalised")
     ahead.take(pa.chunked_array([bad]))
     assert ahead.result() is None
+
+
+def test_a_scan_takes_room_for_what_it_finds_not_for_all_that_a_long_text_might_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("numba")
+    native.load()
+    (texts,) = kernel_slices.slices(pa.array(["a b", "abc " * 5000, "", "c d e f"], pa.large_string()))
+    even = kernel_slices.settled(texts, native)
+    full = np.full(1024, 2**64 - 1, np.uint64)
+    every = [Look(length, length > 2, full) for length in (1, 2, 3)]
+    (whole, found), (wanted_whole, wanted) = (way(even, True, every) for way in (native.scan, scan.plain_scan))
+    assert whole.tolist() == wanted_whole.tolist()
+    for one, other in zip(found, wanted, strict=True):
+        assert one.texts.tolist() == other.texts.tolist()
+        assert one.hashes.tolist() == other.hashes.tolist()
+    rooms: list[int] = []
+    monkeypatch.setattr(native, "_larger", lambda values, filled, room: rooms.append(room) or np.empty(room))
+    native.scan(even, True, [Look(8, True, np.zeros(1024, np.uint64))])
+    assert rooms == []
 
 
 def test_half_a_code_point_from_a_reply_is_no_word() -> None:

@@ -299,7 +299,9 @@ def without_effect(context: typer.Context, because: str, *names: str) -> None:
 
     for name in names:
         if given(context, name):
-            flag = next(each.opts[0] for each in context.command.params if each.name == name)
+            option = next(each for each in context.command.params if each.name == name)
+            is_off = context.params[name] is False and option.secondary_opts
+            flag = option.secondary_opts[0] if is_off else option.opts[0]
             raise PairmineError(f"{flag} has no effect {because}; leave one of them out")
 
 

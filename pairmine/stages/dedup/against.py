@@ -83,6 +83,8 @@ class Against:
         tell: Tell | None = None,
     ) -> None:
         _check(containment, whole_below)
+        for each in sets:
+            _check_texts(each)
         nothing = pa.array([], pa.large_string())
         self.ids = pa.concat_arrays([nothing, *(each.ids.cast(pa.large_string()) for each in sets)])
         self._names = pa.array([each.name for each in sets], pa.string())
@@ -180,6 +182,14 @@ class Against:
 def _held(index: RunIndex, row: np.ndarray, of: np.ndarray, shared: np.ndarray, streams: Streams) -> Hits:
     """Texts that hold enough of a test text."""
     return _hits(row, of, CONTAINS, shared / index.sizes(of))
+
+
+def _check_texts(test: EvalSet) -> None:
+    try:
+        test.texts.validate(full=True)
+    except pa.ArrowInvalid as err:
+        line = f"--against {test.name}: a text is not UTF-8 ({err}); write the file again as UTF-8"
+        raise PairmineError(line) from None
 
 
 def _check(containment: float, whole_below: int) -> None:

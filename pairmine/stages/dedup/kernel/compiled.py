@@ -95,16 +95,12 @@ def _watch(done: Event, tell: Tell) -> None:
 
     By processor time: on a busy machine, merely to load takes seconds as well.
     """
-    if not _watched.acquire(blocking=False):
-        return
-    start = process_time()
-    try:
+    with _watched:
+        start = process_time()
         while not done.wait(0.1):
             if process_time() - start > _TOLD_AFTER_CPU_S:
                 tell(_FOR_THIS_RUN if _folder or not machine_code.can_keep() else _ONCE)
                 done.wait()
-    finally:
-        _watched.release()
 
 
 _watched = Lock()

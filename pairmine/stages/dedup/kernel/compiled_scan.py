@@ -21,7 +21,7 @@ def _is_set(bits, place):
 
 @njit(nogil=True)
 def _look(text, members, count, look, length, bits, of, where, hashes, found):
-    """Put down each run whose bit is set, and count them."""
+    """Put down each run whose bit is set, as long as there is room, and count them all."""
     out = _U64(1)
     for _ in range(length - 1):
         out *= _FACTOR
@@ -34,7 +34,8 @@ def _look(text, members, count, look, length, bits, of, where, hashes, found):
             continue
         value = mixed(total)
         if _is_set(bits, value) and _is_set(bits, value >> _SECOND_BIT):
-            of[found], where[found], hashes[found] = look, text, value
+            if found < len(hashes):
+                of[found], where[found], hashes[found] = look, text, value
             found += 1
     return found
 
@@ -60,18 +61,20 @@ def scan(
             data, offsets[text], offsets[text + 1], codes, more, exact, by_character, words, characters
         )
         state[1] = max(word_count, character_count)
-        state[2] = state[3] + len(lengths) * state[1]
-        if state[1] > len(words) or state[2] > len(hashes):
+        if state[1] > len(words):
             return
-        state[0] += 1
-        for place in range(word_count):
-            whole[text] += mixed(words[place] + _U64(place) * _FACTOR)
-        start = 0
+        # Room for what is found, not for all that might be: that would be a hundred times a text of 50 MB.
+        start, state[2] = 0, state[3]
         for look in range(len(lengths)):
             members = characters if of_members[look] else words
             count = character_count if of_members[look] else word_count
-            state[3] = _look(
+            state[2] = _look(
                 text, members, count, look, lengths[look], bits[start : start + sizes[look]],
-                of, where, hashes, state[3],
+                of, where, hashes, state[2],
             )  # fmt: skip
             start += sizes[look]
+        if state[2] > len(hashes):
+            return
+        state[0], state[3] = state[0] + 1, state[2]
+        for place in range(word_count):
+            whole[text] += mixed(words[place] + _U64(place) * _FACTOR)
