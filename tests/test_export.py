@@ -191,12 +191,22 @@ def test_a_score_column_may_take_the_place_of_the_grade() -> None:
         export(pairs, to="st-pair-score")
 
 
+@pytest.mark.parametrize("to", ["st-pair-score", "swift-embedding-score"])
+def test_a_score_that_is_no_number_reaches_no_trainer(to: str) -> None:
+    values = [float("inf"), float("-inf"), float("nan"), None, 0.5]
+    pairs = pair_set([("q", f"d{number}", 1) for number in range(5)], score_ce=pa.array(values, pa.float32()))
+    exported = export(pairs, to=to, scores="ce")
+    assert exported.outcome.kept.num_rows == 1
+    assert exported.outcome.rejected["reason"].to_pylist() == ["no score_ce"] * 4
+
+
 def test_pairs_with_their_label_are_a_row_each() -> None:
     kept = export(pair_set(TWO_QUERIES[:2]), to="st-pair-class").outcome.kept
     assert kept.to_pylist() == [
         {"sentence1": "text of q1", "sentence2": "text of p1", "label": 1},
         {"sentence1": "text of q1", "sentence2": "text of n1", "label": 0},
     ]
+    assert pa.types.is_integer(kept.schema.field("label").type)
     with pytest.raises(PairmineError, match="1 of 1 rows have no label yet; run 'pairmine filter' first"):
         export(pair_set([("q", "d", None)]), to="st-pair-class")
 

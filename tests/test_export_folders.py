@@ -120,6 +120,13 @@ def test_pylate_gets_the_positive_first_then_negatives_by_score_and_rows_of_one_
     assert [row["query_id"] for row in table(out / "queries.parquet")] == ["q1", "q2"]
 
 
+def test_a_positive_stands_first_for_pylate_even_where_its_teacher_ranks_a_negative_above_it(here: Here) -> None:
+    scores = pa.array([0.2, 0.1, 0.9], pa.float32())
+    out = here.export("pylate-kd", table=pair_set(ROWS[:3], score_ce=scores))
+    assert table(out / "train.parquet")[0]["document_ids"] == ["p1", "n2", "n1"]
+    assert table(out / "train.parquet")[0]["scores"] == pytest.approx([0.2, 0.9, 0.1])
+
+
 def test_scores_are_asked_for_where_the_format_is_made_of_them() -> None:
     for name in ("pylate-kd", "gpl"):
         with pytest.raises(PairmineError, match="--scores"):
@@ -260,8 +267,14 @@ def test_a_corpus_that_is_not_the_one_of_the_pairs_is_refused(here: Here) -> Non
     pq.write_table(pair_set(), "pairs.parquet")
     Path("corpus.jsonl").write_text('{"_id": "p1", "text": "something else"}\n')
     code, said = here.run("export", "pairs.parquet", "--to", "beir", "--corpus", "corpus.jsonl", "-o", "out")
-    assert (code, 'document "p1" has two texts' in said) == (2, True)
+    assert (code, 'pairmine: corpus.jsonl: document "p1" has two texts' in said) == (2, True)
     assert not Path("out").exists()
+
+
+def test_a_pair_set_whose_rows_are_refused_is_named(here: Here) -> None:
+    pq.write_table(pair_set([("q\t1", "p", 1)]), "pairs.parquet")
+    code, said = here.run("export", "pairs.parquet", "--to", "beir", "-o", "out")
+    assert (code, "pairmine: pairs.parquet: beir: query id" in said) == (2, True)
 
 
 def test_a_column_split_parts_the_judgments(here: Here) -> None:
@@ -338,6 +351,7 @@ def test_contrastors_seeks_to_each_line_by_its_offsets(here: Here, monkeypatch: 
     assert rows[0]["document"] == text_of("p1")
     assert (rows[2]["document_score"], rows[2]["negatives_scores"]) == (0.7, [0.3, 0.5])
     assert ["query", "document", "negatives"] in rows[0]["metadata"]["objective"]["triplet"]
+    assert "path:\n    - shard-00000.jsonl.gz\n    - shard-00001.jsonl.gz\n" in (out / "README.md").read_text()
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -433,6 +447,10 @@ def test_a_folder_of_somebody_else_is_not_touched(here: Here) -> None:
     code, said = here.run("export", "pairs.parquet", "--to", "beir", "-q", "-o", "out")
     assert (code, "holds what 'pairmine export' did not write (runs/model.bin)" in said) == (2, True)
     assert (out / "runs/model.bin").read_text() == "weights"
+    (out / "runs/model.bin").unlink()
+    (out / "runs/latest").symlink_to(Path("theirs").absolute())
+    assert here.run("export", "pairs.parquet", "--to", "beir", "-q", "-o", "out")[0] == 2
+    assert (out / "runs/latest").is_symlink()
 
 
 @pytest.mark.parametrize("flag", ["--rejects", "--summary", "--sidecar", "--card"])
@@ -463,6 +481,18 @@ def test_what_a_killed_run_left_is_removed_and_what_another_writes_is_not(tmp_pa
     other.put("a.jsonl", pa.table({"a": [1]}))
     other.commit([])
     assert lines(tmp_path / "out/a.jsonl") == [{"a": 1}]
+    (tmp_path / "out").rename(tmp_path / ".out.00000000.old")  # killed between two renames
+    FolderSink(str(tmp_path / "out"), {}).commit([])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_input_in_the_folder_that_is_replaced_is_not_lost(here: Here) -> None:
+    out = here.export("beir")
+    before = written(out)
+    for words in (("pairs.parquet", "--corpus", "out/corpus.jsonl"), ("out/corpus.jsonl",)):
+        code, said = here.run("export", *words, "--to", "beir", "-o", "out")
+        assert (code, "out/corpus.jsonl: lies in the folder that -o names" in said) == (2, True), said
+    assert written(out) == before
 
 
 def test_info_shows_how_a_folder_came_to_be(here: Here) -> None:

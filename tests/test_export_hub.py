@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import sys
@@ -184,6 +185,12 @@ def facts(**given: Any) -> Facts:
     return Facts(**(fields | given))
 
 
+def test_a_card_names_no_file_that_went_down_a_pipe(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    assert here(*NTUPLE, "--sidecar", "-", "--card", "C.md")[0] == 0
+    assert "\nFiles: `train.parquet`.\n" in Path("C.md").read_text("utf-8")
+
+
 def test_no_text_of_the_data_ends_a_block_of_the_card(here: Here) -> None:
     text = card(facts(name=TRAP, examples=[{"anchor": TRAP}], commands=[f"pairmine export '{TRAP}'"], files=[TRAP]))
     assert header(text)["pretty_name"] == TRAP
@@ -284,6 +291,16 @@ def test_a_hub_that_is_not_there_or_not_to_be_asked_ends_with_3(
     assert (code, "could not be sent" in said) == (3, True)
 
 
+def test_a_push_without_a_token_is_refused_before_anything_is_written(
+    here: Here, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    code, said = here(*NTUPLE, "--push-to", "org/name")
+    assert (code, "no token for the hub; set HF_TOKEN" in said) == (2, True), said
+    assert not Path("train.parquet").exists()
+    assert here(*NTUPLE, "--push-to", "org/name", "--dry-run")[0] == 0
+
+
 def test_nothing_private_goes_to_a_repository_that_is_public_already(here: Here, hub: FakeHub) -> None:
     hub.is_private = False
     code, said = here(*NTUPLE, "--push-to", "org/name", "--private")
@@ -314,6 +331,12 @@ def test_a_dry_run_says_what_would_be_sent_and_asks_nobody(here: Here, hub: Fake
         (("--to", "st-pair", "-o", "-", "--card", "C.md"), "--card describes files; name one with -o"),
         ((*NTUPLE, "--card", "train.parquet"), "both name train.parquet"),
         ((*NTUPLE, "--card", "pairs.parquet"), "is an input too and would be lost"),
+        ((*NTUPLE, "--card", "-"), "--card -: the card is a file beside the others; name it"),
+        ((*NTUPLE, "--card", ""), "--card '': the card is a file beside the others; name it"),
+        ((*NTUPLE, "--card", "none"), "--card none has no effect on a file that is not pushed; leave it out"),
+        ((*NTUPLE[:3], "-o", "memory://a.parquet", "--push-to", "a/b"), "name one with -o on this machine"),
+        ((*NTUPLE, "--sidecar", "-", "--push-to", "a/b"), "name one with --sidecar on this machine, not -"),
+        ((*NTUPLE, "--sidecar", "other/train.parquet", "--push-to", "a/b"), "two files would have one name there"),
     ],
 )
 def test_options_of_the_hub_that_do_nothing_are_refused(here: Here, words: tuple[str, ...], line: str) -> None:
@@ -323,7 +346,9 @@ def test_options_of_the_hub_that_do_nothing_are_refused(here: Here, words: tuple
     assert Path("pairs.parquet").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["name", "a/b/c", "/b", "a/", "a b/c", "../x", "a/..", "ü/x"])
+@pytest.mark.parametrize(
+    "name", ["name", "a/b/c", "/b", "a/", "a b/c", "../x", "a/..", "ü/x", "-a/b", "a/b-", "a/.b", "a/b.", "a/b.git"]
+)
 def test_what_is_no_name_of_a_repository_is_refused_before_anything_is_written(name: str) -> None:
     with pytest.raises(PairmineError, match="OWNER/NAME"):
         check_repository(name)

@@ -305,6 +305,7 @@ def test_the_list_groups_formats_by_trainer_and_names_the_release_read(command: 
     assert code == 0
     assert out.startswith("sentence-transformers, read against 6.2.0\n  st-pair ")
     assert all(f"  {name} " in out for name in TARGETS)
+    assert "\nTevatron, read against 0.1.0 and its repository of 2025\n" in out
     facts = {each["name"]: each for each in json.loads(command("--list", "--json")[1])}
     assert set(facts) == set(TARGETS)
     assert facts["st-margin"]["requires"] == ["--scores"]
@@ -327,6 +328,7 @@ def test_nothing_is_left_behind_where_a_requirement_is_not_met(command: Command)
     ("to", "output", "message"),
     [
         ("flag-embedder", "out.jsonl.gz", "out.jsonl.gz: FlagEmbedding opens files that end in .jsonl or .json alone"),
+        ("simcse-pair", "out.CSV", "out.CSV: SimCSE opens files that end in .csv alone; name it so"),
         ("flag-embedder", "out.parquet", "out.parquet: FlagEmbedding reads jsonl, not parquet; change the ending"),
         ("simcse-pair", "tsv.csv", 'tsv.csv: SimCSE takes a file with "tsv" in its name for one parted by tabs'),
         ("simcse-pair", "out.jsonl", "out.jsonl: SimCSE reads csv, not jsonl"),

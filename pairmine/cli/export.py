@@ -63,7 +63,8 @@ def export(
         str | None,
         typer.Option(
             "--sidecar",
-            help="Ids, origins, scores, weights, batch of every training row; OUT.ids.parquet by default, or 'none'.",
+            help="Ids, origins, scores, weights, batch of every training row; OUT.ids.parquet by default, or 'none'. "
+            "A folder has none unless you name one.",
         ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the formats by trainer.")] = False,
@@ -96,7 +97,7 @@ def export(
     """
     import sys
 
-    from pairmine.cli.export_output import Destination
+    from pairmine.cli.export_output import Destination, refused_in
     from pairmine.cli.run import choice
     from pairmine.errors import PairmineError
     from pairmine.files.source import open_documents, open_pairs
@@ -131,7 +132,8 @@ def export(
         raise PairmineError(f"--corpus has no effect on {to}: it holds no corpus")
     destination = Destination(target, prompt)
     beside = None if sidecar == "none" else sidecar or destination.sidecar_of(output)
-    destination.keep_out(output, {"--sidecar": beside, "--rejects": rejects, "--summary": summary, "--card": card})
+    others = {"--sidecar": beside, "--rejects": rejects, "--summary": summary, "--card": card}
+    destination.keep_out(output, {"PAIRS": pairs, "--corpus": corpus} | others)
     publication = publish.Publication(context, target, output, beside, destination)
     with Run(
         context,
@@ -152,7 +154,8 @@ def export(
         advance = run.begin("pair rows", survey.rows)
         written = 0
         for chunk in ahead(only.rows(source.chunks())):
-            exported = reshape(chunk, to=to, survey=survey, positives=positives, shared=destination.shared, **words)
+            with refused_in(source.name):
+                exported = reshape(chunk, to=to, survey=survey, positives=positives, shared=destination.shared, **words)
             run.write(exported.outcome)
             destination.put(exported)
             publication.look(exported)
@@ -163,7 +166,7 @@ def export(
         if not written:
             raise PairmineError(f"{pairs}: no training row for {to} comes out of it; {why_none(target, survey)}")
         if whole is not None:
-            destination.add_corpus(whole.each())
+            destination.add_corpus(whole.each(), whole.name)
         destination.tell(run)
         _hint(run, target, survey, negatives)
     publication.push()
@@ -173,7 +176,7 @@ def _survey(
     source: PairSource, target: Target, words: Mapping[str, Any], positives: str, only: export_split.Only
 ) -> Survey:
     """Count the rows and check them for what the format needs, before anything is written."""
-    from pairmine.errors import PairmineError
+    from pairmine.cli.export_output import refused_in
     from pairmine.stages.export.requirements import check_survey, column_of, score_column
     from pairmine.stages.export.survey import Surveyor
 
@@ -182,11 +185,9 @@ def _survey(
     for table in only.rows(source.survey()):
         surveyor.add(table)
     survey = surveyor.result()
-    column = score_column(scores, survey.score_columns) if scores else None
-    try:
+    with refused_in(source.name):
+        column = score_column(scores, survey.score_columns) if scores else None
         check_survey(target, survey, negatives=words["negatives"], first_positive=positives == "first", scores=column)
-    except PairmineError as error:
-        raise PairmineError(f"{source.name}: {error}") from None
     return survey
 
 
@@ -199,10 +200,9 @@ def _check_format(target: Target, output: str, kind: str | None) -> None:
     if target.fill or target.formats == ("json",):  # made by sinks of their own
         chosen = None
     if chosen is not None and chosen not in target.formats:
-        raise PairmineError(
-            f"{output}: {target.trainer} reads {' or '.join(target.formats)}, not {chosen}; change the ending"
-        )
-    if output != "-" and target.endings and not output.lower().endswith(target.endings):
+        remedy = "pass another --format" if kind else "change the ending"
+        raise PairmineError(f"{output}: {target.trainer} reads {' or '.join(target.formats)}, not {chosen}; {remedy}")
+    if output != "-" and target.endings and not output.endswith(target.endings):
         raise PairmineError(
             f"{output}: {target.trainer} opens files that end in {' or '.join(target.endings)} alone; name it so"
         )

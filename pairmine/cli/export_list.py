@@ -18,7 +18,7 @@ def listed() -> str:
     lines = []
     for trainer, targets in groupby(_by_trainer(), key=lambda target: target.trainer):
         found = list(targets)
-        versions = ", ".join(dict.fromkeys(target.version for target in found if target.version))
+        versions = _versions(found)
         lines.append(f"{trainer}, read against {versions}" if versions else trainer)
         lines += [f"  {target.name:<{width}}  {target.summary} [{', '.join(target.formats)}]" for target in found]
     return "\n".join(lines) + "\n"
@@ -27,6 +27,12 @@ def listed() -> str:
 def as_json() -> str:
     """The same for programs: a list of objects, one for each format."""
     return json.dumps([_facts(target) for target in _by_trainer()], indent=2, ensure_ascii=False) + "\n"
+
+
+def _versions(targets: list[Target]) -> str:
+    """The releases that they were read against, none of them twice."""
+    whole = list(dict.fromkeys(target.version for target in targets if target.version))
+    return ", ".join(one for one in whole if not any(one != other and one in other for other in whole))
 
 
 def _by_trainer() -> list[Target]:

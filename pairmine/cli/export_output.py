@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from pairmine.cli.run import Run
     from pairmine.files.folder import FolderSink
     from pairmine.stages.export import Exported, Target
+
+
+@contextmanager
+def refused_in(name: str) -> Iterator[None]:
+    """Names the input, `name`, whose rows are refused."""
+    from pairmine.errors import PairmineError
+
+    try:
+        yield
+    except PairmineError as error:
+        raise PairmineError(f"{name}: {error}", exit_code=error.exit_code) from None
 
 
 class Destination:
@@ -69,14 +81,16 @@ class Destination:
             for name, table in exported.files.items():
                 self._folder.put(name, table)
 
-    def add_corpus(self, tables: Iterable[pa.Table]) -> None:
-        """Write the documents of a whole corpus that no pair has."""
+    def add_corpus(self, tables: Iterable[pa.Table], name: str) -> None:
+        """Write the documents of a whole corpus, which errors call `name`, that no pair has."""
         from pairmine.stages.export.folders import whole_corpus
 
         assert self._folder is not None
         for table in tables:
-            for name, rows in whole_corpus(self._target, table, self.shared).items():
-                self._folder.put(name, rows)
+            with refused_in(name):
+                files = whole_corpus(self._target, table, self.shared)
+            for file, rows in files.items():
+                self._folder.put(file, rows)
 
     def tell(self, run: Run) -> None:
         """Say what the files of a folder could not hold."""

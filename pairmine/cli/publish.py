@@ -84,23 +84,47 @@ class Publication:
 
     def _check(self, context: typer.Context) -> None:
         from pairmine.errors import PairmineError
-        from pairmine.files.hub import check_repository
 
         if self._asked["push_to"] is None:
             without_effect(context, "without --push-to", "private", "dry_run")
-        elif self._output == "-":
-            raise PairmineError("--push-to sends files; name one with -o")
         else:
-            check_repository(self._asked["push_to"])
+            self._check_push()
         if not self._wants_card:
             without_effect(context, "without --card or --push-to", "license_", "languages")
-        if given(context, "card") and self._output == "-":
-            raise PairmineError("--card describes files; name one with -o")
+        if given(context, "card"):
+            self._check_card()
         if (licence := self._asked["license_"]) and not _LICENSE.fullmatch(licence):
             raise PairmineError(f"--license {licence!r}: write it as the hub spells it: cc-by-4.0, mit, other")
         for code in self._asked["languages"] or ():
             if not _LANGUAGE.fullmatch(code):
                 raise PairmineError(f"--language {code!r}: write a code such as en or pt-BR")
+
+    def _check_push(self) -> None:
+        """Raise PairmineError for what the hub would not take, before anything is written."""
+        from pairmine.errors import PairmineError
+        from pairmine.files.hub import check_repository, check_token
+        from pairmine.files.locations import is_remote
+
+        check_repository(self._asked["push_to"])
+        for flag, path in (("-o", self._output), ("--sidecar", self._sidecar)):
+            if path and (path == "-" or is_remote(path)):
+                raise PairmineError(f"--push-to sends files; name one with {flag} on this machine, not {path}")
+        names = [*self._names(), README]
+        if not self._destination.is_folder and len(set(names)) < len(names):
+            raise PairmineError(f"--push-to: two files would have one name there ({', '.join(names)}); name them apart")
+        if not self._asked["dry_run"]:
+            check_token()
+
+    def _check_card(self) -> None:
+        from pairmine.errors import PairmineError
+
+        card = self._asked["card"]
+        if self._output == "-":
+            raise PairmineError("--card describes files; name one with -o")
+        if card in ("-", ""):
+            raise PairmineError(f"--card {card or repr(card)}: the card is a file beside the others; name it")
+        if card == "none" and not self._asked["push_to"] and not self._destination.is_folder:
+            raise PairmineError("--card none has no effect on a file that is not pushed; leave it out")
 
     @property
     def _file(self) -> str | None:
@@ -158,7 +182,8 @@ class Publication:
             self._partial.remove()
 
     def _names(self) -> list[str]:
-        return [Path(self._output).name, *([Path(self._sidecar).name] if self._sidecar else [])]
+        beside = [self._sidecar] if self._sidecar and self._sidecar != "-" else []
+        return [Path(path).name for path in (self._output, *beside)]
 
     def _card(self, names: list[str], entries: list[dict[str, Any]]) -> str:
         from pairmine.cli.lineage import commands

@@ -156,8 +156,7 @@ class FolderSink:
             if before is not None:
                 before.rename(self._final)
             raise
-        if before is not None:
-            shutil.rmtree(before, ignore_errors=True)
+        _drop_replaced(self._final)
 
 
 class ArraySink(Sink):
@@ -203,7 +202,8 @@ def _refuse_strangers(target: str, final: Path) -> None:
     if final.exists() and not final.is_dir():
         raise PairmineError(f"{target}: is a file, and this format is a folder; name another, or remove it")
     try:
-        found = sorted(str(each.relative_to(final)) for each in final.rglob("*") if not each.is_dir())
+        files = [each for each in final.rglob("*") if each.is_symlink() or not each.is_dir()]
+        found = sorted(str(each.relative_to(final)) for each in files)
     except OSError as error:
         raise PairmineError(f"{target}: {cause(error)}") from None
     mark = mark_of(str(final))
@@ -225,5 +225,10 @@ def _sweep(final: Path) -> None:
             finally:
                 os.close(handle)
     if final.exists():
-        for left in final.parent.glob(f".{escape(final.name)}.*.old"):
-            shutil.rmtree(left, ignore_errors=True)
+        _drop_replaced(final)
+
+
+def _drop_replaced(final: Path) -> None:
+    """Remove the folders that stood in this place before, now that there is another one."""
+    for left in final.parent.glob(f".{escape(final.name)}.*.old"):
+        shutil.rmtree(left, ignore_errors=True)

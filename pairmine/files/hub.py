@@ -8,13 +8,22 @@ from pathlib import Path
 
 from pairmine.errors import GAVE_UP, PairmineError
 
-_NAME = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
+_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_NAME = re.compile(f"{_PART}/{_PART}", re.ASCII)
 
 
 def check_repository(name: str) -> None:
     """Raise a PairmineError unless `name` is OWNER/NAME."""
-    if not _NAME.fullmatch(name) or ".." in name or "--" in name:
+    if not _NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith(".git"):
         raise PairmineError(f"--push-to {name}: is no repository of the hub; write OWNER/NAME")
+
+
+def check_token() -> None:
+    """Raise a PairmineError where nobody is logged in, which the hub would say after all files are written."""
+    from huggingface_hub import get_token
+
+    if not get_token():
+        raise PairmineError("--push-to: there is no token for the hub; set HF_TOKEN, or run 'hf auth login'")
 
 
 def push(repository: str, files: Mapping[str, Path | bytes], *, private: bool, message: str) -> str:

@@ -27,8 +27,8 @@ from pairmine.stages.export import (
 from pairmine.stages.export.folders import Chunk, Shared
 from pairmine.stages.export.plan import Choice, Options, Plan, Target, choose, choose_pairs, joined
 from pairmine.stages.export.requirements import check_labels, check_options, negatives_in, score_column
-from pairmine.stages.export.rows import PairRows, check_texts, labels, one_array, read_rows
-from pairmine.stages.export.survey import GRADE, Survey, Surveyor, score_columns
+from pairmine.stages.export.rows import PairRows, check_texts, document_ids, one_array, query_ids, read_rows
+from pairmine.stages.export.survey import GRADE, Survey, Surveyor, finite, score_columns
 
 __all__ = ["TARGETS", "Exported", "Shared", "Survey", "Target", "export", "find_target", "survey"]
 
@@ -148,12 +148,11 @@ def _single_pairs(rows: PairRows, target: Target, options: Options) -> Choice:
     """Each pair that has what the target makes of it: a grade or a score, else a label."""
     if "scores" not in target.takes:
         check_labels(rows.undecided, rows.pairs.num_rows)
-        return choose_pairs(rows, target, labels(rows.pairs).astype(np.float64), "no label")
+        return choose_pairs(rows, target, np.ones(rows.pairs.num_rows, bool), "no label")
     name = options.scores or GRADE
     if name not in rows.pairs.column_names:
         raise PairmineError(f'{target.name} writes grades, and the pair set has no "grade"; pass --scores NAME')
-    value = one_array(rows.pairs[name].cast(pa.float64()).fill_null(np.nan)).to_numpy(zero_copy_only=False)
-    return choose_pairs(rows, target, value, f"no {name}")
+    return choose_pairs(rows, target, finite(one_array(rows.pairs[name])), f"no {name}")
 
 
 def _rejected(choice: Choice) -> pa.Table:
@@ -172,14 +171,14 @@ def _notes(target: Target, choice: Choice, negatives: int | None) -> dict[str, i
 
 def _sidecar(rows: PairRows, plan: Plan) -> pa.Table:
     pairs = rows.pairs
-    doc_id, origin = one_array(pairs["doc_id"]), one_array(pairs["origin"])
+    origin = one_array(pairs["origin"])
     both = joined(plan.positives, plan.negatives)
     strings = pa.list_(pa.string())
     columns: list[tuple[pa.Field, pa.Array]] = [
         (pa.field("row", pa.int64()), pa.array(np.arange(len(plan.anchors)))),
-        (pa.field("query_id", pa.string()), one_array(pairs["query_id"]).take(pa.array(plan.anchors))),
-        (pa.field("positive_ids", strings), plan.positives.arrow(doc_id.take(pa.array(plan.positives.rows)))),
-        (pa.field("negative_ids", strings), plan.negatives.arrow(doc_id.take(pa.array(plan.negatives.rows)))),
+        (pa.field("query_id", pa.string()), query_ids(rows, plan.anchors)),
+        (pa.field("positive_ids", strings), plan.positives.arrow(document_ids(rows, plan.positives.rows))),
+        (pa.field("negative_ids", strings), plan.negatives.arrow(document_ids(rows, plan.negatives.rows))),
         (pa.field("origins", strings), both.arrow(origin.take(pa.array(both.rows)))),
     ]
     for name in [*score_names(pairs.schema), *(["weight"] if "weight" in pairs.column_names else [])]:

@@ -125,18 +125,23 @@ def _folder(facts: Facts) -> list[dict[str, Any]]:
     tables = [name for name in facts.files if layouts.get(name) is None and _kind(name) and name not in _INDEXES]
     kind = "parquet" if any(_kind(name) == "parquet" for name in tables) else "jsonl"
     judged = any(name.startswith("qrels/") for name in tables)
-    by_name: dict[str, list[dict[str, str]]] = {}
-    for config, split, path in (_config(name, judged) for name in tables if _kind(name) == kind):
-        files = by_name.setdefault(config, [])
-        if {"split": split, "path": path} not in files:
-            files.append({"split": split, "path": path})
+    by_name: dict[str, dict[str, list[str]]] = {}
+    for name in tables:
+        if _kind(name) == kind:
+            config, split = _config(name, judged)
+            by_name.setdefault(config, {}).setdefault(split, []).append(name)
     first = [name for name in ("default", "train") if name in by_name][:1]
     order = [*first, *(name for name in by_name if name not in first)]
     return [
-        {"config_name": name, "data_files": by_name[name]}
+        {"config_name": name, "data_files": [_data_files(*each) for each in by_name[name].items()]}
         | ({"default": True} if name in first and name != "default" else {})
         for name in order
     ]
+
+
+def _data_files(split: str, names: list[str]) -> dict[str, Any]:
+    """The files of a split by their names: a pattern would find those too that an earlier push left at the hub."""
+    return {"split": split, "path": names if len(names) > 1 else names[0]}
 
 
 def _kind(name: str) -> str | None:
@@ -144,16 +149,16 @@ def _kind(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _config(name: str, judged: bool) -> tuple[str, str, str]:
-    """The table that a file belongs to, its split there, and its path or pattern."""
+def _config(name: str, judged: bool) -> tuple[str, str]:
+    """The table that a file belongs to, and its split there."""
     if re.fullmatch(r"shard-\d+\.jsonl\.gz", name):
-        return "default", "train", "shard-*.jsonl.gz"
+        return "default", "train"
     path = PurePosixPath(name)
     folder, stem = str(path.parent), path.name[: path.name.rindex(f".{_kind(name)}")].replace(".", "_")
     if folder in ("qrels", "top_ranked"):
-        return "default" if folder == "qrels" else folder, path.name.rpartition(".")[0], name
+        return "default" if folder == "qrels" else folder, path.name.rpartition(".")[0]
     config = stem if folder == "." else folder
-    return config, config if judged and config in ("corpus", "queries") else "train", name
+    return config, config if judged and config in ("corpus", "queries") else "train"
 
 
 def fenced(language: str, lines: Sequence[str]) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pairmine.stages.export.folders.by_id import document_ids, query_ids
 from pairmine.stages.export.plan import Lists, Options, Plan, Target, per_query
-from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.rows import PairRows, document_ids, query_ids
 from pairmine.stages.export.scores import scores, short
 from pairmine.stages.export.titles import bare_texts, titles
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pairmine.schema import TEXT
 from pairmine.stages.export.plan import Lists, Options, Plan, Target, per_positive, per_query
 from pairmine.stages.export.rows import PairRows, labels
-from pairmine.stages.export.scores import short
+from pairmine.stages.export.scores import grades, short
 
 TRAINER = "ms-swift"
 VERSION = "4.6.0"
@@ -34,9 +34,7 @@ def reranker(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
 
 def embedder_score(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     """`messages`, `positive_messages` with the second text whatever its label, and `label`, its grade or score."""
-    values = rows.pairs[options.scores or "grade"].combine_chunks().take(pa.array(plan.positives.rows))
-    values = short(values.to_numpy(zero_copy_only=False))
-    return _labelled(rows, plan, options, values)
+    return _labelled(rows, plan, options, short(grades(rows, plan, options)))
 
 
 def embedder_class(rows: PairRows, plan: Plan, options: Options) -> pa.Table:

@@ -135,9 +135,9 @@ def choose(rows: PairRows, target: Target, *, negatives: int | None, first_posit
     return Choice(rows, positive & used, negative & used, reason, _reasons(target, negatives), int(too_few.sum()))
 
 
-def choose_pairs(rows: PairRows, target: Target, value: np.ndarray, missing: str) -> Choice:
-    """Every pair with text and a `value`, (n,) float64, NaN for one that leaves with the reason `missing`."""
-    reason = np.select([rows.textless, rows.misread, np.isnan(value)], [1, 2, 3], default=0)
+def choose_pairs(rows: PairRows, target: Target, valued: np.ndarray, missing: str) -> Choice:
+    """Every pair with text that is `valued`, (n,) bool; one that is not leaves with the reason `missing`."""
+    reason = np.select([rows.textless, rows.misread, ~valued], [1, 2, 3], default=0)
     nothing = np.zeros(len(reason), bool)
     return Choice(rows, reason == 0, nothing, reason, ["", "no text", target.because, missing], 0)
 

@@ -30,6 +30,8 @@ class Texts:
         encoded = _one_dictionary(column)
         null = len(encoded.dictionary)
         used, places = _used(encoded.indices.fill_null(null).to_numpy(zero_copy_only=False), null + 1)
+        if len(used) == null and not (used == null).any():
+            return cls(encoded.dictionary, places)
         return cls(encoded.dictionary.take(pa.array(used, mask=used == null)), places)
 
     def filled(self) -> np.ndarray:
@@ -115,6 +117,16 @@ def read_rows(pairs: pa.Table, unreadable: Callable[[pa.Array], pa.Array] | None
         misread=misread,
         undecided=int((label < 0).sum()),
     )
+
+
+def document_ids(rows: PairRows, at: np.ndarray) -> pa.Array:
+    """The ids of the documents on the pair rows `at`."""
+    return one_array(rows.pairs["doc_id"]).take(pa.array(at))
+
+
+def query_ids(rows: PairRows, anchors: np.ndarray) -> pa.Array:
+    """The ids of the queries on the pair rows `anchors`."""
+    return one_array(rows.pairs["query_id"]).take(pa.array(anchors))
 
 
 def check_texts(pairs: pa.Table) -> None:

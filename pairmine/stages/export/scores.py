@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from pairmine.stages.export.plan import Lists, Plan, joined
+from pairmine.stages.export.plan import Lists, Options, Plan, joined
 from pairmine.stages.export.requirements import check_scored
 from pairmine.stages.export.rows import PairRows, one_array
-from pairmine.stages.export.survey import finite
+from pairmine.stages.export.survey import GRADE, finite
 
 SCORES = pa.list_(pa.float64())
 
@@ -20,6 +20,11 @@ def scores(rows: PairRows, name: str, at: np.ndarray) -> np.ndarray:
     check_scored(len(found) - int(has_score.sum()), len(found), name)
     values: np.ndarray = found.to_numpy(zero_copy_only=False)
     return values
+
+
+def grades(rows: PairRows, plan: Plan, options: Options) -> np.ndarray:
+    """Of a single pair each the grade, or the score that was asked for in its place, float32."""
+    return scores(rows, options.scores or GRADE, plan.positives.rows)
 
 
 def short(values: np.ndarray) -> pa.Array:

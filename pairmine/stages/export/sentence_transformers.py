@@ -14,8 +14,8 @@ from pairmine.stages.export.plan import (
     per_positive_and_negative,
     per_query,
 )
-from pairmine.stages.export.rows import PairRows, labels, one_array
-from pairmine.stages.export.scores import SCORES, all_scores, margins, short
+from pairmine.stages.export.rows import PairRows, labels
+from pairmine.stages.export.scores import SCORES, all_scores, grades, margins, short
 
 TRAINER = "sentence-transformers"
 VERSION = "6.2.0"
@@ -80,9 +80,8 @@ def labelled_list(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
 
 def pair_score(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     """`sentence1`, `sentence2`, `score`: the grade, or the score column that was asked for."""
-    values = one_array(rows.pairs[options.scores or "grade"]).take(pa.array(plan.positives.rows))
-    texts = _texts(_sentences(rows, plan))
-    return texts.append_column("score", values.cast(pa.float32()))
+    values = pa.array(grades(rows, plan, options), pa.float32())
+    return _texts(_sentences(rows, plan)).append_column("score", values)
 
 
 def pair_class(rows: PairRows, plan: Plan, options: Options) -> pa.Table:

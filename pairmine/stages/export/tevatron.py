@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from pairmine.schema import TEXT
 from pairmine.stages.export.plan import Lists, Options, Plan, Target, per_query
-from pairmine.stages.export.rows import PairRows, one_array
+from pairmine.stages.export.rows import PairRows, document_ids, query_ids
 from pairmine.stages.export.scores import scores, short
 from pairmine.stages.export.titles import bare_texts, titles
 
@@ -17,7 +17,7 @@ def passages(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     Its reranker needs the key `title`, so that is there, and empty where the pair set has none.
     """
     columns = {
-        "query_id": one_array(rows.pairs["query_id"]).take(pa.array(plan.anchors)),
+        "query_id": query_ids(rows, plan.anchors),
         "query": rows.query_texts.take(plan.anchors),
         "positive_passages": _passages(rows, plan.positives, options),
         "negative_passages": _passages(rows, plan.negatives, options),
@@ -29,7 +29,7 @@ def passages(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
 
 def _passages(rows: PairRows, lists: Lists, options: Options) -> pa.ListArray:
     parts = {
-        "docid": one_array(rows.pairs["doc_id"]).take(pa.array(lists.rows)),
+        "docid": document_ids(rows, lists.rows),
         "title": titles(rows, lists.rows),
         "text": bare_texts(rows, lists.rows),
     }

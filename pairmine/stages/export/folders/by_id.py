@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pairmine.errors import PairmineError
 from pairmine.stages.export.once import Once
 from pairmine.stages.export.plan import Lists, Options, Plan, joined
-from pairmine.stages.export.rows import PairRows, one_array
+from pairmine.stages.export.rows import PairRows, document_ids
 
 IDS = pa.list_(pa.string())
 
@@ -63,16 +63,6 @@ def documents(chunk: Chunk) -> Documents:
     number = np.full(rows.pairs.num_rows, -1, np.int64)
     number[used] = found.number
     return Documents(used[found.first], number)
-
-
-def document_ids(rows: PairRows, at: np.ndarray) -> pa.Array:
-    """The ids of the documents on the pair rows `at`."""
-    return one_array(rows.pairs["doc_id"]).take(pa.array(at))
-
-
-def query_ids(rows: PairRows, anchors: np.ndarray) -> pa.Array:
-    """The ids of the queries on the pair rows `anchors`."""
-    return one_array(rows.pairs["query_id"]).take(pa.array(anchors))
 
 
 def queries(chunk: Chunk) -> np.ndarray:

@@ -5,19 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from pairmine.stages.export.folders.by_id import (
-    Chunk,
-    Files,
-    document_ids,
-    documents,
-    queries,
-    query_ids,
-)
+from pairmine.stages.export.folders.by_id import Chunk, Files, documents, queries
 from pairmine.stages.export.plan import Options, Plan, Target, per_positive_and_negative
-from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.rows import PairRows, document_ids, query_ids
 
 
-def rows(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+def id_triples(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     """`query_id`, `positive_id`, `negative_id`."""
     columns = {
         "query_id": query_ids(rows, plan.anchors),
@@ -60,7 +53,7 @@ TARGETS = (
         formats=("folder",),
         needs="some negatives",
         arrange=per_positive_and_negative,
-        build=rows,
+        build=id_triples,
         takes=frozenset({"negatives"}),
         fill=fill,
         corpus={

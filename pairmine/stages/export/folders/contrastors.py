@@ -15,7 +15,7 @@ _METADATA = pa.struct([("objective", _OBJECTIVE)])
 _OBJECTIVES = {"self": [], "paired": [["query", "document"]], "triplet": [["query", "document", "negatives"]]}
 
 
-def rows(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+def grouped(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     """`query`, `document`, `negatives` and `metadata`; with scores `document_score` and `negatives_scores`.
 
     A batch is flattened into one list of texts, so every row has as many negatives as the others.
@@ -50,7 +50,7 @@ TARGETS = (
         formats=("folder",),
         needs="equal negatives",
         arrange=per_positive,
-        build=rows,
+        build=grouped,
         takes=frozenset({"negatives", "scores"}),
         fill=fill,
         layouts={"shard-{number}.jsonl.gz": "shards"},

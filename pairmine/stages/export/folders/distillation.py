@@ -5,18 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from pairmine.stages.export.folders.by_id import (
-    IDS,
-    Chunk,
-    Files,
-    document_ids,
-    documents,
-    id_lists,
-    queries,
-    query_ids,
-)
+from pairmine.stages.export.folders.by_id import IDS, Chunk, Files, documents, id_lists, queries
 from pairmine.stages.export.plan import Lists, Options, Plan, Target, joined, per_positive
-from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.rows import PairRows, document_ids, query_ids
 from pairmine.stages.export.scores import SCORES, scores, short
 
 

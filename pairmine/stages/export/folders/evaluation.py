@@ -9,19 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
-from pairmine.stages.export.folders.by_id import (
-    IDS,
-    Chunk,
-    Files,
-    Fill,
-    check_ids,
-    document_ids,
-    documents,
-    queries,
-    query_ids,
-)
+from pairmine.stages.export.folders.by_id import IDS, Chunk, Files, Fill, check_ids, documents, queries
 from pairmine.stages.export.plan import Lists, Options, Plan, Target, joined, per_query
-from pairmine.stages.export.rows import PairRows, one_array
+from pairmine.stages.export.rows import PairRows, document_ids, one_array, query_ids
 from pairmine.stages.export.titles import bare_texts, titles
 
 SPLIT = "test"

@@ -5,24 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from pairmine.stages.export.folders.by_id import (
-    Chunk,
-    Files,
-    check_ids,
-    crossed,
-    document_ids,
-    documents,
-    id_lists,
-    queries,
-    query_ids,
-)
+from pairmine.stages.export.folders.by_id import Chunk, Files, check_ids, crossed, documents, id_lists, queries
 from pairmine.stages.export.plan import Options, Plan, Target, per_query
-from pairmine.stages.export.rows import PairRows, one_array
+from pairmine.stages.export.rows import PairRows, document_ids, one_array, query_ids
 from pairmine.stages.export.scores import scores, short
 from pairmine.stages.export.titles import bare_texts, titles
 
 
-def rows(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+def with_margins(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     """`query_id`, `positive_id`, `negative_id`, `margin`: the positive's score less the negative's."""
     owner, positive, negative = crossed(plan)
     higher, lower = (short(scores(rows, options.scores or "", at)).to_numpy() for at in (positive, negative))
@@ -30,7 +20,7 @@ def rows(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
         "query_id": query_ids(rows, plan.anchors[owner]),
         "positive_id": document_ids(rows, positive),
         "negative_id": document_ids(rows, negative),
-        "margin": pa.array(np.round(higher - lower, 7), pa.float64()),
+        "margin": short(higher - lower),
     }
     types = [pa.string(), pa.string(), pa.string(), pa.float64()]
     return pa.table(columns, schema=pa.schema(list(zip(columns, types, strict=True))))
@@ -75,7 +65,7 @@ TARGETS = (
         formats=("folder",),
         needs="some negatives",
         arrange=per_query,
-        build=rows,
+        build=with_margins,
         takes=frozenset({"negatives", "scores"}),
         requires=frozenset({"scores"}),
         fill=fill,

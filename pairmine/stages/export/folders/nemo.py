@@ -7,20 +7,13 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from pairmine.stages.export.folders.by_id import (
-    Chunk,
-    Files,
-    Shared,
-    document_ids,
-    documents,
-    query_ids,
-)
+from pairmine.stages.export.folders.by_id import Chunk, Files, Shared, documents
 from pairmine.stages.export.plan import Lists, Options, Plan, Target, per_query
-from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.rows import PairRows, document_ids, query_ids
 from pairmine.stages.export.scores import scores, short
 
 
-def rows(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+def questions(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     """`question_id`, `question`, `pos_doc` and `neg_doc`, lists of ids, with a score where one was asked for."""
     columns = {
         "question_id": query_ids(rows, plan.anchors),
@@ -60,13 +53,13 @@ TARGETS = (
     Target(
         name="nemo-corpus",
         trainer="NeMo Automodel",
-        version="0.5.0",
+        version="0.7.0",
         summary="questions with document ids, and a corpus folder; trains on the first positive of a question",
         columns=("question_id", "question", "corpus_id", "pos_doc", "neg_doc"),
         formats=("folder",),
         needs="some negatives",
         arrange=per_query,
-        build=rows,
+        build=questions,
         takes=frozenset({"negatives", "scores", "prompt"}),
         fill=fill,
         corpus={"corpus/train.parquet": {"id": "id", "text": "text"}},

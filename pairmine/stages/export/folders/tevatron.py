@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pairmine.stages.export.folders.by_id import (
-    IDS,
-    Chunk,
-    Files,
-    document_ids,
-    documents,
-    id_lists,
-    query_ids,
-)
+from pairmine.stages.export.folders.by_id import IDS, Chunk, Files, documents, id_lists
 from pairmine.stages.export.plan import Options, Plan, Target, per_query
-from pairmine.stages.export.rows import PairRows
+from pairmine.stages.export.rows import PairRows, document_ids, query_ids
 
 
-def rows(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
+def by_ids(rows: PairRows, plan: Plan, options: Options) -> pa.Table:
     """`query_id`, `query_text`, `positive_document_ids`, `negative_document_ids`."""
     columns = {
         "query_id": query_ids(rows, plan.anchors),
@@ -50,7 +42,7 @@ TARGETS = (
         formats=("folder",),
         needs="some negatives",
         arrange=per_query,
-        build=rows,
+        build=by_ids,
         takes=frozenset({"negatives"}),
         fill=fill,
         corpus={"corpus.jsonl": {"docid": "id", "text": "text"}},
