@@ -338,6 +338,19 @@ def test_short_batches_stand_last_so_that_reading_in_order_gives_the_plan() -> N
     assert sizes(mix(sources, ALL, Batching("source", 4), seed=0))[:9] == [4] * 9
 
 
+def test_counts_of_queries_leave_out_those_that_no_batch_took() -> None:
+    outcome = mix([wordy(10)], ALL, Batching("mixed", 4, full=True), seed=0)
+    assert outcome.notes["queries of a"] == 8
+
+
+def test_an_earlier_plan_is_forgotten_where_the_order_changes() -> None:
+    sources = [Source(name, mix([wordy(9)], ALL, Batching("mixed", 3), seed=0).kept) for name in ("a", "b")]
+    mixed = mix(sources, ALL, seed=0)
+    assert "batch" not in mixed.kept.column_names
+    assert mixed.notes["rows whose planned batch is forgotten, since their order changes"] == 18
+    assert sizes(mix(sources, ALL, Batching("source", 3), seed=0)) == [3] * 6
+
+
 # --- the command --------------------------------------------------------------------------------------
 
 
@@ -423,6 +436,21 @@ def test_tables_joined_have_the_same_rows_and_each_text_once(
     if not hashes_collide:
         assert sorted(whole["document"].chunk(0).dictionary.to_pylist()) == ["", " ", "drag", "lift", "翼"]
     assert joined([table.slice(0, 0)]).num_rows == 0
+
+
+def test_more_texts_than_one_column_can_hold_are_one_line_and_splits_by_id_need_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(f"q{n}", f"question {n}", f"d{n}", passage(n), 1) for n in range(20)]
+    pq.write_table(pairs(*rows), tmp_path / "a.parquet")
+    command = ("mix", tmp_path / "a.parquet", "-q", "-o", tmp_path / "out.parquet")
+    monkeypatch.setattr(interned, "_MOST_BYTES", 5000)
+    for options in (("--batches", "mixed", "--batch-size", 2), ("--split", "dev=5,train=rest")):
+        with pytest.raises(PairmineError, match='texts of "document" take more than 2 GB, the most that mix holds'):
+            run(*command, *options)
+        assert not (tmp_path / "out.parquet").exists()
+    run(*command, "--split", "dev=5,train=rest", "--split-copies", "ids")
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 20
 
 
 def test_an_empty_pair_set_gives_an_empty_plan(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,15 +115,17 @@ class Splitting:
 
     def _telling(self, run: Run, source: PairSource) -> pa.Table:
         """The rows that say what ties the queries, out of a first reading."""
-        import pyarrow as pa
-
+        from pairmine.stages.mix import joined
         from pairmine.stages.mix.components import telling
 
-        advance, rows = run.begin("pair rows read"), list[pa.Table]()
-        for chunk in source.chunks(unified=False):
-            rows.append(telling(chunk, self.ties, self.time))
-            advance(chunk.num_rows)
-        return pa.concat_tables(rows)
+        advance = run.begin("pair rows read")
+
+        def chunk_by_chunk() -> Iterator[pa.Table]:
+            for chunk in source.chunks(unified=False):
+                yield telling(chunk, self.ties, self.time)
+                advance(chunk.num_rows)
+
+        return joined(chunk_by_chunk())
 
     def after(self, run: Run, mixed: Outcome) -> Outcome:
         """What `mix` kept with its splits; what either rejects is rejected."""

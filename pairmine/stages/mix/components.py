@@ -20,6 +20,7 @@ from pairmine.stages.mix.values import codes_of, rows_with_value
 
 APART = ("queries", "positives", "documents")
 COPIES = ("near", "exact", "ids")
+_TEXTS = ("query", "document")
 _NEEDED = ("query_id", "query", "doc_id", "document", "label", "origin", "source_id", "source")
 
 NEGATIVES, DOCUMENTS, NEAR_COPIES, GROUPS = "negatives", "documents", "near copies", "groups"
@@ -113,14 +114,15 @@ def telling(pairs: pa.Table, ties: Ties, column: str | None = None) -> pa.Table:
     query = query_runs(pairs["query_id"])
     positive = positives_of(pairs, query)
     keep = np.diff(query, prepend=-1) > 0
-    if "query" in pairs.column_names:
+    needed = _NEEDED if ties.copies != "ids" else tuple(name for name in _NEEDED if name not in _TEXTS)
+    if "query" in needed and "query" in pairs.column_names:
         keep |= np.diff(Texts.of(pairs["query"]).codes, prepend=-1) != 0
     keep |= {"queries": np.zeros(len(keep), bool), "positives": positive}.get(ties.apart, True)
     values = [name for name in (ties.group, column) if name is not None]
     for name in values:
         keep |= positive
         keep[rows_with_value(pairs, name, query, positive)] = True
-    wanted = [name for name in (*_NEEDED, *values) if name in pairs.column_names]
+    wanted = [name for name in (*needed, *values) if name in pairs.column_names]
     rows = pairs.select(list(dict.fromkeys(wanted))).filter(pa.array(keep))
     return pa.table([prune(column) for column in rows.columns], schema=rows.schema)
 

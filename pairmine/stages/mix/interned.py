@@ -9,7 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
+from pairmine.errors import PairmineError
 from pairmine.stages.dedup.kernel import exact_keys
+
+_MOST_BYTES = 2**31 - 1
+"""What an Arrow array of strings can hold."""
 
 
 def joined(tables: Iterable[pa.Table]) -> pa.Table:
@@ -17,19 +21,39 @@ def joined(tables: Iterable[pa.Table]) -> pa.Table:
 
     A reader gives every stretch of rows a dictionary of its own; over a million queries with mined negatives these
     hold each document some five times, and to unify them at the end takes all of that at once.
+
+    Raises PairmineError where the distinct texts of a column are too many for one dictionary.
     """
-    texts = {name: _Texts() for name in ("query", "document")}
+    texts = {name: _Texts(name) for name in ("query", "document")}
     taken: list[pa.Table] = []
     for table in tables:
         taken.append(_coded(table, texts))
-    whole = schema.concat_pairs(taken).combine_chunks()
+    whole = schema.concat_pairs(taken)
+    for column in whole.column_names:
+        if pa.types.is_string(whole[column].type):
+            check_room(column, sum(map(_bytes, whole[column].chunks)))
+    whole = whole.combine_chunks()
     taken.clear()
+    # Without this the allocator keeps what the stretches of rows took.
+    pa.default_memory_pool().release_unused()
     for name in sorted(set(texts).intersection(whole.column_names)):
         place = whole.column_names.index(name)
         whole = whole.set_column(place, whole.schema.field(name), texts[name].column(whole[name]))
-    # Without this the allocator keeps what the stretches of rows took.
     pa.default_memory_pool().release_unused()
     return whole
+
+
+def check_room(column: str, size: int) -> None:
+    """Raise a PairmineError where the texts of a column have more bytes than it can hold."""
+    if size > _MOST_BYTES:
+        raise PairmineError(
+            f'the texts of "{column}" take more than 2 GB, the most that mix holds in one column; '
+            "mix a part of the rows at a time, or cut long texts first; --split needs none with --split-copies ids"
+        )
+
+
+def _bytes(texts: pa.Array) -> int:
+    return pc.sum(pc.binary_length(texts)).as_py() or 0
 
 
 def _coded(table: pa.Table, texts: dict[str, _Texts]) -> pa.Table:
@@ -47,7 +71,9 @@ def _coded(table: pa.Table, texts: dict[str, _Texts]) -> pa.Table:
 class _Texts:
     """Distinct texts in order of appearance, found by their hashes and then compared."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._size = 0
         self._chunks: list[pa.StringArray] = []
         self._starts: list[int] = []
         self._count = 0
@@ -97,6 +123,8 @@ class _Texts:
     def _keep(self, values: pa.StringArray, keys: np.ndarray) -> None:
         if not len(values):
             return
+        self._size += _bytes(values)
+        check_room(self._name, self._size)
         self._chunks.append(values)
         self._starts.append(self._count)
         codes = self._count + np.arange(len(values))

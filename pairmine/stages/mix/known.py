@@ -101,7 +101,7 @@ class Known:
 
 @dataclass(frozen=True)
 class _Side:
-    """The texts of one side: `codes` (rows,) index `texts`, -1 where there is none."""
+    """The texts of one side: `codes` (rows,) int32 index `texts`, -1 where there is none."""
 
     texts: pa.Array
     codes: np.ndarray
@@ -109,10 +109,10 @@ class _Side:
     @classmethod
     def of(cls, pairs: pa.Table, name: str) -> _Side:
         if name not in pairs.column_names or not pairs.num_rows:
-            return cls(pa.array([], pa.large_string()), np.full(pairs.num_rows, -1))
+            return cls(pa.array([], pa.large_string()), np.full(pairs.num_rows, -1, np.int32))
         texts = schema.prune(pairs[name]).combine_chunks()
         values = texts.dictionary.cast(pa.large_string()).fill_null("")
-        codes = texts.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = texts.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         codes[np.append(_is_blank(values), True)[codes]] = -1
         return cls(values, codes)
 

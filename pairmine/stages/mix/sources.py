@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.stages.export.rows import query_runs
+from pairmine.stages.mix.interned import check_room
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ class Pool:
             tables.append(pairs)
             rows += pairs.num_rows
         number = np.repeat(np.arange(len(sources)), [len(each) for each in starts])
-        whole = schema.concat_pairs(tables).unify_dictionaries().combine_chunks()
-        return cls(whole, np.concatenate([*starts, [rows]]), number, ids)
+        return cls(_unified(schema.concat_pairs(tables)), np.concatenate([*starts, [rows]]), number, ids)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,6 +91,17 @@ class Pool:
         counts = self.rows[queries]
         before = np.cumsum(counts) - counts
         return np.arange(int(counts.sum())) + np.repeat(self.starts[queries] - before, counts)
+
+
+def _unified(pairs: pa.Table) -> pa.Table:
+    """`pairs` with one dictionary in each column of texts."""
+    try:
+        return pairs.unify_dictionaries().combine_chunks()
+    except pa.lib.ArrowCapacityError:
+        for name in pairs.column_names:
+            if pa.types.is_dictionary(pairs[name].type):
+                check_room(name, sum(chunk.dictionary.nbytes for chunk in pairs[name].chunks))
+        raise
 
 
 def _canonical(source: Source) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +64,7 @@ def mix(
     notes: Counter[str] = Counter()
     pool = Pool.of(sources, notes)
     if batching.kind == "none":
+        pool = _without_plan(pool, notes)
         drawn = draw(pool, names, weighing, seed)
         order = np.argsort(drawn.keys, kind="stable")
         return _outcome(_Mixture(pool, names, drawn, None), order, {}, [], rows_in=pool.pairs.num_rows, notes=notes)
@@ -73,15 +74,28 @@ def mix(
     rows_in = pool.pairs.num_rows
     pool, queries = pool.of_rows(~wrong)
     place = _places(pool, known.positive[~wrong], batching.positives)
+    answers = known.nearly.of(queries, ~wrong)
+    # The plan and the rows in their new order take room: what was rejected or is decided goes first.
+    del sources, known
+    pa.default_memory_pool().release_unused()
     drawn = draw(pool, names, weighing, seed)
     if place is not None:
         drawn = drawn.one_positive_each(pool, place)
-    answers = known.nearly.of(queries, ~wrong)
     planned = plan(pool, names, drawn, place, answers, batching, notes, seed=seed, vectors_of=vectors_of)
+    del answers
     mixture = _Mixture(pool, names, drawn, place)
     rejected.append(mixture.left_over(planned.batches.batch, full=batching.full))
     columns = {**planned.columns, "batch": planned.batches.batch}
     return _outcome(mixture, planned.batches.order, columns, rejected, rows_in=rows_in, notes=notes)
+
+
+def _without_plan(pool: Pool, notes: Counter[str]) -> Pool:
+    """`pool` without the column `batch` of an earlier plan, which says nothing of another order."""
+    if "batch" not in pool.pairs.column_names:
+        return pool
+    if planned := len(pool.pairs) - pool.pairs["batch"].null_count:
+        notes["rows whose planned batch is forgotten, since their order changes"] += planned
+    return replace(pool, pairs=pool.pairs.drop_columns("batch"))
 
 
 def _places(pool: Pool, positive: np.ndarray, positives: str) -> np.ndarray | None:
@@ -133,35 +147,37 @@ def _outcome(
 ) -> Outcome:
     """The draws in `order` with `columns` (draws,) of their own; `rejected` are rows that are out already."""
     pool, drawn = mixture.pool, mixture.drawn
-    of_draw = pool.source[drawn.query]
+    of_draw = pool.source[drawn.query[order]]
     for number, name in enumerate(mixture.names):
         notes[f"queries of {name}"] = int((of_draw == number).sum())
     rows, counts = mixture.rows(order)
+    _check_ids(pool, drawn, order)
+    rejects = pa.concat_tables([mixture.not_drawn(), *rejected])
+    added = mixture.total - int(pool.rows[np.unique(drawn.query)].sum())
     kept = _again(pool.pairs.take(pa.array(rows)), drawn.again[order], counts)
     for name, values in columns.items():
         kept = _with(kept, name, values[order], counts)
-    kept = schema.as_pairs(kept)
-    _check_ids(kept)
-    rejects = pa.concat_tables([mixture.not_drawn(), *rejected])
-    added = mixture.total - int(pool.rows[np.unique(drawn.query)].sum())
-    return Outcome(kept, rejects, rows_in=rows_in, added=added, notes=notes)
+    return Outcome(schema.as_pairs(kept), rejects, rows_in=rows_in, added=added, notes=notes)
 
 
 def _again(rows: pa.Table, again: np.ndarray, counts: np.ndarray) -> pa.Table:
     """`rows` with "#2" behind the id of a query that comes the second time."""
     if not again.any():
         return rows
-    turn = np.repeat(again, counts)
-    ids = rows["query_id"].combine_chunks()
-    numbered = pc.binary_join_element_wise(ids, pa.array(turn + 1).cast(pa.string()), "#")
-    return rows.set_column(0, "query_id", pc.if_else(pa.array(turn > 0), numbered, ids))
+    return rows.set_column(0, "query_id", _numbered(rows["query_id"], np.repeat(again, counts)))
+
+
+def _numbered(ids: pa.ChunkedArray, again: np.ndarray) -> pa.ChunkedArray:
+    """`ids` with "#2" behind one that comes the second time."""
+    numbered = pc.binary_join_element_wise(ids, pa.array(again + 1).cast(pa.string()), "#")
+    return pc.if_else(pa.array(again > 0), numbered, ids)
 
 
 def _with(rows: pa.Table, name: str, values: np.ndarray, counts: np.ndarray) -> pa.Table:
     """`rows` with the value of each query on all its rows, in place of a column of that name."""
     if name in rows.column_names:
         rows = rows.drop_columns(name)
-    return rows.append_column(name, pa.array(np.repeat(values, counts), pa.int32()))
+    return rows.append_column(name, pa.array(np.repeat(values.astype(np.int32), counts)))
 
 
 def _rejected(pool: Pool, names: Sequence[str], rows: np.ndarray, why: str) -> pa.Table:
@@ -192,14 +208,10 @@ def check_settings(names: Sequence[str], weighing: Weighing, batching: Batching,
     check_batching(batching, has_vectors)
 
 
-def _check_ids(kept: pa.Table) -> None:
+def _check_ids(pool: Pool, drawn: Drawn, order: np.ndarray) -> None:
     """Raise a PairmineError where an id made here ("nli/17", "17#2") is one that another query brought along."""
-    ids = kept["query_id"].combine_chunks() if kept.num_rows else pa.array([], pa.string())
-    if not len(ids):
-        return
-    new = np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False))
-    first = ids.filter(pa.array(new))
-    counts = pc.value_counts(first)
+    ids = pool.pairs["query_id"].take(pa.array(pool.starts[drawn.query[order]]))
+    counts = pc.value_counts(_numbered(ids, drawn.again[order]))
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
         raise PairmineError(
