@@ -152,7 +152,7 @@ def export(
         survey = _survey(source, target, words, positives, only)
         extra = run.open_extra("--sidecar", beside) if beside else None
         advance = run.begin("pair rows", survey.rows)
-        written = 0
+        written, is_planned = 0, False
         for chunk in ahead(only.rows(source.chunks())):
             with refused_in(source.name):
                 exported = reshape(chunk, to=to, survey=survey, positives=positives, shared=destination.shared, **words)
@@ -162,6 +162,7 @@ def export(
             if extra is not None:
                 extra.write(_moved(exported.sidecar, written))
             written += exported.outcome.kept.num_rows
+            is_planned |= "batch" in chunk.column_names and chunk["batch"].null_count < chunk.num_rows
             advance(chunk.num_rows)
         if not written:
             raise PairmineError(f"{pairs}: no training row for {to} comes out of it; {why_none(target, survey)}")
@@ -169,6 +170,11 @@ def export(
             destination.add_corpus(whole.each(), whole.name)
         destination.tell(run)
         _hint(run, target, survey, negatives)
+        if is_planned and written > survey.queries:
+            run.say(
+                f"{written:,} training rows of {survey.queries:,} planned queries: those of a query stand together, "
+                "so its batch is longer and repeats its positive; a format with one row to a query keeps the plan"
+            )
     publication.push()
 
 
