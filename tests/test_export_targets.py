@@ -359,7 +359,9 @@ def test_a_planned_order_is_kept_and_the_sidecar_names_the_batch_and_the_weight(
 def test_a_format_that_breaks_a_plan_says_so(command: Command) -> None:
     rows: list[Row] = [("q0", "p0", 1), ("q0", "n0", 0), ("q0", "n1", 0)]
     written(pair_set(rows, batch=pa.array([0, 0, 0], pa.int32())), command.folder / "pairs.parquet")
-    assert "2 training rows of 1 planned queries" in command("pairs.parquet", "--to", "st-triplet", "-o", "t.parquet")[2]
+    assert (
+        "2 training rows of 1 planned queries" in command("pairs.parquet", "--to", "st-triplet", "-o", "t.parquet")[2]
+    )
     assert "planned" not in command("pairs.parquet", "--to", "st-ntuple", "-o", "n.parquet")[2]
 
 
