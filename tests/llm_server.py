@@ -386,9 +386,10 @@ class Connection(asyncio.Protocol):
             *(f"{name}: {value}" for name, value in response.headers.items()),
             "\r\n",
         ]
-        self.transport.write("\r\n".join(lines).encode("latin-1") + response.body)
+        # Counted first: who has the last answer looks at once.
         if response.paid is not None:
             self.server.paid[response.paid] += 1
+        self.transport.write("\r\n".join(lines).encode("latin-1") + response.body)
         self._finished()
         if is_torn:
             self.transport.close()

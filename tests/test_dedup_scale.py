@@ -131,7 +131,7 @@ def test_a_dry_run_in_bounded_memory_writes_nothing(shell: Shell) -> None:
     [
         ("--memory 10MB", "--memory 10MB: at least 500MB"),
         ("--memory many", "--memory many: write a size"),
-        ("--no-append", "--append has no effect without --index"),
+        ("--no-append", "--no-append has no effect without --index"),
         ("--index idx --no-append", "--index idx: there is no index to look in"),
         ("--index corpus.jsonl", "--index corpus.jsonl: is a file; name a folder"),
         ("--index s3://bucket/seen", '--index "s3://bucket/seen": name a folder on this machine'),
