@@ -29,6 +29,8 @@ _TRIED_DOCUMENTS = 16_384
 _BYTES_A_DOCUMENT = 150
 """Ids, text keys and places of a document, in memory whatever happens (measured: docs/scale.md)."""
 _LIBRARIES = 600 << 20
+_LIBRARIES_OF_WORDS = 200 << 20
+"""What is loaded where words alone are searched for: no torch, no FAISS (measured)."""
 _HIT_BYTES = 192
 """What a place of a query's list takes while it is searched and written (measured: docs/scale.md)."""
 _TRIED_TEXTS = 2048
@@ -244,7 +246,8 @@ def _memory(plan: Plan, steps: Sequence[Step]) -> int:
     widest = max((step.dim for step in steps), default=0)
     blocks = 4 * min(len(plan.queries), 4096) * min(plan.documents.searchable, 8192) + 8 * widest * len(plan.queries)
     own = _BYTES_A_DOCUMENT * len(plan.documents.texts) + plan.held
-    return _LIBRARIES + own + min(lists + blocks, plan.room.work) + sum(step.memory for step in steps)
+    libraries = _LIBRARIES if widest else _LIBRARIES_OF_WORDS
+    return libraries + own + min(lists + blocks, plan.room.work) + sum(step.memory for step in steps)
 
 
 def _lines_of(step: Step, store: VectorStore, room: Memory) -> list[tuple[str, str]]:
