@@ -25,9 +25,9 @@ def test_a_command_does_not_wait_for_the_modules_of_the_others() -> None:
 
 def test_help_lists_the_commands_in_the_order_of_the_data() -> None:
     lines = run("--help").stdout.split("Commands:")[1].splitlines()
-    names = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    names = [line.split()[0] for line in lines if line.startswith("  ") and line[2] not in " -"]
     assert names[:4] == ["recipes", "derive", "generate", "ledger"]
-    assert names[-4:] == ["convert", "info", "head", "stats"]
+    assert names.index("convert") < names.index("info") < names.index("head") < names.index("stats")
 
 
 def test_a_misspelt_command_is_told_which_one_was_meant() -> None:

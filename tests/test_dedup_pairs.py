@@ -523,3 +523,11 @@ def test_options_that_cannot_go_together_are_told(
     assert command(tmp_path, monkeypatch, "c.parquet", *words) == 2
     assert line in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["c.parquet"]
+
+
+def test_by_pair_reads_a_table_as_a_pair_set_whatever_its_columns_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p.csv").write_text("question,answer\nwhy?,so\nwhy?,so\nwho?,so\n")
+    assert command(tmp_path, monkeypatch, "p.csv", "--by", "pair", "-o", "o.parquet") == 0
+    assert cells(pq.read_table(tmp_path / "o.parquet"), "query", "document") == [("why?", "so"), ("who?", "so")]

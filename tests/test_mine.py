@@ -675,6 +675,17 @@ def test_titles_stay_where_no_pair_was_cut_from_a_document(
     assert mined == [f"{row['title']} {row['text']}" for row in CISI_LIKE[:1]]
 
 
+def test_positives_without_the_titles_that_candidates_have_are_told_of(
+    titled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs, out = tmp_path / "pairs.csv", tmp_path / "mined.parquet"
+    pairs.write_text(f"question,answer\nwhat of indexing?,{CISI_LIKE[0]['text']}\nwhat else?,something else\n")
+    line = "1 of 2 positives are texts of the corpus without their titles"
+    for flags, count in (([], 1), (["--no-title"], 0), (["--title"], 0)):
+        command("mine", pairs, "--corpus", titled, "--retriever", "bm25", *flags, "-o", out)
+        assert capsys.readouterr().err.count(line) == count
+
+
 def test_a_beir_folder_is_searched_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tmp_path / "beir", tmp_path / "mined.parquet"
     (folder / "qrels").mkdir(parents=True)

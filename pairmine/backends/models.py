@@ -27,6 +27,7 @@ from pairmine.backends.precision import choose_dtype, keep_head, lower
 from pairmine.backends.specs import Spec, cannot_load, locate, weights_digest
 from pairmine.errors import PairmineError
 
+_log = logging.getLogger(__name__)
 Advance = Callable[[int], None]
 LENGTH_STEP = 16
 ROW_STEP = 4
@@ -115,6 +116,9 @@ def load(
         facts["revision"] = revision
     if trust_remote_code and (code := _code_digest(folder)):
         facts["code_sha256"] = code
+    _log.info(
+        "model %s from %s on %s, %s, sha256 %s", spec.public(), folder, devices[0], dtype, str(digest or "unknown")[:16]
+    )
     return model, facts
 
 

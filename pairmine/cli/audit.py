@@ -52,10 +52,10 @@ class Audit:
         found = self._numbers(self._sample)
         if against is None:
             return found
-        from pairmine.files.source import open_pairs
+        from pairmine.files.forms import pairs_of
 
         other = Sample(self._size, seed=self._seed)
-        for chunk in open_pairs(against, say, split=split).chunks():
+        for chunk in pairs_of(against, say, split=split).chunks():
             other.add(chunk)
         original = self._numbers(other)
         return {**found, "original": original, "difference": differences(found, original)}

@@ -9,6 +9,7 @@ import typer
 
 from pairmine.cli import options as shared
 from pairmine.cli.llm_options import DryRun, LlmOptions, Probe, Set, Shots, takes_llm_options
+from pairmine.cli.progress import Progress
 from pairmine.cli.run import choice, given, say, without_effect
 from pairmine.cli.store_options import DEFAULT, StorePath
 from pairmine.errors import PairmineError
@@ -209,10 +210,11 @@ def calibrate(
 ) -> None:
     """Which threshold? What each one of each rule of 'filter' would leave, and how much of that would be false.
 
-    For every rule against false negatives that the columns allow, and some fifteen thresholds from loose to strict:
-    the candidates that pass, negatives per query, queries short of them, how hard the picks are (mean score and
-    rank), and the share of false negatives among them with a 95% interval. Rules for positives (--rule consistency)
-    show the positives and queries that stay. Last come the thresholds to take, and a command to run.
+    Before 'filter', to choose its numbers by what they do to this data. For every rule against false negatives that
+    the columns allow, and some fifteen thresholds from loose to strict: the candidates that pass, negatives per
+    query, queries short of them, how hard the picks are (mean score and rank), and the share of false negatives
+    among them with a 95% interval. Rules for positives (--rule consistency) show the positives and queries that
+    stay. Last come the thresholds to take, and a command to run.
 
     What tells false negatives: judgments (--qrels), a sample that a model judges (--judge) or that you label
     (--label), or, with none of these, known positives that are hidden among the candidates. Hidden positives tell
@@ -243,7 +245,10 @@ def calibrate(
     if dry_run:
         _judged(context, options, calibrator, tell).estimate(probe)
         return
-    found = calibrator.calibration(_evidence(context, options, calibrator, entries, tell))
+    evidence = _evidence(context, options, calibrator, entries, tell)
+    with Progress("calibrate", quiet=quiet) as progress:
+        progress.work(context.params["pairs"])
+        found = calibrator.calibration(evidence)
     for remark in found.remarks:
         tell(remark)
     _show(context, found)

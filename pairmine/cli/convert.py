@@ -51,8 +51,9 @@ def convert(
 ) -> None:
     """Read anything that pairmine reads, and write it with canonical columns in another format.
 
-    A corpus and a query file are streamed. A pair set may also come as triplets, n-tuples,
-    query/pos/neg lists or a BEIR folder; rows of one query are brought together.
+    To have a file of your own as pairmine writes it, or one of ours for other tools. A corpus and a query file are
+    streamed. A pair set may also come as triplets, n-tuples,
+    query/pos/neg lists, a BEIR folder or whatever 'pairmine export' writes; rows of one query are brought together.
 
     \b
       pairmine convert corpus.jsonl.gz -o corpus.parquet
@@ -92,10 +93,15 @@ def _pairs(
     columns: dict[str, str | None],
     fields: Sequence[str],
 ) -> None:
-    from pairmine.files.source import open_pairs
+    from pairmine.files.forms import pairs_of
+    from pairmine.files.source import PairSource, open_pairs
     from pairmine.outcome import Outcome, no_rejects
 
-    opened = open_pairs(source, run.say, split=split, positive_from=positive_from, columns=columns, fields=fields)
+    opened: PairSource
+    if fields or positive_from is not None or any(columns.values()):
+        opened = open_pairs(source, run.say, split=split, positive_from=positive_from, columns=columns, fields=fields)
+    else:
+        opened = pairs_of(source, run.say, split=split)
     table = run.reads(opened, "source").read()
     run.write(Outcome(table, no_rejects(table), rows_in=table.num_rows))
 

@@ -10,7 +10,7 @@ from pairmine.cli import dedup_options as own
 from pairmine.cli import dedup_scale as scale
 from pairmine.cli import dedup_semantic as semantics
 from pairmine.cli import options as shared
-from pairmine.cli.run import Run
+from pairmine.cli.run import Run, written
 from pairmine.cli.store_options import DEFAULT, StorePath
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ def dedup(
 ) -> None:
     """Remove exact copies, then near copies found by MinHash and verified by exact Jaccard similarity.
 
-    One replaced word makes another statement out of a short text, so short texts are held to more.
-    Each removed row names the row that it copies, the similarity and the reason. A file with
-    queries and documents is taken for a pair set, anything else for a corpus.
+    Before anything is built on a corpus, and with --against before anything is trained. One replaced word makes
+    another statement out of a short text, so short texts are held to more. Each removed row names the row that it
+    copies, the similarity and the reason. A file with queries and documents is taken for a pair set, anything else
+    for a corpus.
 
     --against also removes what is in a test set: exact and near copies, and longer texts that hold
     enough of a test text. These rows leave first.
@@ -89,7 +90,9 @@ def dedup(
     scale.check(context)
     semantics.check(context)
     columns = {"id": id_column, "text": text_column, "title": title_column}
-    large = scale.Scale(output, memory, scratch, index, append and not dry_run)
+    large = scale.Scale(
+        output, memory, scratch, index, append and not dry_run, is_memory_written=written(context, "memory")
+    )
     with (
         large,
         Run(
@@ -103,7 +106,7 @@ def dedup(
         ) as run,
     ):
         groups_to = run.open_extra("--groups", groups_file) if groups_file else None
-        opened = run.reads(open_either(source, run.say, **columns), "source")
+        opened = run.reads(open_either(source, run.say, pairs=by in ("pair", "query"), **columns), "source")
         test_sets = _open_eval_sets(run, context) if against else None
         if against and by != "pair" and isinstance(opened, PairSource):
             sides = {"document": ("documents", "queries"), "query": ("queries", "documents")}[by]

@@ -137,6 +137,7 @@ class Scale:
     scratch: str | None = None
     index: str | None = None
     append: bool = True
+    is_memory_written: bool = True
     _folder: SketchFolder | None = None
     _index: DedupIndex | None = None
     _segment: SegmentWriter | None = None
@@ -170,6 +171,11 @@ class Scale:
         for path in self._ours:
             shutil.rmtree(path, ignore_errors=True)
 
+    @property
+    def written_memory(self) -> str | None:
+        """--memory as the command line has it: a variable may be set for other runs."""
+        return self.memory if self.is_memory_written else None
+
     def table(self, source: Source, options: dict[str, Any]) -> pa.Table | None:
         """All rows of the input where they are compared in memory, None where `stream` has to read it.
 
@@ -182,7 +188,8 @@ class Scale:
         from pairmine.stages.dedup.stage import check_near
 
         if isinstance(source, PairSource):
-            for flag, value in (("--index", self.index), ("--memory", self.memory), ("--scratch", self.scratch)):
+            asked = {"--index": self.index, "--memory": self.written_memory, "--scratch": self.scratch}
+            for flag, value in asked.items():
                 if value is not None:
                     raise PairmineError(f"{flag} is for a corpus, and {source.name} is a pair set; leave it out")
             return source.read()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairmine.cli.run import given, without_effect
+from pairmine.cli.run import without_effect, written
 
 if TYPE_CHECKING:
     from pairmine.backends.vectors import Vectors
@@ -52,7 +52,7 @@ def check(context: typer.Context) -> None:
     if values["by"] == "pair":
         raise PairmineError("--semantic compares the texts of one side; pass --by query or --by document")
     for name in ("memory", "scratch", "index"):
-        if given(context, name):
+        if written(context, name):
             raise PairmineError(
                 f"--semantic holds the vectors of a whole corpus, so --{name} cannot go with it; "
                 "run dedup without it first and --semantic on what that leaves"

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from pairmine.cli import options as shared
+from pairmine.cli.command import Command, Group
 from pairmine.cli.resources import metavar
 from pairmine.cli.run import Run, cores
 from pairmine.errors import PairmineError
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 _HELP = """Make pairs out of texts themselves, or of structure that they have; no LLM.
 
+Where documents, titles, links, labels or conversations can give both sides of a pair: it costs nothing and runs
+anywhere. 'pairmine derive RECIPE --help' says what a recipe reads.
+
 \b
   pairmine derive ict corpus.jsonl -o pairs.parquet
+  pairmine derive title corpus.jsonl -o pairs.parquet
 """
 
 
-class _Recipes(TyperGroup):
+class _Recipes(Group):
     """Looks recipes up when they are asked for, so that `pairmine --help` need not import them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -37,15 +41,19 @@ class _Recipes(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         from pairmine.recipes import find_recipe
 
+        if ctx.resilient_parsing and cmd_name not in self.list_commands(ctx):
+            return None
         return _command(find_recipe(cmd_name))
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        return args[0], self.get_command(ctx, args[0]), args[1:]
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        from pairmine.recipes import all_recipes
+
+        return [(recipe.name, recipe.summary.rstrip(".")) for recipe in all_recipes()]
 
 
 def _command(recipe: Recipe) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(recipe.name, help=_help(recipe))(_function(recipe))
+    single.command(recipe.name, help=_help(recipe), cls=Command)(_function(recipe))
     command = typer.main.get_command(single)
     command.name = recipe.name
     return command
@@ -83,7 +91,8 @@ def _annotation(option: Option) -> Any:
     name = option.name
     flags = (f"--{name}/--no-{name}",) if option.kind is bool else (f"--{name}",)
     meaning = option.meaning + (f" ({', '.join(option.choices)})" if option.choices else "")
-    return Annotated[option.kind, typer.Option(*flags, help=meaning, rich_help_panel="Recipe")]
+    offered = (lambda: list(option.choices)) if option.choices else None
+    return Annotated[option.kind, typer.Option(*flags, help=meaning, rich_help_panel="Recipe", autocompletion=offered)]
 
 
 def _resource(resource: Resource) -> Any:

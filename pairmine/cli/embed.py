@@ -13,7 +13,7 @@ from pairmine.cli import options as shared
 from pairmine.cli import server_options as server
 from pairmine.cli.encoder_options import Backend, Device, Dtype, MaxLength, TruncateDim, TrustRemoteCode
 from pairmine.cli.llm_options import OutputOrNone
-from pairmine.cli.run import Run, choice, without_effect
+from pairmine.cli.run import Run, choice, without_effect, without_idle
 from pairmine.cli.store_options import DEFAULT, StorePath, VectorType, embedded_line, open_store
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def embed(
 ) -> None:
     """Embed a corpus, queries, or one side of a pair set: a table of id and vector.
 
+    To have vectors as a target of a build, or for other tools; 'mine' embeds what it needs by itself.
     As .parquet or .arrow it has the columns id and vector (a list of fixed size, with int8 also scale);
     NAME.npy is a bare matrix with NAME.ids.txt beside it. Vectors are of unit length. They are kept in
     --store, where 'mine' looks as well: what has been embedded once, with the same model, prompt and
@@ -124,6 +125,8 @@ def embed(
         "device": device,
         "trust_remote_code": trust_remote_code,
     }
+    if spec.kind != "st":
+        opening = without_idle(context, opening, *shared.OF_A_MODEL)
     if dry_run:
         without_effect(context, "with --dry-run", "output", "kind", "rejects")
         trial = Rehearsal(summary, quiet=quiet)

@@ -83,16 +83,16 @@ def export(
 ) -> None:
     """Write a pair set in the shape that a trainer reads: texts alone, in the trainer's column order.
 
-    Trainers take columns by order and read ids as text, so ids, origins and scores go into a file
-    of their own, row by row. Rows keep their order, that of a batch plan too: row by row the sidecar says in
-    which `batch` the plan puts it, and it holds the `weight` of each pair, since no trainer here has a
-    place for either.
+    The last step; --list explains each format. Trainers take columns by order and read ids as text, so ids, origins
+    and scores go into a file of their own, row by row. Rows keep their order, that of a batch plan too: row by row
+    the sidecar says in which `batch` the plan puts it, and it holds the `weight` of each pair, since no trainer
+    here has a place for either.
 
     Some trainers read several files, by id: then OUT is a folder, with a card that names its tables.
 
     \b
       pairmine export pairs.parquet --to st-ntuple -o train.parquet
-      pairmine export scored.parquet --to st-scores --scores ce --negatives 7 -o train.parquet
+      pairmine export pairs.parquet --to st-scores --scores ce --negatives 7 -o train.parquet
       pairmine export pairs.parquet --to beir --corpus corpus.parquet -o eval --push-to me/eval --private
     """
     import sys

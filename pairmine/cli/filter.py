@@ -69,7 +69,7 @@ def filter_(
 ) -> None:
     """Decide which candidates become negatives and what rows weigh; every other row leaves with a reason.
 
-    Trying another margin takes seconds, since scores were stored by 'mine' and 'score'.
+    After 'mine', and 'score' where there is one: they stored the scores, so trying another margin takes seconds.
 
     \b
     Order. Gates see what the ones before them left; rules each look at all that

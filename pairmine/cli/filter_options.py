@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pairmine.cli.run import choice, given, without_effect
+from pairmine.cli.run import choice, given, lay_aside, without_effect, written
 
 _CHOICE = "What is chosen"
 _RULES = "Rules for candidates"
@@ -368,15 +368,17 @@ def check(
                 f"--suspects-pool {suspects_pool}: none of them is suspected, since the rule leaves the {negatives} "
                 "--negatives that are picked; look at more of a query's candidates"
             )
-    if given(context, "edits_of") and not edits:
-        raise PairmineError("--edits-of has an effect with --max-edit-ratio or --edit-distance alone")
+    if not edits:
+        lay_aside(context, "edits_of")
+        if written(context, "edits_of"):
+            raise PairmineError("--edits-of has an effect with --max-edit-ratio or --edit-distance alone")
 
 
 def check_anchor(context: typer.Context, margins: list[str] | None, pick: str | None) -> None:
     """Raise a PairmineError for an --anchor that neither a margin nor the pick is held to."""
     from pairmine.errors import PairmineError
 
-    if given(context, "anchor") and not margins and (pick or "").partition(":")[0] != "simans":
+    if written(context, "anchor") and not margins and (pick or "").partition(":")[0] != "simans":
         raise PairmineError(
             "--anchor has no effect, since no margin is held to it (suspects stand in for the usual one where there is "
             "feedback); name one, as in --relative-margin 0.05"

@@ -17,6 +17,7 @@ from pairmine.cli.llm_options import (
     Shots,
     ask_again,
     assignments,
+    of_kind,
     takes_llm_options,
 )
 from pairmine.cli.run import FAILED, Run, say, without_effect
@@ -125,10 +126,12 @@ def generate(
 ) -> None:
     """Have an LLM write positives and hard negatives.
 
-    Every reply is kept in a ledger: a run that was stopped goes on where it was, and what was paid
-    for once is never asked again. --dry-run tells the cost before.
+    Where documents have no queries, or pairs no negatives, and what people would ask has to be written. Every reply
+    is kept in a ledger: a run that was stopped goes on where it was, and what was paid for once is never asked
+    again. --dry-run tells the cost before.
 
     \b
+      pairmine generate queries corpus.jsonl --llm fake: -o tried.parquet
       pairmine generate queries corpus.jsonl --llm openai:gpt-5-mini --dry-run
       pairmine generate queries corpus.jsonl --llm vllm:Qwen/Qwen3-8B --samples 2 -o queries.parquet
     """
@@ -140,6 +143,7 @@ def generate(
     found, path = _positions(recipe, source, recipe_file)
     context.params |= {"recipe": None if recipe_file else recipe, "source": path}
     spec = parse_spec(llm, KINDS, "--llm")
+    options = of_kind(context, options, spec.kind)
     target = _check(context, found, path, output, spec)
     bad = _open_bad_examples(bad_examples, say)
     renderer = Renderer(

@@ -40,8 +40,8 @@ group = typer.Typer(name="ledger", rich_markup_mode=None)
 def _ledger(context: typer.Context, ledger: LedgerPath = DEFAULT, as_json: _Json = False) -> None:
     """Show what was asked of chat models: replies, tokens and dollars by recipe and model.
 
-    The ledger keeps every reply that was paid for. 'pairmine generate' looks there first, so that
-    nothing is asked twice.
+    To see what was spent on what, and to take replies to another machine. The ledger keeps every reply that was
+    paid for: 'pairmine generate' looks there first, so that nothing is asked twice.
 
     \b
       pairmine ledger
@@ -50,13 +50,12 @@ def _ledger(context: typer.Context, ledger: LedgerPath = DEFAULT, as_json: _Json
     if context.invoked_subcommand is None:
         info(context, ledger, as_json)
         return
-    from pairmine.cli.run import given
+    from pairmine.cli.run import written
     from pairmine.errors import PairmineError
 
     command = context.invoked_subcommand
     for name, flag in (("ledger", "--ledger"), ("as_json", "--json")):
-        source = context.get_parameter_source(name)
-        if given(context, name) and source is not None and source.name != "ENVIRONMENT":
+        if written(context, name):
             raise PairmineError(f"{flag} before '{command}' has no effect; write it after that word")
 
 

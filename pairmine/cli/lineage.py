@@ -16,12 +16,17 @@ def commands(entries: list[dict[str, Any]]) -> list[str]:
     Options that stand at their default are left out. What was read from a file without a lineage
     goes by that file's name, everything between by step1.parquet, step2.parquet, ...
     """
-    lines: list[str] = []
+    return [line for lines in steps(entries) for line in lines]
+
+
+def steps(entries: list[dict[str, Any]]) -> list[list[str]]:
+    """The lines of `commands` by entry, each entry's command after its comments."""
+    found = []
     for number, entry in enumerate(entries, 1):
         part = ".{split}" if "split" in entry else ""
         output = f"step{number}{part}.parquet" if number < len(entries) else f"out{part}{_ending(entry)}"
-        lines += _command(entry, output, entries)
-    return lines
+        found.append(_command(entry, output, entries))
+    return found
 
 
 def _written(number: int, entry: dict[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
+from pairmine.cli.asked import lay_aside
 from pairmine.cli.ledger import DEFAULT, LedgerPath
 
 _RECIPE = "Recipe"
@@ -20,6 +21,7 @@ _MONEY = "Money"
 _REPLIES = "Replies"
 
 
+_ONLINE = ("base_url", "api_key_file", "concurrency", "rpm", "tpm", "batch", "batch_files")
 _SECRET = re.compile(r"(^|_)(api_?key|hf_token|access_token|auth_?token|authorization|password|secret)$", re.I)
 
 
@@ -161,6 +163,14 @@ class LlmOptions:
         if self.request_arg:
             found["extra"] = assignments("--request-arg", self.request_arg)
         return found
+
+
+def of_kind(context: typer.Context, options: LlmOptions, kind: str) -> LlmOptions:
+    """`options` without those that variables set for other kinds of models than this one."""
+    idle = {"openai": ["vllm_arg"], "vllm": [*_ONLINE]}.get(kind, [*_ONLINE, "vllm_arg", "max_usd"])
+    for name in idle:
+        lay_aside(context, name)
+    return replace(options, **{name: context.params[name] for name in idle})
 
 
 def takes_llm_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
+from pairmine.cli.command import Group, adopt, note_all
+from pairmine.cli.options import Quiet, Verbose
 from pairmine.cli.run import command_path
 from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError
 
@@ -29,14 +30,17 @@ _MODULES = {
     "mix": "mix",
     "export": "export",
     "convert": "convert",
+    "check": "check",
     "info": "look",
     "head": "look",
-    "stats": "look",
+    "stats": "stats",
+    "report": "report",
+    "doctor": "doctor",
 }
 """Where each command is, in the order in which data flows through them."""
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """The commands in that order; the module of one is imported when it is asked for, which halves the start."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -47,7 +51,7 @@ class _Commands(TyperGroup):
             if name not in self.commands:
                 own = typer.Typer(rich_markup_mode=None)
                 import_module(f"pairmine.cli.{_MODULES[name]}").register(own)
-                self.commands.update(typer.main.get_group(own).commands)
+                self.commands.update(typer.main.get_group(adopt(own)).commands)
         return super().get_command(ctx, cmd_name)
 
 
@@ -68,7 +72,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -82,11 +86,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
+    note_all(context, list(_MODULES), quiet=quiet, verbose=verbose)
     if debug:
         os.environ["PAIRMINE_DEBUG"] = "1"
 

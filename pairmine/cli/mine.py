@@ -15,7 +15,7 @@ from pairmine.cli import options as shared
 from pairmine.cli import server_options as server
 from pairmine.cli import store_options as stored
 from pairmine.cli.llm_options import OutputOrNone
-from pairmine.cli.run import Run, choice, given, without_effect
+from pairmine.cli.run import Run, choice, given, lay_aside, without_effect, written
 
 _CHOICE = "Which documents"
 _TAKEN_BY = {
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    import pyarrow as pa
+
     from pairmine.backends.encoders import EmbeddingServer, Encoder, Side
     from pairmine.backends.models import Advance
     from pairmine.backends.retrievers import MakeSearcher, Retriever
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from pairmine.backends.vectors.store import VectorStore
     from pairmine.memory import Memory
     from pairmine.stages.mine import Strategy
+    from pairmine.stages.mine.texts import Corpus, Documents
 
 
 def mine(
@@ -179,7 +182,8 @@ def mine(
 ) -> None:
     """Add candidates for hard negatives to every query of a pair set.
 
-    FAISS over a bi-encoder, BM25, or several at once. Known positives, their copies and near
+    Once there are positives, to find what a model takes for one of them. FAISS over a bi-encoder, BM25, or
+    several at once. Known positives, their copies and near
     copies, the documents that they were cut from and the query's own text are never candidates. Every
     row gets every retriever's score, and with vectors score_feedback, by which 'pairmine filter' suspects false
     negatives: how much nearer its document is to the query's other known positives than to the query's candidates
@@ -191,10 +195,12 @@ def mine(
     --since says what changed.
 
     \b
-      pairmine mine pairs.parquet --corpus docs.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o mined.parquet
-      pairmine mine pairs.parquet --corpus docs.jsonl --clusters 128 --depth 10 -o mined.parquet
-      pairmine mine pairs.parquet --corpus docs.jsonl --search-with positive --score-range 0.4:0.8 -o mined.parquet
-      pairmine mine pairs.parquet --corpus docs.jsonl --retriever st:NEW --since mined.parquet -o again.parquet
+      pairmine mine pairs.parquet --corpus corpus.jsonl -o mined.parquet
+      pairmine mine pairs.parquet --corpus corpus.jsonl --retriever st:all-MiniLM-L6-v2 --retriever bm25 -o both.parquet
+      pairmine mine pairs.parquet --corpus corpus.jsonl --clusters 128 --depth 10 -o clustered.parquet
+      pairmine mine pairs.parquet --corpus corpus.jsonl --search-with positive --score-range 0.4:0.8 -o near.parquet
+      pairmine mine pairs.parquet --corpus corpus.jsonl --since mined.parquet -o again.parquet
+      pairmine mine pairs.parquet --corpus corpus.jsonl --dry-run
     """
     from pairmine.backends.models import use_threads
     from pairmine.backends.retrievers import DenseRetriever
@@ -331,6 +337,8 @@ def mine(
                 )
         queries = Queries.of(table)
         documents = Documents.of(table, own_corpus, titles=with_titles, group=group_column, known=elsewhere)
+        if own_corpus is not None and title is None and with_titles:
+            _tell_bare_positives(run, table, documents, own_corpus)
         known_too = None if elsewhere is None else Known.of(elsewhere, queries, documents)
         if documents.copies:
             run.say(f"{documents.copies} documents are exact copies of others; each text is searched once")
@@ -407,13 +415,28 @@ def _strategy(
     return Strategy(search_with, band, scores, clusters, within, seed)
 
 
+def _tell_bare_positives(run: Run, pairs: pa.Table, documents: Documents, corpus: Corpus) -> None:
+    """Say so where positives lack the titles that candidates will have: a model could tell them by that alone."""
+    import numpy as np
+
+    positives = np.unique(documents.pair_keys[np.asarray(pairs["label"].fill_null(0)) == 1])
+    if bare := corpus.bare(positives):
+        run.say(
+            f"{bare} of {len(positives)} positives are texts of the corpus without their titles, and candidates have "
+            "them: a model can tell them apart by that alone; --no-title leaves titles out"
+        )
+
+
 def _check_options(context: typer.Context, named: list[tuple[Spec, str]], corpus_options: list[str]) -> None:
     """Raise a PairmineError for an option that cannot take effect."""
     from pairmine.errors import PairmineError
 
     kinds = {spec.kind for spec, _ in named}
     for name, takers in _TAKEN_BY.items():
-        if kinds.isdisjoint(takers) and given(context, name):
+        if not kinds.isdisjoint(takers):
+            continue
+        lay_aside(context, name)
+        if written(context, name):
             flag = "--" + name.replace("_", "-")
             whose = " and ".join(kind if kind == "bm25" else f"{kind}:" for kind in takers)
             raise PairmineError(f"{flag} is for {whose} retrievers, and there is none; leave it out")

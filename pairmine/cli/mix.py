@@ -77,17 +77,19 @@ def mix(
 ) -> None:
     """Blend pair sets in shares that temper their sizes, and plan batches.
 
-    Small sources would drown in large ones, so each gets a share of n^0.5 (GTE, Li et al. 2023, arXiv 2308.03281).
-    Queries are drawn with all their rows; an id that two sources use is renamed NAME/ID. Batches of one source
-    or of one cluster make in-batch negatives harder (Merrick 2024, arXiv 2407.18887, with 10 clusters).
-    No batch holds a document that any row of the sources has as a positive of another query of it, nor a near copy
-    of one, nor a query twice; the pair set is in the order of its batches, full ones first.
-    All of NLI and definition pairs together train better than either (Tsukagoshi et al. 2022): the first example.
-    Splits share no query, no positive and no near copy of one: the last example; rows of one pair set keep their order.
+    Where a training set has several sources, is to be split, or wants batches. Small sources would drown in large
+    ones, so each gets a share of n^0.5 (GTE, Li et al. 2023, arXiv 2308.03281). Queries are drawn with all their
+    rows; an id that two sources use is renamed NAME/ID. Batches of one source or of one cluster make in-batch
+    negatives harder (Merrick 2024, arXiv 2407.18887, with 10 clusters). No batch holds a document that any row of
+    the sources has as a positive of another query of it, nor a near copy of one, nor a query twice; the pair set is
+    in the order of its batches, full ones first. All of NLI and definition pairs together train better than either
+    (Tsukagoshi et al. 2022): the first example. Splits share no query, no positive and no near copy of one: the
+    last example; rows of one pair set keep their order.
 
     \b
       pairmine mix nli.parquet definitions.parquet --alpha 1 -o train.parquet
-      pairmine mix nli.parquet faq=pairs.jsonl --size 10000 --batches source --batch-size 64 -o train.parquet
+      pairmine mix nli.parquet faq=pairs.jsonl --size 10000 --repeat --batches source --batch-size 64 \\
+        -o train.parquet
       pairmine mix nli.parquet faq=pairs.jsonl --batches clusters --batch-size 32 \\
         --encoder st:all-MiniLM-L6-v2 -o train.parquet
       pairmine mix pairs.parquet --split train=.8,dev=.1,test=.1 -o pairs.{split}.parquet

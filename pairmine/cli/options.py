@@ -31,8 +31,15 @@ Summary = Annotated[
     str | None,
     typer.Option("--summary", metavar="FILE", help="Write the counts there, as JSON.", rich_help_panel=_OUTPUT),
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress and no counts on stderr.", rich_help_panel=_OUTPUT)
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", rich_help_panel=_OUTPUT)]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Also what is read, loaded and found, the time of each phase, and memory.",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 Seed = Annotated[
     int, typer.Option("--seed", min=-(2**63), max=2**63 - 1, help="Settles every draw.", show_default=True)
@@ -93,6 +100,7 @@ NOT_IN_LINEAGE = {
     "groups_file",
     "summary",
     "quiet",
+    "verbose",
     "workers",
     "batch_rows",
     "threads",
@@ -127,8 +135,16 @@ NOT_IN_LINEAGE = {
     "tokenizer",
     "max_failed",
     "probe",
+    "as_json",
+    "junit",
+    "examples",
+    "most",
 }
 """Parameters that change where, how fast or at what cost rows are written, never the rows."""
+
+
+OF_A_MODEL = ("device", "dtype", "backend", "trust_remote_code")
+"""Parameters that only a model which runs here can obey."""
 
 
 def field_names(given: str | None) -> tuple[str, ...]:

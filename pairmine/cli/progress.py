@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from pairmine.cli import voice
+
 Advance = Callable[[int], None]
 Status = Callable[[], str]
 EVERY_S = 10.0
+SOON_S = 1.0
+"""A file is read for so long before a word is said about it."""
 
 
 class Progress:
@@ -17,33 +23,96 @@ class Progress:
 
     def __init__(self, command: str, *, quiet: bool) -> None:
         self._command = command
-        self._quiet = quiet
+        self._quiet = quiet or voice.is_quiet()
         self._bars: Any = None
-        self._task: Any = None
+        self._phase: _Phase | None = None
+        self._pulse: _Pulse | None = None
 
-    def begin(self, what: str, total: int | None, status: Status | None = None) -> Advance:
-        """Start a new count of `what`; the returned function adds to it. `status` is said beside the count."""
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self.end()
+
+    def begin(
+        self, what: str, total: int | None, status: Status | None = None, started: float | None = None
+    ) -> Advance:
+        """Start a new count of `what`; the returned function adds to it. `status` is said beside the count.
+
+        `started` says when the work began, where that was earlier.
+        """
+        self.end()
+        self._phase = phase = _Phase(what, time.monotonic() if started is None else started)
         if self._quiet:
             return lambda _: None
-        if sys.stderr.isatty():
-            return self._bar(what, total, status)
-        return self._lines(what, total, status)
+        show = self._bar(what, total, status) if is_lively() else self._lines(what, total, status, phase.started)
+
+        def advance(n: int) -> None:
+            phase.done += n
+            show(n)
+
+        return advance
 
     def end(self) -> None:
         """Take the bar off the screen."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+        if self._pulse is not None:
+            self._pulse.end()
+            self._pulse = None
+        if self._phase is not None:
+            self._phase.tell(self._command)
+            self._phase = None
+
+    def reading(self, name: str, total: int | None) -> Advance:
+        """A count of the rows of a file, for a command that counts nothing else meanwhile and reads for a while.
+
+        What follows until the next count is shown as work on that file, of no known length.
+        """
+        started = time.monotonic()
+        waiting = 0
+        shown: tuple[Advance, _Phase | None] | None = None
+
+        def advance(n: int) -> None:
+            nonlocal waiting, shown
+            waiting += n
+            if shown is None and self._phase is None and time.monotonic() - started > SOON_S:
+                shown = self.begin(f"rows of {name}", total, started=started), self._phase
+            if shown is None or shown[1] is not self._phase:
+                return
+            if n:
+                shown[0](waiting)
+                waiting = 0
+            else:
+                self.work(name)
+
+        return advance
+
+    def work(self, name: str) -> None:
+        """Say that there is work on a file of which nobody knows how long it takes."""
+        self.end()
+        if self._quiet:
+            return
+        if is_lively():
+            self._bar(f"at work on {name}", None, None)
+        else:
+            self._pulse = _Pulse(f"pairmine {self._command}: at work on {name}")
 
     def _bar(self, what: str, total: int | None, status: Status | None) -> Advance:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-        more = [TextColumn("{task.fields[status]}")] if status else []
-        self._bars = Bars(*columns, TimeRemainingColumn(), *more, console=Console(stderr=True), transient=True)
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        ]
+        more = [TextColumn("{task.fields[status]}", markup=False)] if status else []
+        console = Console(stderr=True, highlight=False)
+        self._bars = Bars(*columns, TimeRemainingColumn(), *more, console=console, transient=True)
         self._bars.start()
         task = self._bars.add_task(what, total=total, status="")
         bars = self._bars
@@ -55,8 +124,8 @@ class Progress:
 
         return advance
 
-    def _lines(self, what: str, total: int | None, status: Status | None) -> Advance:
-        started = last = time.monotonic()
+    def _lines(self, what: str, total: int | None, status: Status | None, started: float) -> Advance:
+        last = started
         done = 0
 
         def advance(n: int) -> None:
@@ -72,6 +141,43 @@ class Progress:
                 sys.stderr.write(line + "\n")
 
         return advance
+
+
+class _Pulse:
+    """A line every ten seconds for work that counts nothing, written from a thread beside it."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._over = threading.Event()
+        self._started = time.monotonic()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def end(self) -> None:
+        self._over.set()
+
+    def _beat(self) -> None:
+        while not self._over.wait(EVERY_S):
+            sys.stderr.write(f"{self._what}, {_span(time.monotonic() - self._started)}\n")
+
+
+class _Phase:
+    """A count that is under way, for --verbose."""
+
+    def __init__(self, what: str, started: float) -> None:
+        self.done = 0
+        self.started = started
+        self._what = what
+
+    def tell(self, command: str) -> None:
+        if self.done:
+            seconds = max(time.monotonic() - self.started, 1e-9)
+            speed = f"{self.done / seconds:,.0f}/s"
+            voice.tell(f"{command}: {self.done:,} {self._what} in {voice.span(seconds)}, {speed}")
+
+
+def is_lively() -> bool:
+    """Whether stderr is a terminal on which a line can be drawn again and again."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _span(seconds: float) -> str:

@@ -31,11 +31,13 @@ def recipes(
 ) -> None:
     """List the recipes, or show one: what it reads, draws, asks and gives, its paper, an example.
 
-    Recipes of 'derive' and 'generate', and methods that are options of other commands. A file of your own is
-    checked as 'generate' would check it.
+    To find the one that fits your data or the paper that you follow. Recipes of 'derive' and 'generate', and
+    methods that are options of other commands. A file of your own is checked as 'generate' would check it.
 
     \b
+      pairmine recipes
       pairmine recipes queries
+      pairmine recipes --needs none
       pairmine recipes --paper SimCSE
     """
     from pairmine.cli.run import choice, say

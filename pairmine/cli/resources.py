@@ -116,7 +116,7 @@ def _lexicon(run: Run, role: str, path: str) -> dict[str, tuple[str, ...]]:
         if missing := next((name for name in _OF_LEXICON if name not in table.column_names), None):
             raise PairmineError(
                 f'{flag} {path}: no column for "{missing}" (found: {", ".join(table.column_names) or "none"}); '
-                "its first line must name two columns, text and other, or such as word and synonym"
+                "its first line must name two columns, as text and other, word and synonym, label and description"
             )
         for text, other in zip(table["text"].to_pylist(), table["other"].to_pylist(), strict=True):
             others = other if isinstance(other, list) else [other]

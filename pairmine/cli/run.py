@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pairmine.cli.asked import choice as choice
+from pairmine.cli.asked import given as given
+from pairmine.cli.asked import lay_aside as lay_aside
+from pairmine.cli.asked import without_effect as without_effect
+from pairmine.cli.asked import without_idle as without_idle
+from pairmine.cli.asked import written as written
 from pairmine.cli.options import NOT_IN_LINEAGE
 from pairmine.cli.progress import Advance, Progress
+from pairmine.cli.voice import say as say
 from pairmine.lean_arrow import leave_out_pandas
 
 if TYPE_CHECKING:
@@ -22,11 +29,6 @@ if TYPE_CHECKING:
 
 FAILED = "failed: "
 """How the reason of a row begins that was not rejected: a model gave no answer about it."""
-
-
-def say(line: str) -> None:
-    """A line for people, on stderr."""
-    sys.stderr.write(f"pairmine: {line}\n")
 
 
 class Run:
@@ -83,6 +85,8 @@ class Run:
             self._abort()
             raise PairmineError(f"{taken} {source.path}: is an input too and would be lost; name another file")
         self._inputs.append((source, role))
+        if hasattr(source, "watch"):
+            source.watch = self.progress.reading
         return source
 
     def guard(self, what: str, path: str | None) -> None:
@@ -287,24 +291,6 @@ def place_of(path: str) -> str:
     return path if path == "-" or "://" in path else os.path.realpath(path)
 
 
-def given(context: typer.Context, name: str) -> bool:
-    """Whether the user wrote this option, rather than leave it to its default."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP", "ENVIRONMENT")
-
-
-def without_effect(context: typer.Context, because: str, *names: str) -> None:
-    """Raise a PairmineError when the user wrote one of the options `names`, which `because` of another do nothing."""
-    from pairmine.errors import PairmineError
-
-    for name in names:
-        if given(context, name):
-            option = next(each for each in context.command.params if each.name == name)
-            is_off = context.params[name] is False and option.secondary_opts
-            flag = option.secondary_opts[0] if is_off else option.opts[0]
-            raise PairmineError(f"{flag} has no effect {because}; leave one of them out")
-
-
 def command_path(context: typer.Context) -> str:
     """The command's words without the program's own name, which may be several ("python -m pairmine")."""
     words: list[str] = []
@@ -313,14 +299,6 @@ def command_path(context: typer.Context) -> str:
         words.insert(0, found.info_name)
         found = found.parent
     return " ".join(words)
-
-
-def choice(flag: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise a PairmineError unless `value` is one of the `allowed` ones."""
-    from pairmine.errors import PairmineError
-
-    if value not in allowed:
-        raise PairmineError(f"{flag} {value}: choose {', '.join(allowed)}")
 
 
 def cores(workers: int) -> int:

@@ -18,9 +18,10 @@ from pairmine.cli.llm_options import (
     Set,
     Shots,
     assignments,
+    of_kind,
     takes_llm_options,
 )
-from pairmine.cli.run import Run, say, without_effect
+from pairmine.cli.run import Run, say, without_effect, without_idle
 from pairmine.cli.store_options import DEFAULT, NONE, StorePath, embedded_line, open_store
 from pairmine.errors import PairmineError
 
@@ -109,7 +110,8 @@ def score(
 ) -> None:
     """Add one score column to a pair set; drops nothing.
 
-    A cross-encoder fills score_ce with probabilities, a bi-encoder score_st with cosines, a reranker behind
+    Where a better judge than the retriever is to tell false negatives. A cross-encoder fills score_ce with
+    probabilities, a bi-encoder score_st with cosines, a reranker behind
     a server score_rerank with what --scale says, an LLM score_llm with its verdict in [0, 1], a language
     model score_ql with the mean log-probability of the query's tokens given the document (UPR, Sachan et
     al. 2022, arXiv 2204.07496). Equal pairs are scored once (with --store none, once in each 65,536 rows), and
@@ -119,20 +121,19 @@ def score(
     --vectors adds a teacher's vectors for distillation.
 
     \b
-    A cross-encoder here, or behind a server (vLLM, TEI, Infinity, Jina, Cohere):
-      pairmine score mined.parquet --scorer ce:models/reranker -o scored.parquet
-      pairmine score mined.parquet --scorer rerank:BAAI/bge-reranker-v2-m3 \\
-        --base-url http://localhost:8000/v1 -o scored.parquet
-    \b
-    A bi-encoder, a likelihood, a teacher's vectors:
+      # a cross-encoder here, or behind a server (vLLM, TEI, Infinity, Jina, Cohere)
+      pairmine score mined.parquet --scorer ce:cross-encoder/ms-marco-MiniLM-L6-v2 -o scored.parquet
+      pairmine score mined.parquet --scorer rerank:BAAI/bge-reranker-v2-m3 --base-url http://localhost:8000/v1 \\
+        -o scored.parquet
+      # a bi-encoder, a likelihood
       pairmine score mined.parquet --scorer st:all-MiniLM-L6-v2 -o scored.parquet
       pairmine score mined.parquet --scorer ql:vllm:Qwen/Qwen3-0.6B-Base -o scored.parquet
-      pairmine score parallel.parquet --vectors st:all-MiniLM-L6-v2 --side query -o taught.parquet
+      # the vectors of a teacher, and how near each document is to the known positives
+      pairmine score pairs.parquet --vectors st:all-MiniLM-L6-v2 --side query -o taught.parquet
       pairmine score mined.parquet --feedback st:all-MiniLM-L6-v2 -o told.parquet
-    \b
-    An LLM where the cross-encoder is unsure, priced first:
-      pairmine score scored.parquet --scorer openai:gpt-5-mini --set relation=relevance \\
-        --band ce:0.1:0.9 --max-judged 5000 --dry-run
+      # an LLM where the cross-encoder is unsure, priced first
+      pairmine score scored.parquet --scorer openai:gpt-5-mini --set relation=relevance --band ce:0.1:0.9 \\
+        --max-judged 5000 --dry-run
     """
     from pairmine.backends.models import use_threads
     from pairmine.backends.specs import parse_spec
@@ -171,12 +172,15 @@ def score(
     assert scorer is not None
     without_effect(context, "without --vectors", "side")
     spec = parse_spec(scorer, KINDS, "--scorer")
+    if spec.kind == "fake":
+        settings = without_idle(context, settings, *shared.OF_A_MODEL)
     takes = _kind(spec, recipe)
     target = _checked(context, spec, takes, output)
     name = column_name(spec, takes == "judge")
     choice = _row_choice(name, band, only, max_judged, missing)
 
     if takes == "judge":
+        options = of_kind(context, options, spec.kind)
         judging = Judging(options, spec, recipe or "judge", set_ or [], shots)
         if dry_run:
             judging.estimate(opened(say), choice, probe, summary)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairmine.cli.ledger import _bytes, _day, _moment, _moment_of, _plural
-from pairmine.cli.run import given, say
+from pairmine.cli.run import say, written
 from pairmine.cli.store_options import DEFAULT, NONE, VECTORS, StorePath
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ group = typer.Typer(name="store", rich_markup_mode=None)
 def _store(context: typer.Context, store: StorePath = DEFAULT, as_json: _Json = False) -> None:
     """Show the vectors and scores that are kept: how many, of which model, with which prompt.
 
-    'embed', 'mine' and 'score' look there first, so that no text is embedded and no pair scored twice.
+    To see what takes the space, and to free it. 'embed', 'mine' and 'score' look there first, so that no text is
+    embedded and no pair scored twice.
 
     \b
       pairmine store
@@ -38,7 +39,7 @@ def _store(context: typer.Context, store: StorePath = DEFAULT, as_json: _Json = 
 
     command = context.invoked_subcommand
     for name, flag in (("store", "--store"), ("as_json", "--json")):
-        if given(context, name):
+        if written(context, name):
             raise PairmineError(f"{flag} before '{command}' has no effect; write it after that word")
 
 

@@ -108,7 +108,7 @@ def map_columns(
 
     Names are compared without case, "-" and "_". Raises PairmineError for an override that names
     no column and for a required column that is not there; `where` opens the message, `hint` ends
-    it, and it proposes one of `texts`, the columns of text (without it, of all that were found).
+    it, and it proposes one of `texts`, the columns of text (without it, of all that were found), that is not taken yet.
     """
     by_key = {_key(name): name for name in reversed(found)}
     exact = set(found)
@@ -127,14 +127,23 @@ def map_columns(
             taken.add(chosen)
         elif column.required:
             space = "" if column.flag.endswith("=") else " "
-            flag = f"{column.flag}{space}{proposed(found if texts is None else texts)}"
+            free = [name for name in (found if texts is None else texts) if name not in taken]
+            flag = f"{column.flag}{space}{proposed(free)}"
             raise PairmineError(f'{where}: no "{column.name}" (found: {listed(found)}); pass {flag}{hint}')
     return Mapped(names)
 
 
 def proposed(texts: Sequence[str]) -> str:
     """A column of text for a flag, quoted for a shell; NAME where there is none but ids and titles."""
-    return next((shlex.quote(name) for name in texts if _key(name) not in {"id", "title"}), "NAME")
+    return next(
+        (shlex.quote(name) for name in texts if _key(name) != "title" and not _key(name).endswith("id")), "NAME"
+    )
+
+
+def names_one_of(found: Sequence[str], wanted: Sequence[Wanted], *columns: str) -> bool:
+    """Whether one of the `found` columns has the name of one of the canonical `columns`, or an alias of it."""
+    known = {_key(name) for each in wanted if each.name in columns for name in (each.name, *each.aliases)}
+    return any(_key(name) in known for name in found)
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -56,10 +56,10 @@ def read_raw(shard: Shard) -> Iterator[Raw]:
         with shard.open() as stream:
             yield from reader(shard, stream)
     except (OSError, EOFError) as error:
-        raise _unreadable(shard, error) from error
+        raise unreadable(shard, error) from error
 
 
-def _unreadable(shard: Shard, error: BaseException) -> PairmineError:
+def unreadable(shard: Shard, error: BaseException) -> PairmineError:
     if shard.compression is None:
         return PairmineError(f"{shard.name}: cannot be read ({_first_line(error)})")
     return PairmineError(f"{shard.name}: the {shard.compression} file is truncated or damaged; fetch or write it again")
@@ -72,7 +72,7 @@ def _first_line(error: BaseException) -> str:
 # --- JSON lines ---------------------------------------------------------------------------------
 
 
-def _blocks(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[bytes]]]:
+def line_blocks(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[bytes]]]:
     """Whole lines without their ends, some MB at a time, after the number of the first; no byte order mark."""
     number = 1
     rest: list[bytes] = []
@@ -95,7 +95,7 @@ def _without_mark(number: int, lines: list[bytes]) -> list[bytes]:
 
 
 def _jsonl(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
-    blocks = _blocks(shard, stream)
+    blocks = line_blocks(shard, stream)
     started = False
     for number, lines in blocks:
         if not started and (opening := next((line.lstrip() for line in lines if line.strip()), b"")):
@@ -306,7 +306,7 @@ def read_lines(shard: Shard) -> Iterator[str]:
         with shard.open() as stream:
             yield from (line.removesuffix("\r") for _, line in _decoded(shard, stream))
     except (OSError, EOFError) as error:
-        raise _unreadable(shard, error) from error
+        raise unreadable(shard, error) from error
 
 
 def check_fields(fields: Sequence[str]) -> None:
@@ -347,7 +347,7 @@ def _tabbed_rows(shard: Shard, lines: Iterable[tuple[int, str]]) -> Iterator[tup
 
 
 def _decoded(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, str]]:
-    for first, lines in _blocks(shard, stream):
+    for first, lines in line_blocks(shard, stream):
         for number, line in enumerate(lines, first):
             try:
                 yield number, line.decode("utf-8")
@@ -414,7 +414,7 @@ def _parquet(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
         if first == 0:
             empty = file.schema_arrow.empty_table().replace_schema_metadata(file.metadata.metadata)
             yield _of_table(empty, shard.name, 0)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(shard.name, "Parquet", error) from None
 
 

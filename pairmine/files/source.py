@@ -16,10 +16,11 @@ from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files import convert, lineage
 from pairmine.files.blocks import check_texts, check_together, contiguous_order, last_query_start
-from pairmine.files.columns import DOCUMENT, PAIR, QUERY, Mapped, Wanted, listed, map_columns
+from pairmine.files.columns import DOCUMENT, PAIR, QUERY, Mapped, Wanted, listed, map_columns, names_one_of
 from pairmine.files.locations import STDIN, Shard, StandardInput, find_shards
 from pairmine.files.raw import Raw, check_fields, read_ipc_stream, read_raw
 from pairmine.files.seen import SeenIds
+from pairmine.files.watch import Watch, watched
 
 if TYPE_CHECKING:
     from pairmine.files.beir import Beir
@@ -76,6 +77,7 @@ class Source:
         self.repeats = 0
         self.shard_rows: dict[str, int] = {}
         self.compares_ids = True
+        self.watch: Watch | None = None
         self._overrides = overrides
         self._say = say
         self._announced = False
@@ -230,7 +232,7 @@ class Source:
         for at, shard in enumerate(self._shards):
             if keep and shard.filesystem is not None:
                 self._keep(at, *shard.fetched())
-            yield read_raw(self._shards[at])
+            yield watched(self._shards[at], read_raw(self._shards[at]), self.watch)
 
     def _keep(self, at: int, shard: Shard, spool: Any) -> None:
         self._shards[at : at + 1] = [shard]
@@ -485,8 +487,11 @@ def _beir_without(path: str, fields: Sequence[str]) -> Beir | None:
     return beir
 
 
-def open_either(path: str, say: Say, **columns: str | None) -> Source:
-    """A pair set where the file has columns for queries and documents, else a corpus, with the rows that repeat."""
+def open_either(path: str, say: Say, *, pairs: bool = False, **columns: str | None) -> Source:
+    """A pair set where the file has columns for queries and documents, else a corpus, with the rows that repeat.
+
+    With `pairs` any name of such columns will do, as in every file that can be nothing but a pair set.
+    """
     from pairmine.files.beir import find_beir
 
     role = Role("corpus", DOCUMENT, convert.documents, unique=True, keeps_repeats=True)
@@ -496,7 +501,9 @@ def open_either(path: str, say: Say, **columns: str | None) -> Source:
     first = next(opened.raw(), None)
     names = {name.casefold() for name in first.table.column_names} if first else set()
     given = _given(columns)
-    if names & _QUERY_NAMES and names & _DOCUMENT_NAMES:
+    sides = (("query", "query_id"), ("document", "doc_id"))
+    could_be = all(names_one_of(sorted(names), PAIR, *side) for side in sides)
+    if (pairs and could_be) or (names & _QUERY_NAMES and names & _DOCUMENT_NAMES):
         if given:
             raise PairmineError(f"{path}: is a pair set; --{_flag(given)}-column is for a corpus")
         return PairSource(path, _PAIR_ROLE, {}, say, opened=opened)

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -67,6 +68,7 @@ UNKNOWN_WEIGHTS = "unknown_weights"
 _NAME = re.compile(r"[0-9a-f]{32}")
 _LOCK = ".lock"
 
+_log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 Made = Iterator[tuple[np.ndarray, np.ndarray]]
 """Some rows at a time, (m,), and what belongs to them, (m, dim) float32."""
@@ -127,6 +129,9 @@ class VectorStore:
         found, embedded = shelf.complete(keys, found, embed)
         self.embedded += embedded
         self.reused += max(len(keys) - embedded, 0)
+        _log.info(
+            "%s: %s of %s texts were embedded before", shelf.folder, f"{len(keys) - embedded:,}", f"{len(keys):,}"
+        )
         return _within(StoredVectors(found.of(of_text)), budget_bytes)
 
     def known(self, encoder: Encoder, texts: Sequence[str], side: Side) -> np.ndarray:

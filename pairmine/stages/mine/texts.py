@@ -237,6 +237,11 @@ class Corpus:
             has_titles,
         )
 
+    def bare(self, keys: np.ndarray) -> int:
+        """How many text keys are of documents that are searched with a title, which these texts leave out."""
+        others = np.concatenate(self.others) if self.others else self.keys[:0]
+        return int((np.isin(keys, others) & ~np.isin(keys, self.keys)).sum())
+
 
 def _names_in(table: pa.Table, group: str | None) -> pa.ChunkedArray:
     """The group of each row by name; nulls where there is no such column."""
