@@ -19,6 +19,7 @@ from pairmine.backends.encoders import FakeEncoder, nothing
 from pairmine.backends.models import Advance
 from pairmine.cli.main import app
 from pairmine.errors import PairmineError
+from pairmine.identity import text_key
 from pairmine.schema import as_pairs, empty_pairs
 from pairmine.stages.audit import Sample, alignment, audit, differences, ranks, uniformity
 
@@ -251,3 +252,41 @@ def test_a_real_model_agrees_with_human_grades_of_similarity(
     assert found["hits@3"] > 0.8
     assert found["alignment"] < 0.5
     assert found["uniformity"] < -2
+
+
+@pytest.mark.slow
+@needs_data
+def test_the_numbers_are_those_of_the_authors_formulas_on_a_real_model() -> None:
+    """In torch as the papers' code writes them, and by sentence-transformers' own search for the ranks."""
+    torch = pytest.importorskip("torch")
+    from sentence_transformers import SentenceTransformer, util
+
+    from pairmine.backends.encoders import open_encoder
+    from pairmine.backends.specs import locate, parse_spec
+
+    spec = parse_spec("st:all-MiniLM-L6-v2", ("st",), "--encoder")
+    with gzip.open(DATA / "stsb-multi" / "dev.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if row["lang"] == "en" and row["score"] >= 4]
+    rows = list({row["sentence1"].casefold(): row for row in rows}.values())
+    rows = list({row["sentence2"].casefold(): row for row in rows}.values())[:150]
+    found = audit(
+        pairs_of(*((row["sentence1"], row["sentence2"], 1) for row in rows)), open_encoder(spec, flag="--encoder")
+    )
+
+    model = SentenceTransformer(locate(spec, "--encoder"), device="cpu")
+    x, y = (
+        model.encode([row[name] for row in rows], normalize_embeddings=True, convert_to_tensor=True)
+        for name in ("sentence1", "sentence2")
+    )
+    assert found["alignment"] == pytest.approx(float((x - y).norm(p=2, dim=1).pow(2).mean()), rel=1e-3)
+    halves = [float(torch.pdist(each, p=2).pow(2).mul(-2).exp().mean().log()) for each in (x, y)]
+    assert found["uniformity"] == pytest.approx(sum(halves) / 2, rel=1e-3)
+    hits = util.semantic_search(x, y, top_k=len(rows))
+    places = []
+    for at, (row, ranked) in enumerate(zip(rows, hits, strict=True)):
+        order = [hit["corpus_id"] for hit in ranked]
+        itself = [place for place, each in enumerate(rows) if text_key(each["sentence2"]) == text_key(row["sentence1"])]
+        places.append(1 + [place for place in order if place not in itself or place == at].index(at))
+    for k in (1, 3, 10):
+        assert found[f"hits@{k}"] == pytest.approx(np.mean([place <= k for place in places]), abs=0.01)
+    assert found["mrr"] == pytest.approx(np.mean([1 / place for place in places]), abs=0.01)

@@ -186,3 +186,26 @@ def test_numbers_agree_with_plain_counting_and_do_not_depend_on_the_chunks(
     assert (scores["compared_pairs"], scores["compared_negatives"]) == (compared, negatives)
     assert scores["auc"] == (wins / compared if compared else None)
     assert scores["negatives_above_lowest_positive"] == (above / negatives if negatives else None)
+
+
+def test_tokens_of_a_text_that_comes_again_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def count(texts: Any) -> np.ndarray:
+        asked.extend(texts)
+        return np.array([len(text.split()) for text in texts])
+
+    def counted() -> dict[str, Any]:
+        stats = Stats(tokens=count, max_tokens=3)
+        for at in range(3):
+            stats.add(pair_set([(f"q{at}", "a", 1), (f"q{at}", f"b{at}", 0)]))
+        return stats.to_dict()
+
+    found = counted()
+    assert asked.count("text of a") == 1
+    tokens = found["lengths"]["document"]["tokens"]
+    assert (tokens["count"], tokens["mean"], tokens["over"]) == (6, 3.0, 0)
+    asked.clear()
+    monkeypatch.setattr("pairmine.stages.stats.lengths._REMEMBERED", 0)
+    assert counted() == found
+    assert asked.count("text of a") == 3

@@ -93,8 +93,9 @@ def counter_for(
     if own is not None and own([""]) is not None:
         return TokenCounter(f"the tokenizer of {model}", _always(own))
     if vocabulary := _vocabulary_of(model):
-        return TokenCounter(vocabulary, _bpe(vocabulary))
-    return TokenCounter(f"{_STAND_IN} in place of the tokenizer of {model}", _bpe(_STAND_IN), poor=_bpe(_POOR))
+        return TokenCounter(vocabulary, vocabulary_count(vocabulary))
+    name = f"{_STAND_IN} in place of the tokenizer of {model}"
+    return TokenCounter(name, vocabulary_count(_STAND_IN), poor=vocabulary_count(_POOR))
 
 
 def _vocabulary_of(model: str) -> str | None:
@@ -113,7 +114,8 @@ def _always(own: Callable[[list[str]], list[int] | None]) -> Count:
 
 
 @lru_cache
-def _bpe(vocabulary: str) -> Count:
+def vocabulary_count(vocabulary: str) -> Count:
+    """What counts the tokens of texts by `vocabulary`, o200k_base or cl100k_base."""
     import bpe_openai
 
     encode = bpe_openai.get_encoding(vocabulary).encode_ordinary

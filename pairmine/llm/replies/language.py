@@ -214,6 +214,15 @@ def is_not_in(text: str, code: str) -> bool:
     return not any(code in each.languages and _may_be_one_of(each, text, script) for each in _SEVERAL_SCRIPTS)
 
 
+def surest_language(text: str) -> str | None:
+    """The code of the language that `text` is in, None where it is short or the classifier is unsure."""
+    if not _script(text) or _letters(text) < _ENOUGH_LETTERS:
+        return None
+    guess = _guess(text[:_READ])
+    best = _best(text)
+    return best if guess[best] >= _SURE else None
+
+
 def _may_be_one_in_two_scripts(text: str, reference: str) -> bool:
     """Whether a language that is written in the scripts of both may be that of both, as Serbian may."""
     script, other = _script(text), _script(reference)

@@ -165,6 +165,8 @@ class Rows:
             "sample": pa.array([reject.task.item.sample for reject in rejects], pa.int32()),
             "role": pa.array([reject.emit.role for reject in rejects], pa.string()),
             "step": pa.array([_step_of(reject) for reject in rejects], pa.string()),
+            "template": pa.array([_template_of(reject) for reject in rejects], pa.string()),
+            **{draw.name: _drawn(rejects, draw.name) for draw in self._recipe.draws},
             "reply": pa.array([reject.problem.reply for reject in rejects], pa.string()),
         }
         if self._recipe.expand:
@@ -231,6 +233,18 @@ def _step_of(reject: _Reject) -> str | None:
     if reject.problem.reply is None:
         return None
     return reject.problem.step or reject.emit.step
+
+
+def _template_of(reject: _Reject) -> str | None:
+    """The template of the prompt that was to give the row; None where it was never made."""
+    prompt = reject.task.prompts.get(reject.emit.step)
+    return prompt.template if prompt else None
+
+
+def _drawn(rejects: Sequence[_Reject], name: str) -> pa.Array:
+    """What was drawn for each row; null where that part of the work was never begun."""
+    drawn = [reject.task.item.draws.get(name) for reject in rejects]
+    return pa.array([value.name if value else None for value in drawn], pa.string())
 
 
 def _shown_part(part: Any) -> str | None:

@@ -127,9 +127,9 @@ def generate(
 
     `rows` has the columns that the recipe reads (a corpus: `id`, `text`, perhaps `title`). `kept` is a pair
     set with the recipe's draws and the input's other columns; `rejected` are the planned rows that did not
-    come, as the input's rows with `sample`, `role`, `step`, `reply` and `reason`. Replies are kept in `keeper`
-    (a `Ledger`) and not asked for again; without one they are forgotten. Of `bad_examples`, the `rejected` rows of
-    an earlier run, `bad_shots` are shown in each prompt as what to avoid.
+    come, as the input's rows with `sample`, `role`, `step`, `template`, the draws, `reply` and `reason`. Replies are
+    kept in `keeper` (a `Ledger`) and not asked for again; without one they are forgotten. Of `bad_examples`, the
+    `rejected` rows of an earlier run, `bad_shots` are shown in each prompt as what to avoid.
 
     Raises PairmineError for a recipe that is none or has a mistake, a missing column, and with exit code
     3 when the model gives up.
