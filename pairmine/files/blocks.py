@@ -41,14 +41,18 @@ def contiguous_order(query_ids: pa.ChunkedArray) -> np.ndarray | None:
     return np.argsort(codes, kind="stable")
 
 
+class RowsApart(PairmineError):
+    """Rows of one query stand apart; whoever holds all rows can bring them together."""
+
+
 def check_together(pairs: pa.Table, done: SeenIds, name: str) -> None:
-    """Raise a PairmineError where a query of `pairs` has rows apart, here or in the tables `done` before."""
+    """Raise RowsApart where a query of `pairs` has rows apart, here or in the tables `done` before."""
     if not pairs.num_rows:
         return
     ids = query_starts(pairs["query_id"])[1]
     repeated = done.add(ids).repeated
     if repeated.any():
-        raise PairmineError(
+        raise RowsApart(
             f'{name}: rows of query "{ids[int(np.argmax(repeated))]}" stand apart; '
             "run 'pairmine convert' on it first, which brings them together"
         )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pairmine import schema
 from pairmine.errors import PairmineError
-from pairmine.files.locations import is_remote
+from pairmine.files.locations import STDIN, is_remote
 from pairmine.files.source import ANY, Say, Source
+
+if TYPE_CHECKING:
+    from pairmine.files.forms import Form
 
 
 def first_rows(path: str, rows: int, say: Say) -> pa.Table:
-    """The first rows of any file as they stand, without reading the rest."""
+    """The first rows of any file as they stand, without reading the rest; of a trainer's folder its first pairs."""
     found: list[pa.Table] = []
+    if (form := _form_of_folder(path, say)) is not None:
+        return next(form.chunks()).slice(0, rows)
     source = Source(path, ANY, {}, say)
     count = 0
     for raw in source.raw(keep=False):
@@ -34,6 +39,12 @@ def describe(path: str, say: Say) -> dict[str, Any]:
 
     `beside` is the lineage of its sidecar FILE.ids.parquet, where one stands beside a file without its own.
     """
+    if (form := _form_of_folder(path, say)) is not None:
+        tables = form.chunks()
+        first = next(tables)
+        rows = first.num_rows + sum(table.num_rows for table in tables)
+        columns = list(map(_column, first.schema))
+        return {"format": form.name, "rows": rows, "columns": columns, "lineage": form.entries}
     source = Source(path, ANY, {}, say)
     rows = 0
     kinds: pa.Schema | None = None
@@ -47,6 +58,14 @@ def describe(path: str, say: Say) -> dict[str, Any]:
     if not source.entries and not is_remote(path) and Path(sidecar).is_file():
         described["beside"] = {"file": sidecar, "lineage": describe(sidecar, say)["lineage"]}
     return described
+
+
+def _form_of_folder(path: str, say: Say) -> Form | None:
+    """A trainer's folder, several files that are no table by themselves; None for anything else."""
+    from pairmine.files.forms import find_folder, open_form
+
+    is_one = path != STDIN and not is_remote(path) and find_folder(Path(path)) is not None
+    return open_form(path, say) if is_one else None
 
 
 def _column(field: pa.Field) -> dict[str, str]:

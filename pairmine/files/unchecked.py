@@ -1,0 +1,48 @@
+"""A pair set as it stands, faults and all, for a command that tells of them rather than stop at the first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairmine import schema
+from pairmine.files import convert
+from pairmine.files.columns import Mapped
+from pairmine.files.raw import Raw
+from pairmine.files.source import PairSource, Say, open_pairs
+from pairmine.stages.check.chunk import BAD_LABEL
+
+
+def open_unchecked(path: str, say: Say, *, split: str | None = None) -> PairSource:
+    """As `open_pairs`; its `tables` keep labels other than 1 and 0 in a column `BAD_LABEL`, and null in `label`."""
+    source = open_pairs(path, say, split=split, replay=True)
+    if type(source) is PairSource:
+        source.role = replace(source.role, to_table=_to_table)
+    return source
+
+
+def _to_table(raw: Raw, mapped: Mapped) -> pa.Table:
+    if convert.is_wide(raw, mapped):
+        return convert.wide_pairs(raw, mapped)
+    bad = _bad_labels(raw.table, mapped.names.get("label"))
+    if bad is None:
+        return convert.long_pairs(raw, mapped)
+    name = mapped.names["label"]
+    column = raw.table[name]
+    good = pc.if_else(bad.is_null(), column, pa.scalar(None, column.type))
+    table = raw.table.set_column(raw.table.column_names.index(name), name, good).append_column(BAD_LABEL, bad)
+    return convert.long_pairs(replace(raw, table=table), mapped)
+
+
+def _bad_labels(table: pa.Table, name: str | None) -> pa.ChunkedArray | None:
+    """The labels that are none, null for the others; None where there is no column of numbers."""
+    if name is None or BAD_LABEL in table.column_names:
+        return None
+    kind = table.schema.field(name).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return None
+    values = table[name].cast(pa.float64())
+    is_good = pc.is_in(values, value_set=pa.array([schema.NEGATIVE, schema.POSITIVE], pa.float64()))
+    return pc.if_else(is_good, pa.scalar(None, pa.float64()), values)
