@@ -24,6 +24,9 @@ _STAGES = {
     "dedup": "pairmine.stages.dedup",
     "mix": "pairmine.stages.mix",
     "export": "pairmine.stages.export",
+    "check": "pairmine.stages.check",
+    "stats": "pairmine.stages.stats",
+    "Stats": "pairmine.stages.stats",
     "PairmineError": "pairmine.errors",
     "Outcome": "pairmine.outcome",
 }

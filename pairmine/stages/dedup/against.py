@@ -130,6 +130,10 @@ class Against:
             "against": self._names.take(pa.array(self._set[hits.of])),
         }
 
+    def name_of(self, of: int) -> str:
+        """The test set that a test text is from."""
+        return str(self._names[int(self._set[of])])
+
     def _indexed(self, texts: pa.ChunkedArray) -> list[RunIndex]:
         """The index for near copies, then one for each length of n-grams; `texts` are sampled for what is rare."""
         if self._threshold is None:
