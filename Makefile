@@ -11,8 +11,10 @@ TRAINERS ?=
 VLLM_VENV ?= .vllm-venv
 VLLM_BIN := $(abspath $(VLLM_VENV))/bin
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
+DOCS_VENV ?= .docs-venv
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
 
-.PHONY: help install quickstart trainers test test-all vllm-env test-vllm lint wheel clean
+.PHONY: help install quickstart trainers test test-all vllm-env test-vllm docs docs-env pages lint wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -55,6 +57,22 @@ $(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
 ## test-vllm    the suite against the real vLLM on a CPU: in process, as a server, as a batch run
 test-vllm: $(VLLM_INSTALLED)
 	$(VLLM_BIN)/python -m pytest tests/vllm
+
+## docs         the documentation site, into build/docs
+docs: $(DOCS_INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build -q --strict
+
+## docs-env     an environment of its own for that, in $(DOCS_VENV)
+docs-env: $(DOCS_INSTALLED)
+
+$(DOCS_INSTALLED): constraints-docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install -q --no-deps -r constraints-docs.txt
+	touch $@
+
+## pages        what commands print now, into README.md and docs/
+pages: $(INSTALLED)
+	$(BIN)/python docs/regenerate.py --write
 
 ## lint         ruff and mypy
 lint: $(INSTALLED)

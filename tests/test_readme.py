@@ -1,14 +1,19 @@
-"""The README says what is true: its commands run, its links lead somewhere, nothing is missing from it."""
+"""The README says what is true: nothing is missing from it, and its Python runs.
+
+Its commands, links and outputs are for test_docs.py and test_docs_output.py, as those of every page.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import re
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -28,23 +33,20 @@ def test_every_command_is_in_it() -> None:
         assert re.search(rf"`(pairmine )?{command}\b", README), command
 
 
-def test_what_it_shows_of_the_recipes_is_what_users_get() -> None:
-    (paper, shown) = re.findall(r"^\$ pairmine recipes --paper (\w+)\n(.*?)^```", README, flags=re.M | re.S)[0]
-    command = [sys.executable, "-m", "pairmine", "recipes", "--paper", paper]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == shown
-
-
-def test_files_that_it_names_exist_and_nothing_waits_to_be_filled_in() -> None:
+def test_nothing_in_it_waits_to_be_filled_in() -> None:
     assert "@@" not in README
-    for name in re.findall(r"`((?:examples|benchmarks|docs)/[\w./-]*)`", README):
-        assert (ROOT / name).exists(), name
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)", README):
-        assert (ROOT / target).exists(), target
+
+
+def test_its_newcomer_needs_nothing_that_it_does_not_say() -> None:
+    shown = "\n".join(blocks("console"))
+    assert shown.index("make quickstart") < shown.index(". .venv/bin/activate") < shown.index("$ pairmine")
 
 
 def test_its_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in re.findall(r"^make ([\w-]+)", "\n".join(blocks("sh")), flags=re.M):
+    targets = re.findall(r"^\$ make ([\w-]+)", "\n".join(blocks("console")), flags=re.M)
+    assert targets[:2] == ["quickstart", "test"]
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
 
 
@@ -56,16 +58,30 @@ def test_its_python_prints_what_it_says() -> None:
     assert printed.getvalue().strip() == source.strip().rpartition("# ")[2]
 
 
-def test_its_error_line_is_the_one_that_users_get(tmp_path: Path) -> None:
-    rows = [{"id": str(number), "text" if number < 16 else "body": "t"} for number in range(17)]
-    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [sys.executable, "-m", "pairmine", "convert", "corpus.jsonl", "-o", "out.parquet"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    (line,) = re.findall(r"^pairmine: corpus.jsonl:17:.*$", README, flags=re.M)
-    assert done.returncode == 2
-    assert done.stderr.startswith(line)
-
-
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "LICENSE", "Makefile", "constraints-dev.txt"])
 def test_what_a_project_has_is_there(name: str) -> None:
     assert (ROOT / name).stat().st_size > 0
+
+
+def newcomer() -> ModuleType:
+    loader = SourceFileLoader("newcomer", str(ROOT / ".ci" / "newcomer"))
+    spec = spec_from_loader("newcomer", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_its_newcomer_does_all_that_it_shows_but_the_tests() -> None:
+    done = [step.command for step in newcomer().commands(README, with_tests=False)]
+    shown = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    assert [command.splitlines()[0] for command in done] == [line for line in shown if line != "make test"]
+
+
+def test_its_newcomer_forgives_numbers_only_where_they_depend_on_the_machine() -> None:
+    page = "<!-- not run: .ci/newcomer does -->\n```console\n$ a\nrows 1,490\n```\n\n```console\n$ b\nrows 2\n```\n"
+    module = newcomer()
+    (first, loosely), (second, strictly) = module.commands(page, with_tests=False).items()
+    assert module.keeps_its_word(module.Ran(first, ("rows 300",), 0), loosely=loosely)
+    assert not module.keeps_its_word(module.Ran(first, ("rows 300",), 1), loosely=loosely)
+    assert not module.keeps_its_word(module.Ran(second, ("rows 3",), 0), loosely=strictly)
