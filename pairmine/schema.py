@@ -249,7 +249,8 @@ def check_pairs(table: pa.Table, *, where: str = "the pair set") -> None:
         if column.name not in table.column_names:
             raise PairmineError(f'{where}: no "{column.name}" (found: {", ".join(table.column_names)})')
         if nulls := table[column.name].null_count:
-            raise PairmineError(f'{where}: "{column.name}" is null in {nulls} of {table.num_rows} rows')
+            remedy = 'write "given" there' if column.name == "origin" else "give every row a value"
+            raise PairmineError(f'{where}: "{column.name}" is null in {nulls} of {table.num_rows} rows; {remedy}')
     if "label" in table.column_names and table.num_rows:
         values = pc.min_max(table["label"])
         low, high = values["min"].as_py(), values["max"].as_py()

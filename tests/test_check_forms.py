@@ -89,6 +89,16 @@ def test_a_sidecar_of_another_file_is_told_and_left_alone(tmp_path: Path, monkey
     assert not ids & {"q1", "q2", "q3"}
 
 
+def test_a_sidecar_with_spoilt_texts_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = exported(tmp_path, "flag-embedder", monkeypatch, pair_set())
+    beside = Path(f"{out}.ids.parquet")
+    table = pq.read_table(beside)
+    spoilt = pa.array([b"q\xff"] * table.num_rows).view(pa.string())
+    pq.write_table(table.set_column(table.column_names.index("query_id"), "query_id", spoilt), beside)
+    with pytest.raises(PairmineError, match=r"ids.parquet: cannot be read .*; remove it, or export again"):
+        read(opened(out))
+
+
 def test_what_else_a_file_could_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines(flag()))
     heard: list[str] = []
@@ -103,6 +113,8 @@ def test_what_else_a_file_could_be_is_said(tmp_path: Path) -> None:
         {"id": "d", "text": "about"},
         {"id": "q", "query": "what"},
         {"query": "q", "positive": ["p"], "negative": ["n"]},
+        {"query": "q", "document": "d", "label": 1, "source": "wiki"},
+        {"anchor": "q", "positive": ["p", "o"]},
     ],
 )
 def test_what_open_pairs_reads_by_itself_is_left_to_it(tmp_path: Path, row: dict[str, Any]) -> None:
@@ -124,6 +136,7 @@ def test_what_open_pairs_reads_by_itself_is_left_to_it(tmp_path: Path, row: dict
         ("dpr", b"[[[", "not valid JSON"),
         ("nemo-corpus", b'{"rows": []}', 'no list of rows in it; write {"data": [...]}'),
         ("beir", lines(flag()), "none of 0 lines can be read as beir"),
+        ("st-pair", lines({"a\nb": 1}), "2 columns of text belong here (found: a b)"),
     ],
 )
 def test_what_cannot_be_read_at_all_is_one_line(tmp_path: Path, form: str, content: bytes, line: str) -> None:
@@ -147,9 +160,53 @@ def test_a_null_text_and_an_id_of_nothing_stay_in_the_pairs(tmp_path: Path, monk
 
 def test_labels_of_a_csv_file_are_numbers_though_they_stand_there_as_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'query,document,label\nq,d,1\nr,"e\r\nf",0\n')
-    form = opened(tmp_path / "a.csv")
-    assert pairs_in(read(form)) == {("q", "d", 1), ("r", "e\r\nf", 0)}
-    assert (form.name, [finding.name for finding in form.findings]) == ("st-pair-class", ["wrong-file-kind"])
+    for told, findings in ((None, []), ("st-pair-class", ["wrong-file-kind"])):
+        form = opened(tmp_path / "a.csv", form=told)
+        assert pairs_in(read(form)) == {("q", "d", 1), ("r", "e\r\nf", 0)}
+        assert (form.name, [finding.name for finding in form.findings]) == ("st-pair-class", findings)
+
+
+def test_what_only_a_trainer_minds_is_an_error_once_the_trainer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(triplet(1, id=1), triplet(2, id=2)))
+    for told, severity in ((None, "warning"), ("st-triplet", "error")):
+        form = opened(tmp_path / "a.jsonl", form=told)
+        read(form)
+        assert [(finding.name, finding.severity) for finding in form.findings] == [("extra-column", severity)]
+        assert ("extra-column", severity) in [test[:2] for test in form.tests]
+        assert form.findings[0].remedy.endswith("; --form st-triplet makes it an error") == (told is None)
+    out = exported(tmp_path, "st-triplet", monkeypatch, pair_set())
+    table = pq.read_table(out)
+    pq.write_table(table.append_column("id", pa.array(range(table.num_rows))), out)
+    form = opened(out)
+    read(form)
+    assert [(finding.name, finding.severity) for finding in form.findings] == [("extra-column", "error")]
+
+
+def test_a_margin_beside_one_hard_negative_is_that_of_a_triplet(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines({"anchor": "q", "positive": "yes", "hard_neg": "no", "label": 0.5}))
+    form = opened(tmp_path / "a.jsonl")
+    assert [row["margin"] for row in read(form).to_pylist()] == [None, 0.5]
+    assert (form.name, form.findings) == ("st-margin", [])
+
+
+def test_scores_of_pairs_are_no_labels_whatever_command_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"genre,sentence1,sentence2,score\nnews,a,b,0.0\nnews,c,d,5.0\n")
+    heard: list[str] = []
+    rows = pairs_of(str(tmp_path / "a.csv"), heard.append).read().to_pylist()
+    assert [(row["label"], row["score_given"]) for row in rows] == [(None, 0.0), (None, 5.0)]
+    assert heard == [
+        f"{tmp_path}/a.csv: read as st-pair-score",
+        f'{tmp_path}/a.csv: column "genre" is left out',
+    ]
+
+
+def test_a_command_without_form_names_no_such_option(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(flag()))
+    heard: list[str] = []
+    pairs_of(str(tmp_path / "a.jsonl"), heard.append).read()
+    assert not [line for line in heard if "--form" in line]
 
 
 def test_several_splits_become_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

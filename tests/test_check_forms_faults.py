@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from form_rows import (
     triplet,
 )
 
+from pairmine.files.forms.faults import FAULTS
+
 Planted = tuple[str, str, bytes, dict[str, int]]
 
 PLANTED: dict[str, Planted] = {
@@ -43,7 +46,7 @@ PLANTED: dict[str, Planted] = {
         "flag-embedder",
         "a.jsonl",
         lines(flag(1, pos_scores=[1.0], neg_scores=[0.1, float("nan")])),
-        {"nan-in-json": 1},
+        {"nan-in-json": 1, "scores-as-text": 1},
     ),
     "half a surrogate pair": ("flag-embedder", "a.jsonl", lines(flag(1), b'{"query": "\\ud800"}'), {"invalid-json": 1}),
     "Latin-1": (
@@ -88,7 +91,7 @@ PLANTED: dict[str, Planted] = {
         "flag-embedder",
         "a.jsonl",
         lines(flag(1, pos_scores=[1.0], neg_scores=[0.5, 0.1]), flag(2), flag(3)),
-        {"keys-vary": 2},
+        {"keys-vary": 1},
     ),
     "scores in quotes": (
         "flag-embedder",
@@ -144,6 +147,13 @@ PLANTED: dict[str, Planted] = {
         {"missing-field": 1},
     ),
     "a score in quotes": ("st-pair-score", "a.jsonl", lines(SCORED, SCORED | {"score": "0.5"}), {"scores-as-text": 1}),
+    "a score of 5": ("st-pair-score", "a.jsonl", lines(SCORED, SCORED | {"score": 5}), {"score-beyond-1": 1}),
+    "an id beside a pair": (
+        "st-pair",
+        "a.jsonl",
+        lines({"anchor": "q", "positive": "yes", "id": 7}),
+        {"extra-column": 1},
+    ),
     "a margin that is a list": (
         "st-margin",
         "a.jsonl",
@@ -335,6 +345,16 @@ def rewrite(path: Path, **columns: list[Any]) -> None:
     pq.write_table(table, path)
 
 
+def edit_compressed(path: Path, old: str, new: str) -> None:
+    text = gzip.decompress(path.read_bytes()).decode()
+    path.write_bytes(gzip.compress(text.replace(old, new).encode()))
+
+
+def swap(path: Path) -> None:
+    first, second, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([second, first, *rest]))
+
+
 FOLDER_FAULTS: dict[str, tuple[str, Any, dict[str, int]]] = {
     "a judgment of no document": (
         "beir",
@@ -422,6 +442,16 @@ FOLDER_FAULTS: dict[str, tuple[str, Any, dict[str, int]]] = {
         lambda out: edit(out / "corpus.train.colbert.tsv", "about p1", "about\tp1"),
         {"uneven-fields": 1, "unresolved-ids": 3},
     ),
+    "passages in another order": (
+        "colbert-triples",
+        lambda out: swap(out / "corpus.train.colbert.tsv"),
+        {"numbers-apart": 2},
+    ),
+    "a margin that is NaN": (
+        "gpl",
+        lambda out: edit(out / "gpl-training-data.tsv", "0.8\n", "nan\n"),
+        {"scores-as-text": 1},
+    ),
     "a margin in words": (
         "gpl",
         lambda out: edit(out / "gpl-training-data.tsv", "0.8\n", "high\n"),
@@ -429,6 +459,11 @@ FOLDER_FAULTS: dict[str, tuple[str, Any, dict[str, int]]] = {
     ),
     "no mined negatives": ("gpl", lambda out: drop(out / "hard-negatives.jsonl"), {"missing-file": 1}),
     "a count too many": ("contrastors", lambda out: edit(out / "counts.json", ":3}", ":4}"), {"counts-differ": 1}),
+    "a shard that was edited": (
+        "contrastors",
+        lambda out: edit_compressed(out / "shard-00000.jsonl.gz", "what is q2", "what was q2"),
+        {"offsets-differ": 1},
+    ),
     "no offsets": ("contrastors", lambda out: drop(out / "offsets.json.gz"), {"missing-file": 1}),
 }
 
@@ -460,6 +495,39 @@ def test_a_fault_of_a_folder_is_found_by_its_name_and_by_no_other(
     assert {finding.name: finding.count for finding in form.findings} == expected
     assert table.num_rows
     assert expected.keys() <= {test for test, _, _ in form.tests}
+
+
+def test_a_field_of_one_row_is_shown_in_that_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(flag(1), flag(2), flag(3, prompt="Find"), flag(4)))
+    form = opened(tmp_path / "a.jsonl")
+    read(form)
+    assert [(each.place, each.note) for each in form.findings[0].examples] == [("line 3", 'has "prompt"')]
+
+
+def test_a_remedy_by_convert_says_that_it_is_of_pairs() -> None:
+    for fault in FAULTS.values():
+        assert "pairmine convert" not in fault.remedy or "--as pairs" in fault.remedy, fault.name
+
+
+def test_nan_among_the_scores_of_a_table_is_found(tmp_path: Path) -> None:
+    rows = [ntuple(1, label=[0.5, 0.1]), ntuple(2, label=[0.5, float("nan")])]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    form = opened(tmp_path / "a.parquet")
+    read(form)
+    assert [(found.name, found.examples[0].place) for found in form.findings] == [("scores-as-text", "row 2")]
+
+
+def test_lists_that_stand_as_text_are_read_where_pylate_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = copied("pylate-kd", tmp_path, monkeypatch)
+    plain = read(opened(out)).to_pylist()
+    rows = pq.read_table(out / "train.parquet").to_pylist()
+    rows = [row | {name: str(row[name]) for name in ("document_ids", "scores")} for row in rows]
+    pq.write_table(pa.Table.from_pylist(rows), out / "train.parquet")
+    form = opened(out)
+    assert read(form).to_pylist() == plain
+    assert not form.findings
 
 
 def test_a_folder_of_shards_that_was_moved_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

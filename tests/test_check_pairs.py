@@ -10,13 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pairmine import check, schema
 from pairmine.errors import PairmineError
 from pairmine.stages.check import NAMES, Limit, Report, Settings, run_checks, verdict
 from pairmine.stages.check.catalog import TESTS
+from pairmine.stages.check.chunk import Chunk
+from pairmine.stages.check.copies import MOST_POSITIVES, pairs_of_labels
 
 WORDS = re.findall(
     r"\w+",
@@ -398,7 +400,16 @@ FIXABLE = {test.name for test in TESTS if test.fixable}
 IDS, TEXTS = st.sampled_from("abc"), st.sampled_from(["one", "ONE", "two", "three", "", " ", None])
 
 
+def _what(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a copy of the row has too."""
+    query, _, _, text, label = row
+    return query, (text or "").strip().lower(), label
+
+
 @settings(max_examples=60, deadline=None)
+@example([("x", "", "b", "three", 0), ("x", "one", "c", "three", 0), ("x", "one", "a", "two", 1)])
+@example([("x", "", "a", "one", 1), ("x", "two", "a", "ONE", 1)])
+@example([("x", "two", "a", "two", 1), ("x", "one", "a", "one", 0), ("x", "two", "b", "one", 0)])
 @given(st.lists(st.tuples(st.sampled_from("xyz"), TEXTS, IDS, TEXTS, st.sampled_from([0, 1, None])), max_size=14))
 def test_what_check_would_drop_leaves_nothing_more_to_drop(rows: list[tuple[Any, ...]]) -> None:
     names = ("query_id", "query", "doc_id", "document", "label")
@@ -409,4 +420,79 @@ def test_what_check_would_drop_leaves_nothing_more_to_drop(rows: list[tuple[Any,
     keep = pa.array([row not in set(report.drops.tolist()) for row in range(table.num_rows)], pa.bool_())
     left = check(table.filter(keep))
     assert not FIXABLE & set(counts(left))
+    stays = {_what(row) for row, is_kept in zip(rows, keep.to_pylist(), strict=True) if is_kept}
+    for row, reason in zip(report.drops.tolist(), report.reasons.tolist(), strict=True):
+        assert not reason.startswith("duplicate") or _what(rows[row]) in stays
     assert len(report.drops) <= sum(each.count for each in report.findings if each.fixable)
+
+
+def of_one_query(*rows: tuple[str, str | None, int | None]) -> pa.Table:
+    """Rows of one query with these doc_ids, documents and labels."""
+    found = [
+        {"query_id": "q", "query": "a question", "doc_id": doc, "document": text, "label": label, "origin": "given"}
+        for doc, text, label in rows
+    ]
+    made = pa.schema([pa.field(name, schema.pair_type(name)) for name in found[0]])
+    return schema.as_pairs(pa.Table.from_pylist(found, schema=made))
+
+
+def test_a_positive_stays_whose_earlier_row_has_no_text() -> None:
+    report = check(of_one_query(("d", " ", 1), ("d", "the answer", 1), ("e", "something else", 0)))
+    assert counts(report) == {"empty-texts": 1}
+    assert report.drops.tolist() == [0]
+
+
+def test_rows_of_one_id_and_two_texts_are_no_copies_of_each_other() -> None:
+    report = check(of_one_query(("p", "the answer", 1), ("d", "one text", 0), ("d", "another", 0)))
+    assert counts(report) == {"one-id-two-texts": 1}
+    assert not len(report.drops)
+
+
+def test_what_has_no_shape_is_no_text() -> None:
+    texts = ["\u200b", "\ufeff \n", "\u3000", "\u00a0\u2060", "\x00", "\u00ad"]
+    report = check(of_one_query(("p", "the answer", 1), *((text, text, 0) for text in texts)), only=["empty-texts"])
+    assert counts(report) == {"empty-texts": len(texts)}
+    assert "one-letter-texts" not in counts(check(of_one_query(("p", "\u3000", 1), ("d", " ", 0))))
+    assert counts(check(of_one_query(("p", "\u6c34", 1)), only=["one-letter-texts"])) == {"one-letter-texts": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [([str(n) for n in range(101)], "names over 100 splits"), ([["train"]] * 101, "the name of a split is a text")],
+)
+def test_a_column_that_names_no_splits_ends_in_a_line(values: list[Any], line: str) -> None:
+    table = of_one_query(*((f"d{n}", f"text {n}", 0) for n in range(101))).append_column("split", pa.array(values))
+    with pytest.raises(PairmineError, match=line):
+        check(table)
+    assert "straddling" not in {each.name for each in check(table, skip=["straddling"]).findings}
+
+
+def test_the_grades_of_a_file_are_labels_enough() -> None:
+    table = of_one_query(("a", "one text", None), ("b", "another", None))
+    assert counts(check(table)) == {"undecided": 2}
+    assert counts(check(table.append_column("score_given", pa.array([4.2, None])))) == {"undecided": 1}
+
+
+def test_a_query_with_thousands_of_rows_is_not_compared_all_with_all() -> None:
+    table = of_one_query(*((f"d{n}", f"text {n}", int(n < 250)) for n in range(12_000)))
+    blocks = [len(one) for one, _ in pairs_of_labels(Chunk.of(table, 0))]
+    assert max(blocks) <= 2_000_000
+    assert sum(blocks) == MOST_POSITIVES * (12_000 - 250)
+
+
+def test_blank_ids_and_texts_without_words_are_tested_like_others(recwarn: pytest.WarningsRecorder) -> None:
+    rows = [
+        {
+            "query_id": query,
+            "query": text,
+            "doc_id": f"{query}{place}",
+            "document": f"{text}{'-' * place}",
+            "label": int(not place),
+            "origin": "given",
+        }
+        for query, text in ((" ", "%s%n"), ("\n", "]]>"), ("", "what"))
+        for place in range(3)
+    ]
+    found = run_checks(lambda: iter([pa.Table.from_pylist(rows)]), Settings())
+    assert {each.name: each.out_of for each in found.findings}["no-positive"] == 3
+    assert not [each for each in recwarn if issubclass(each.category, RuntimeWarning)]

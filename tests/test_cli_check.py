@@ -194,6 +194,34 @@ def test_labels_that_are_none_are_found_and_leave_with_what_they_were(tmp_path: 
     assert "bad_label" not in json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
 
 
+def test_rows_without_an_origin_beside_others_end_in_a_line_that_mends_them(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "pairs.jsonl", {**pair("who", "me"), "origin": "given"}, pair("what", "that"))
+    assert '"origin" is null in 1 of 2 rows; write "given" there' in refused(path)
+
+
+def test_labels_that_are_none_are_found_in_a_table_of_texts(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("query_id,query,doc_id,document,label\nq,who,a,me,1\nq,who,b,you,2\nq,who,c,they,0\n")
+    assert told(capsys, path)["by_name"]["bad-labels"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--only", "leakage"], "--only leakage: is not tested without --against; add it"),
+        (["--max", "leaked-documents=0.1"], "--max leaked-documents: is not tested without --against; add it"),
+        (["--only", "stale-texts"], "--only stale-texts: is not tested without --corpus or --queries; add it"),
+        (["--only", "batch-conflicts"], "it needs a column batch"),
+    ],
+)
+def test_a_test_that_is_asked_for_and_cannot_run_does_not_pass(
+    faulty_file: Path, tmp_path: Path, arguments: list[str], line: str
+) -> None:
+    table = tmp_path / "pairs.parquet"
+    pq.write_table(pq.read_table(faulty_file).drop_columns(["batch"]), table)
+    assert line in refused(table, *arguments)
+
+
 def test_rows_apart_and_ids_with_two_texts_are_findings_and_no_end_of_the_reading(
     tmp_path: Path, capsys: Captured
 ) -> None:

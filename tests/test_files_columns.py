@@ -37,3 +37,7 @@ def test_a_missing_column_names_what_was_found_and_the_flag() -> None:
 def test_many_columns_are_listed_short() -> None:
     assert listed([str(i) for i in range(20)]).endswith("11, and 8 more")
     assert listed([]) == "no columns"
+
+
+def test_a_text_in_the_place_of_a_column_name_leaves_the_message_on_one_line() -> None:
+    assert listed(["one\n  two", "x" * 100]) == f"one two, {'x' * 60}"

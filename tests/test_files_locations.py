@@ -172,3 +172,9 @@ def test_an_ending_without_a_format_is_an_error_unless_the_columns_are_named(tmp
     assert ".tsv, .txt, with .gz" in refused(tmp_path / "corpus.en")
     (shard,) = find_shards(str(tmp_path / "corpus.en"), ["text"])
     assert (shard.kind, shard.fields) == ("fields", ("text",))
+
+
+def test_a_data_set_of_hugging_face_on_disk_is_its_tables(tmp_path: Path) -> None:
+    for name in ("data-00000-of-00001.arrow", "dataset_info.json", "state.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    assert [shard.name.rpartition("/")[2] for shard in find_shards(str(tmp_path))] == ["data-00000-of-00001.arrow"]

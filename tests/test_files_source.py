@@ -326,7 +326,11 @@ def test_the_id_of_a_positive_is_not_given_to_its_negatives(tmp_path: Path) -> N
         ({"query": "q", "document": "d", "label": 2}, 'p.jsonl: "label" holds 2; a label is 1, 0 or null'),
         ({"query": "q", "document": "d", "label": 0.5}, "p.jsonl:1: \"label\" holds '0.5', which is no whole number"),
         ({"query": "q", "document": "d", "grade": "high"}, "p.jsonl:1: \"grade\" holds 'high', which is no number"),
-        ({"id": "1", "body": "x"}, 'p.jsonl: no "query" and no "query_id" (found: id, body); pass --query-column NAME'),
+        (
+            {"id": "1", "body": "x"},
+            'p.jsonl: no "query" and no "query_id" (found: id, body); '
+            "'pairmine convert --as pairs' reads files of trainers, and takes --query-column NAME",
+        ),
     ],
 )
 def test_a_row_that_is_no_pair_is_told(tmp_path: Path, row: dict[str, object], line: str) -> None:
@@ -449,3 +453,12 @@ def test_lines_of_text_are_a_corpus_and_hint_at_columns_where_more_is_wanted(tmp
         PairmineError, match=r"no \"premise\" \(found: text\); .*where a line holds several fields, --columns"
     ):
         open_rows(path, wanted, Heard()).read()
+
+
+@pytest.mark.parametrize("is_dictionary", [False, True])
+def test_texts_of_a_table_that_are_no_utf8_are_told(tmp_path: Path, is_dictionary: bool) -> None:
+    spoilt = pa.array([b"fine", b"caf\xe9"]).view(pa.string())
+    documents = spoilt.dictionary_encode() if is_dictionary else spoilt
+    pq.write_table(pa.table({"query": ["q", "r"], "document": documents}), tmp_path / "p.parquet")
+    with pytest.raises(PairmineError, match=r'p.parquet: "document" holds bytes that are no UTF-8'):
+        open_pairs(str(tmp_path / "p.parquet"), Heard()).read()

@@ -147,8 +147,8 @@ def names_one_of(found: Sequence[str], wanted: Sequence[Wanted], *columns: str) 
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """`names` for a message, shortened when there are many."""
-    shown = ", ".join(names[:most])
+    """`names` for a message, on one line; shortened when there are many, or where one is a whole text."""
+    shown = ", ".join(" ".join(name.split())[:60] for name in names[:most])
     return (f"{shown}, and {len(names) - most} more" if len(names) > most else shown) or "no columns"
 
 

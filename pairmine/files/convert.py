@@ -51,8 +51,10 @@ def long_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
         content = texts(raw, names[text], text, nullable=name in names, kind=schema.TEXT) if text in names else None
         if name not in names and text not in names:
             flag = f"--{text}-column NAME or --{text}-id-column NAME".replace("--document-id", "--doc-id")
+            found = [column for column in table.column_names if not column.startswith("pairmine:")]
             raise PairmineError(
-                f'{raw.name}: no "{text}" and no "{name}" (found: {listed(table.column_names)}); pass {flag}'
+                f'{raw.name}: no "{text}" and no "{name}" (found: {listed(found)}); '
+                f"'pairmine convert --as pairs' reads files of trainers, and takes {flag}"
             )
         columns[name] = ids(raw, names.get(name), content)
         if content is not None:
@@ -180,6 +182,10 @@ def texts(raw: Raw, found: str, name: str, *, nullable: bool, kind: pa.DataType 
         at = _first(column.is_valid()) if len(column) > column.null_count else 0
         place = raw.where(at) if len(column) else raw.name
         raise PairmineError(f'{place}: "{found}" is {_a(column.type)} where a string belongs')
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        raise PairmineError(f'{raw.name}: "{found}" holds bytes that are no UTF-8; write its texts again') from None
     if kind is not None and pa.types.is_dictionary(kind):
         return schema.cast_column(column, kind, name)
     return column.cast(kind or pa.large_string())

@@ -256,6 +256,10 @@ def _has_data(walk: Walk) -> bool:
     return False
 
 
+_ABOUT_TABLES = {"dataset_info.json", "dataset_dict.json", "state.json"}
+"""What `save_to_disk` of Hugging Face datasets writes beside its tables."""
+
+
 def _is_visible(name: str) -> bool:
     return not name.startswith((".", "_"))
 
@@ -263,7 +267,7 @@ def _is_visible(name: str) -> bool:
 def _of_one_format(
     folder: str, files: Sequence[tuple[str, str, int | None, Any]], below: Mapping[str, Walk], fields: Sequence[str]
 ) -> list[Shard]:
-    visible = [file for file in files if _is_visible(file[1])]
+    visible = [file for file in files if _is_visible(file[1]) and file[1] not in _ABOUT_TABLES]
     # Beside tables a .txt file is somebody's README.
     data = [file for file in visible if format_of(file[1])] or [
         file for file in visible if _endings(file[1])[0] in LINES

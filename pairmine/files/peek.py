@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def first_rows(path: str, rows: int, say: Say) -> pa.Table:
     """The first rows of any file as they stand, without reading the rest; of a trainer's folder its first pairs."""
     found: list[pa.Table] = []
-    if (form := _form_of_folder(path, say)) is not None:
+    if (form := _form_of_folder(path)) is not None:
         return next(form.chunks()).slice(0, rows)
     source = Source(path, ANY, {}, say)
     count = 0
@@ -39,7 +39,7 @@ def describe(path: str, say: Say) -> dict[str, Any]:
 
     `beside` is the lineage of its sidecar FILE.ids.parquet, where one stands beside a file without its own.
     """
-    if (form := _form_of_folder(path, say)) is not None:
+    if (form := _form_of_folder(path)) is not None:
         tables = form.chunks()
         first = next(tables)
         rows = first.num_rows + sum(table.num_rows for table in tables)
@@ -60,12 +60,12 @@ def describe(path: str, say: Say) -> dict[str, Any]:
     return described
 
 
-def _form_of_folder(path: str, say: Say) -> Form | None:
+def _form_of_folder(path: str) -> Form | None:
     """A trainer's folder, several files that are no table by themselves; None for anything else."""
     from pairmine.files.forms import find_folder, open_form
 
     is_one = path != STDIN and not is_remote(path) and find_folder(Path(path)) is not None
-    return open_form(path, say) if is_one else None
+    return open_form(path, lambda line: None) if is_one else None
 
 
 def _column(field: pa.Field) -> dict[str, str]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
+from pairmine.files.columns import listed
 from pairmine.files.locations import Shard, StandardInput
 
 BATCH_ROWS = 16_384
@@ -233,7 +234,7 @@ def _csv(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
         if len(cells) != len(header):
             raise PairmineError(
                 f"{shard.name}:{place}: {_count(len(cells), 'field')} where the header has {len(header)} "
-                f"({', '.join(header)}); mend the line" + (" or its quotes" if quoted else "")
+                f"({listed(header)}); mend the line" + (" or its quotes" if quoted else "")
             )
         return cells
 
@@ -368,7 +369,7 @@ def _header(shard: Shard, place: int, cells: list[str]) -> list[str]:
         )
     repeated = {name for name in names if names.count(name) > 1}
     if repeated or not all(names):
-        what = f'"{repeated.pop()}" twice' if repeated else "a column without a name"
+        what = f'"{listed([min(repeated)])}" twice' if repeated else "a column without a name"
         raise PairmineError(
             f"{shard.name}:{place}: the header has {what}; the first line must name every column, "
             "or be left out for --columns"

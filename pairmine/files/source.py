@@ -20,7 +20,7 @@ from pairmine.files.columns import DOCUMENT, PAIR, QUERY, Mapped, Wanted, listed
 from pairmine.files.locations import STDIN, Shard, StandardInput, find_shards
 from pairmine.files.raw import Raw, check_fields, read_ipc_stream, read_raw
 from pairmine.files.seen import SeenIds
-from pairmine.files.watch import Watch, watched
+from pairmine.files.watch import Watch, rows_ahead, watched
 
 if TYPE_CHECKING:
     from pairmine.files.beir import Beir
@@ -100,6 +100,10 @@ class Source:
                 self._pipe = None
         else:
             self._shards = find_shards(path, fields)
+
+    def rows_ahead(self) -> int | None:
+        """How many rows there are to read, None where that cannot be told beforehand."""
+        return rows_ahead(self._shards)
 
     def tables(self, *, look_ahead: bool = True) -> Iterator[pa.Table]:
         """The rows in batches that all have the same columns; an id that comes again with its text is read once.

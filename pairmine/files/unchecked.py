@@ -37,12 +37,15 @@ def _to_table(raw: Raw, mapped: Mapped) -> pa.Table:
 
 
 def _bad_labels(table: pa.Table, name: str | None) -> pa.ChunkedArray | None:
-    """The labels that are none, null for the others; None where there is no column of numbers."""
+    """The labels that are none, null for the others; None where there is no column of numbers, written out or not."""
     if name is None or BAD_LABEL in table.column_names:
         return None
     kind = table.schema.field(name).type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if pa.types.is_boolean(kind) or pa.types.is_nested(kind):
         return None
-    values = table[name].cast(pa.float64())
+    try:
+        values = table[name].cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
     is_good = pc.is_in(values, value_set=pa.array([schema.NEGATIVE, schema.POSITIVE], pa.float64()))
     return pc.if_else(is_good, pa.scalar(None, pa.float64()), values)

@@ -38,6 +38,26 @@ def watched(shard: Shard, batches: Iterable[Raw], watch: Watch | None) -> Iterat
     _log.info("%s: %s rows read as %s in %.2fs%s", shard.name, f"{rows:,}", shard.kind, seconds, speed)
 
 
+def rows_ahead(shards: Iterable[Shard]) -> int | None:
+    """How many rows files hold, where that can be told without reading them as tables; empty lines count as rows."""
+    counts = [_lines_of(shard) if _is_plain_jsonl(shard) else _rows_of(shard) for shard in shards]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
+
+
+def _is_plain_jsonl(shard: Shard) -> bool:
+    return shard.kind == "jsonl" and shard.filesystem is None and shard.compression is None and bool(shard.path)
+
+
+def _lines_of(shard: Shard) -> int | None:
+    try:
+        with open(shard.path, "rb") as file:
+            blocks = iter(lambda: file.read(1 << 20), b"")
+            return sum(block.count(b"\n") for block in blocks)
+    except OSError:  # whoever reads it says what is wrong
+        return None
+
+
 def _rows_of(shard: Shard) -> int | None:
     """What a Parquet file on this machine says of its rows; None for every other one."""
     if shard.kind != "parquet" or shard.filesystem is not None:

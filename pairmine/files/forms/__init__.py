@@ -18,7 +18,7 @@ from pairmine.files.forms.layout import Head, Layout
 from pairmine.files.forms.notes import Notes
 from pairmine.files.forms.pairs import FormPairs
 from pairmine.files.forms.recognise import recognise
-from pairmine.files.forms.sidecar import exported_as, find_sidecar
+from pairmine.files.forms.sidecar import Sidecar, exported_as, find_sidecar
 from pairmine.files.locations import STDIN, find_shards, is_remote
 from pairmine.files.source import PairSource, open_pairs
 
@@ -29,10 +29,13 @@ FORMS: dict[str, Layout] = {
 }
 
 _READ_BY_OPEN_PAIRS = {
-    *(layout.name for layout in ordered.LAYOUTS if layout.name != "st-labeled-list"),
+    *("st-pair", "st-triplet", "st-ntuple", "st-pair-class", "pylate-contrastive", "simcse-pair", "simcse-triplet"),
     *("flag-embedder", "flag-reranker", "beir"),
 }
-"""Formats that every command takes as they are, by `open_pairs`."""
+"""Formats that every command takes as they are, by `open_pairs`, which reads no scores where labels stand."""
+
+_ANYBODYS = {layout.name for layout in ordered.LAYOUTS} - {"simcse-pair", "simcse-triplet"}
+"""Formats with columns that tables have which were not made for a trainer."""
 
 Say = Callable[[str], None]
 
@@ -65,7 +68,7 @@ def _open_folder(path: Path, form: str, say: Say) -> Form:
             form = "pylate-kd"
         if told is None:
             say(f"{path}: read as pylate-kd; pass --form st-ids if it is that")
-    return _opened(str(path), form, source, head)
+    return _opened(str(path), form, source, head, None if source.columns else find_sidecar(str(path)))
 
 
 def _open_file(path: str, say: Say, form: str | None) -> Form | None:
@@ -81,28 +84,24 @@ def _open_file(path: str, say: Say, form: str | None) -> Form | None:
         return None
     if names[0] in FOLDERS and names[0] != "contrastors":
         return _open_folder(Path(path), names[0], say)
-    return _opened(path, _likeliest(path, names, say), source, head)
-
-
-def _likeliest(path: str, names: list[str], say: Say) -> str:
-    """The one of `names` that the file was exported as, else the first one, which is said."""
-    if len(names) == 1:
-        return names[0]
     sidecar = find_sidecar(path)
     told = exported_as(sidecar.entries) if sidecar else None
-    if told in names:
-        return told
-    say(f"{path}: read as {names[0]}; pass --form {names[1]} if it is that")
-    return names[0]
+    if told not in names and len(names) > 1:
+        say(f"{path}: read as {names[0]}; pass --form {names[1]} if it is that")
+    found = told if told in names else names[0]
+    is_guess = form is None and told != found and found in _ANYBODYS
+    return _opened(path, found, source, head, sidecar, is_guess=is_guess)
 
 
-def _opened(path: str, form: str, source: Source, head: Head) -> Form:
+def _opened(
+    path: str, form: str, source: Source, head: Head, sidecar: Sidecar | None, *, is_guess: bool = False
+) -> Form:
     layout = FORMS[form]
     try:
         layout.prepare(head, Notes(muted=True))
     except PairmineError as error:
         raise PairmineError(f"{path}: cannot be read as {form}: {error}") from None
-    return Form(path, layout, source, head, find_sidecar(path) if source.columns == {} else None)
+    return Form(path, layout, source, head, sidecar, is_guess=is_guess)
 
 
 def pairs_of(path: str, say: Say, *, split: str | None = None) -> PairSource:
@@ -110,7 +109,7 @@ def pairs_of(path: str, say: Say, *, split: str | None = None) -> PairSource:
 
     What `open_pairs` reads by itself it reads here as well. Faults by which pairs would be lost are errors.
     """
-    form = None if split else open_form(path, say)
+    form = None if split else open_form(path, lambda line: None)
     if form is None or form.name in _READ_BY_OPEN_PAIRS:
         return open_pairs(path, say, split=split)
     return FormPairs(form, say)

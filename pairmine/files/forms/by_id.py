@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Sequence
 from math import isnan
 from typing import Any
@@ -52,7 +53,11 @@ def _tevatron(row: Row, at: At) -> Group | None:
 
 
 def _distilled(row: Row, at: At) -> Group | None:
-    """A row for PyLate's distillation: the positive first, then negatives, and a score for each."""
+    """A row for PyLate's distillation: the positive first, then negatives, and a score for each.
+
+    PyLate reads lists that stand there as text, too.
+    """
+    row = row | {name: _unquoted(row.get(name)) for name in ("document_ids", "scores") if name in row}
     query_id, ids = identity(row, "query_id", at), _ids(row, "document_ids", at)
     if row.get("document_ids") == []:
         at.note("empty-positives", '"document_ids" is empty')
@@ -62,6 +67,17 @@ def _distilled(row: Row, at: At) -> Group | None:
         at.note("n-varies", f"{len(ids)} documents")
     scores = numbers(row, "scores", len(ids), at)
     return _group(query_id, None, ids[:1], ids[1:], **({} if scores is None else {SCORE: scores}))
+
+
+def _unquoted(value: Any) -> Any:
+    """The list that a text says, else `value`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        said = literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+    return said if isinstance(said, list) else value
 
 
 def _resolved(row: Row, at: At) -> Group | None:
@@ -106,7 +122,7 @@ def _margin(row: Row, at: At) -> Group | None:
     """A line of ids for GPL, with the margin between the two documents."""
     query, positive, negative = (identity(row, name, at) for name in WITH_MARGIN[:3])
     value = parsed(row.get("margin"))
-    if value is None:
+    if value is None or isnan(value):
         at.note("scores-as-text", f'the margin is "{row.get("margin")}"'[:80])
     if positive is None or negative is None:
         return None

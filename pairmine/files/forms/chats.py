@@ -8,8 +8,8 @@ from typing import Any
 from pairmine.files.forms.group import At, Group, Parse, Row, sides
 from pairmine.files.forms.layout import SCORE, Head, Layout, static
 from pairmine.files.forms.notes import Notes
-from pairmine.files.forms.ordered import class_of
-from pairmine.files.forms.values import kind, number
+from pairmine.files.forms.ordered import class_of, cosine
+from pairmine.files.forms.values import kind
 
 _ASKED = re.compile(r"(?:<Instruct>: (.*?)\n)?<Query>: (.*?)\n<Document>: (.*)", re.DOTALL)
 _ANSWERS = {"yes": 1, "no": 0}
@@ -102,7 +102,7 @@ def _labelled(row: Row, at: At, *, is_class: bool) -> Group | None:
         at.note("several-positives", f"{len(documents)} texts")
     if is_class:
         return Group(query, documents[:1], [class_of(row.get("label"), at)])
-    return Group(query, documents[:1], [None], extra={SCORE: [number(row.get("label"), "label", at)]})
+    return Group(query, documents[:1], [None], extra={SCORE: [cosine(row.get("label"), "label", at)]})
 
 
 def _score(row: Row, at: At) -> Group | None:
@@ -141,7 +141,7 @@ _CHATS = (*_TYPES, "wrong-role", "prompt-missing", "empty-positives")
 LAYOUTS = (
     Layout("swift-embedding", static(_embedder), (*_CHATS, "several-positives", "repeated-rows"), crossed=True),
     Layout("swift-reranker", static(_reranker), (*_CHATS, "empty-negatives")),
-    Layout("swift-embedding-score", static(_score), (*_CHATS, "several-positives", "scores-as-text")),
+    Layout("swift-embedding-score", static(_score), (*_CHATS, "several-positives", "scores-as-text", "score-beyond-1")),
     Layout("swift-embedding-class", static(_class), (*_CHATS, "several-positives", "label-not-0-1")),
     Layout("reranker-sft", _answered, (*_TYPES, "prompt-missing", "label-not-0-1")),
 )

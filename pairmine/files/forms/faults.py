@@ -49,7 +49,12 @@ FAULTS = {
         Fault("list-for-string", ERROR, "has a list where one text belongs", "write one text, a row for each"),
         Fault("not-text", ERROR, "has a number or an object where a text belongs", "write it as a text"),
         Fault("mixed-types", ERROR, "holds a field as text here and as a number there", "write all of them alike"),
-        Fault("keys-vary", WARNING, "lacks a field that other rows have", "give the field to every row, or to none"),
+        Fault(
+            "keys-vary",
+            WARNING,
+            "has a field that most rows lack, or lacks one that they have",
+            "give the field to every row, or to none",
+        ),
         Fault("unread-field", NOTE, "has a field that this trainer does not read", "drop it, or see how it is spelt"),
         # Columns that are taken by their order.
         Fault(
@@ -82,7 +87,18 @@ FAULTS = {
         Fault(
             "uneven-lengths", ERROR, "has another number of scores than of documents", "give each document one score"
         ),
-        Fault("label-not-0-1", ERROR, "has a label that is neither 0 nor 1", "write 1 or 0; grades go into a score"),
+        Fault(
+            "score-beyond-1",
+            WARNING,
+            "has a score outside of -1 to 1, which no cosine reaches: losses of cosines do not learn it",
+            "divide by the largest score, as STS scores of 0 to 5 by 5; losses of logits take it as it is",
+        ),
+        Fault(
+            "label-not-0-1",
+            ERROR,
+            "has a label that is neither 0 nor 1",
+            "write 1 or 0; a grade goes into a score, and 'pairmine derive nli' reads classes of NLI",
+        ),
         # Documents of a row.
         Fault("empty-positives", ERROR, "has no positive; training fails there", "drop the row"),
         Fault("empty-negatives", ERROR, "has no negative, and this trainer fails there", "drop the row, or mine some"),
@@ -103,12 +119,24 @@ FAULTS = {
         Fault("unresolved-ids", ERROR, "names an id that no file beside it has", "add the text, or drop the row"),
         Fault("duplicate-ids", ERROR, "repeats an id; readers keep the first or the last of them", "an id for each"),
         Fault(
+            "numbers-apart",
+            ERROR,
+            "has another number than its line, from 0, by which ColBERT finds a passage",
+            "export it again",
+        ),
+        Fault(
             "qrels-header",
             ERROR,
             "the first line is a judgment, and readers skip the first line",
             "begin the file with query-id, corpus-id and score, parted by tabs",
         ),
         Fault("counts-differ", ERROR, "counts.json says another number of rows than there are", "export it again"),
+        Fault(
+            "offsets-differ",
+            ERROR,
+            "offsets.json.gz says other places than the lines have, and the trainer cuts its rows there",
+            "export it again",
+        ),
         Fault("folder-moved", ERROR, "counts.json names another folder; shards are not found there", "export it anew"),
         Fault(
             "sidecar-differs",
@@ -121,12 +149,20 @@ FAULTS = {
             "wrong-file-kind",
             WARNING,
             "is a kind of file that this trainer does not open, or reads in another way",
-            "write it as the trainer wants it: pairmine convert INPUT -o OUT, by the ending of OUT",
+            _EXPORT,
         ),
         Fault("byte-order-mark", WARNING, "begins with a byte order mark", "save the file as UTF-8 without one"),
         Fault("line-ends", WARNING, "ends in a carriage return, which some readers keep", "for example: dos2unix FILE"),
     )
 }
+
+ONLY_FOR_TRAINERS = frozenset(
+    {
+        *("extra-column", "column-order", "several-labels", "empty-positives", "empty-negatives", "n-varies"),
+        *("missing-file", "folder-moved", "counts-differ", "offsets-differ", "numbers-apart", "qrels-header"),
+    }
+)
+"""Errors in training that take nothing from the pairs."""
 
 _JSON = ("invalid-json", "nan-in-json", "not-an-object", "not-utf8", "byte-order-mark", "line-ends")
 _DELIMITED = ("uneven-fields", "not-utf8", "byte-order-mark", "line-ends")

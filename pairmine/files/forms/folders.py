@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -17,6 +16,7 @@ from pairmine.files.forms.faults import of_bytes
 from pairmine.files.forms.group import At, Group
 from pairmine.files.forms.lookup import Lookup, Names
 from pairmine.files.forms.notes import Notes
+from pairmine.files.forms.offsets import compare_counts, compare_offsets
 from pairmine.files.forms.rows import BROKEN, Batch, read_rows, unit_of
 from pairmine.files.forms.values import identities, parsed
 from pairmine.files.locations import Shard, find_shards
@@ -169,8 +169,10 @@ class FolderRows:
         own = ["missing-file", *of_bytes(pattern for file in parts for pattern in file.patterns)]
         if self.folder.corpus is not None:
             own += ["missing-field", "not-text", "unresolved-ids", "duplicate-ids"]
+        if self.folder is FOLDERS["colbert-triples"]:
+            own.append("numbers-apart")
         if self.folder is FOLDERS["contrastors"]:
-            own += ["counts-differ", "folder-moved"]
+            own += ["counts-differ", "offsets-differ", "folder-moved"]
         return tuple(own)
 
     def _batches(self, shard: Shard, file: File, notes: Notes) -> Iterator[Batch]:
@@ -187,7 +189,9 @@ class FolderRows:
         found = self._found(file)
         if not found:
             notes.add("missing-file", file.patterns[0])
-        batches = chain.from_iterable(self._batches(_shard(path), file, notes) for path in found)
+        batches: Iterator[Batch] = chain.from_iterable(self._batches(_shard(path), file, notes) for path in found)
+        if self.folder is FOLDERS["colbert-triples"] and file is self.folder.corpus:
+            batches = _numbered(batches, notes)
         return Lookup(batches, file.names, notes)
 
     def _look_at_others(self, notes: Notes) -> None:
@@ -199,8 +203,9 @@ class FolderRows:
 
     def _look_behind(self, notes: Notes) -> None:
         """What can be compared once all rows are read."""
-        if (counts := self.base / "counts.json").is_file() and self.folder is FOLDERS["contrastors"]:
-            self._compare_counts(counts, notes)
+        if self.folder is FOLDERS["contrastors"]:
+            compare_counts(self.base, self._counts, notes)
+            compare_offsets(self.base, self._counts, notes)
         for path in sorted(self.base.glob("top_ranked/*.parquet")) if self.folder is _MTEB else ():
             for batch in self._batches(_shard(path), File(()), notes):
                 self._look_at_ranked(batch, notes)
@@ -218,23 +223,6 @@ class FolderRows:
         for at, row in enumerate(batch.rows):
             if row is not BROKEN and row.get("corpus_id") != name:
                 notes.add("unresolved-ids", batch.place(at), f'no corpus "{row.get("corpus_id")}", it is "{name}"')
-
-    def _compare_counts(self, path: Path, notes: Notes) -> None:
-        try:
-            counts: Any = orjson.loads(path.read_bytes())["count_per_file"]
-            told = {str(name): int(count) for name, count in counts.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, OSError):
-            notes.add("invalid-json", path.name, "no count_per_file in it")
-            return
-        by_name = {name.rpartition("/")[2]: (name, count) for name, count in told.items()}
-        for shard, count in self._counts.items():
-            name, said = by_name.get(shard.name, ("", 0))
-            if said != count:
-                notes.add("counts-differ", shard.name, f"{said} in counts.json, and {count} rows")
-            elif name != "/".join(shard.resolve().parts[-3:]):
-                notes.add("folder-moved", shard.name, f'counts.json names it "{name}"')
-        for fault in ("counts-differ", "folder-moved"):
-            notes.among(fault, len(self._counts), "files")
 
     def _look_at_ranked(self, batch: Batch, notes: Notes) -> None:
         at = At(notes)
@@ -268,6 +256,16 @@ def _rename(groups: Sequence[Group], queries: Lookup, documents: Lookup) -> None
     for group, query_id in zip(groups, asked, strict=True):
         group.query_id = query_id or group.query_id
         group.ids = [next(told) or each for each in group.ids or ()]
+
+
+def _numbered(batches: Iterator[Batch], notes: Notes) -> Iterator[Batch]:
+    """The passages of ColBERT, whose ids are to be the numbers of their lines."""
+    for batch in batches:
+        for at, row in enumerate(batch.rows):
+            if row is not BROKEN and row["id"] != str(batch.numbers[at] - 1):
+                notes.add("numbers-apart", batch.place(at), f'"{row["id"]}" here')
+        notes.among("numbers-apart", len(batch.rows), "lines")
+        yield batch
 
 
 def _without_header(batches: Iterator[Batch], notes: Notes, name: str) -> Iterator[Batch]:

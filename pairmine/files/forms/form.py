@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
-from pairmine.files.forms.faults import of_bytes
+from pairmine.files.forms.faults import FAULTS, ONLY_FOR_TRAINERS, of_bytes
 from pairmine.files.forms.group import At, Group, Row
 from pairmine.files.forms.layout import MARGIN, SCORE, Head, Layout
 from pairmine.files.forms.notes import MOST_EXAMPLES, Notes, told
@@ -26,7 +26,7 @@ from pairmine.files.locations import Shard
 from pairmine.files.seen import SeenIds
 from pairmine.files.source import CHUNK_ROWS
 from pairmine.identity import content_id
-from pairmine.stages.check.finding import Finding
+from pairmine.stages.check.finding import ERROR, WARNING, Finding
 
 _HEAD_ROWS = 200
 _EXTRAS = {SCORE: pa.field(SCORE, pa.float32()), MARGIN: pa.field(MARGIN, pa.float32())}
@@ -103,10 +103,13 @@ class _Facts:
 class Form:
     """A pair set out of a trainer's file: `chunks` gives its pairs, and then `findings` holds the faults of its form.
 
-    `name` is the format. All of the file is read before the first chunk, and once more for the chunks.
+    `name` is the format; where it `is_guess`, from columns that any table may have, what trainers alone mind is a
+    warning. All of the file is read before the first chunk, and once more for the chunks.
     """
 
-    def __init__(self, path: str, layout: Layout, source: Source, head: Head, sidecar: Sidecar | None) -> None:
+    def __init__(
+        self, path: str, layout: Layout, source: Source, head: Head, sidecar: Sidecar | None, *, is_guess: bool = False
+    ) -> None:
         self.path = path
         self.name = layout.name
         self.rows = 0
@@ -115,6 +118,7 @@ class Form:
         self._source = source
         self._head = head
         self._sidecar = sidecar
+        self._is_guess = is_guess
         self._found: _Survey | None = None
 
     @property
@@ -130,7 +134,8 @@ class Form:
     @property
     def tests(self) -> Sequence[tuple[str, str, str]]:
         """(name, severity, what) of each test of the form."""
-        return told({*self._source.tests, *self._layout.tests})
+        names = {*self._source.tests, *self._layout.tests} - ({"wrong-file-kind"} if self._is_guess else set())
+        return [(name, WARNING if self._is_mild(name) else severity, what) for name, severity, what in told(names)]
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
         """Tables of about `rows` pairs, whole queries each, with the `place` of each pair in the file.
@@ -168,10 +173,20 @@ class Form:
                 raise self._unreadable(facts.read, notes)
             known = _EXTRAS | self._source.columns | (self._sidecar.columns if self._sidecar else {})
             columns = {name: known[name] for name in known if name in facts.names}
-            note_kind(self.name, self._source.shards, notes)
+            if not self._is_guess:
+                note_kind(self.name, self._source.shards, notes)
             self._found = _Survey(facts.read, Order(keys), columns)
-            self.findings = notes.findings(facts.read, f"{self._source.unit}s")
+            self.findings = [self._judged(found) for found in notes.findings(facts.read, f"{self._source.unit}s")]
         return self._found
+
+    def _is_mild(self, name: str) -> bool:
+        """Whether the fault `name` is one only if the file is for the trainer that it was taken for."""
+        return self._is_guess and FAULTS[name].severity == ERROR and name in ONLY_FOR_TRAINERS
+
+    def _judged(self, found: Finding) -> Finding:
+        if not self._is_mild(found.name):
+            return found
+        return replace(found, severity=WARNING, remedy=f"{found.remedy}; --form {self.name} makes it an error")
 
     def _facts(self, notes: Notes) -> _Facts:
         facts = _Facts()
@@ -190,7 +205,7 @@ class Form:
         why = f"; {first[0]} at {first[1].place}: {first[1].note}" if first else ""
         return PairmineError(
             f"{self.path}: none of {rows:,} {self._source.unit}s can be read as {self.name}{why}; "
-            "pass --form NAME where it is another format"
+            "if it is another format, name it: pairmine check FILE --form NAME"
         )
 
     def _groups(self, notes: Notes) -> Iterator[tuple[list[Group], int]]:
@@ -239,27 +254,27 @@ class _Reader:
 
 
 class _Optional:
-    """Counts the rows that lack fields which others have."""
+    """Counts the rows that have a field and those that lack it."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._rows = 0
-        self._with = dict.fromkeys(names, 0)
-        self._lacking: dict[str, list[str]] = {name: [] for name in names}
+        self._counts = {name: [0, 0] for name in names}
+        self._places: dict[str, tuple[list[str], list[str]]] = {name: ([], []) for name in names}
 
     def look(self, row: Row, place: str) -> None:
         """Take in one row."""
-        self._rows += 1
-        for name, lacking in self._lacking.items():
-            if name in row:
-                self._with[name] += 1
-            elif len(lacking) < MOST_EXAMPLES:
-                lacking.append(place)
+        for name, counts in self._counts.items():
+            has = name in row
+            counts[has] += 1
+            if counts[has] <= MOST_EXAMPLES:
+                self._places[name][has].append(place)
 
     def tell(self, notes: Notes) -> None:
-        """Note the rows that lack what others have."""
-        for name, count in self._with.items():
-            if 0 < count < self._rows:
-                notes.add_many("keys-vary", self._rows - count, self._lacking[name], f'no "{name}"')
+        """Note the rows that are unlike most others."""
+        for name, (lacking, having) in self._counts.items():
+            if lacking and having:
+                is_extra = having < lacking
+                note = f'has "{name}"' if is_extra else f'no "{name}"'
+                notes.add_many("keys-vary", min(lacking, having), self._places[name][is_extra], note)
 
 
 def _digest(shards: Sequence[Shard]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pairmine.files.columns import listed
 from pairmine.files.forms.group import Row
 from pairmine.files.forms.notes import Notes
 from pairmine.files.forms.rows import BROKEN, Batch
@@ -75,10 +76,10 @@ def _pairs_in(batch: Batch, names: Names, notes: Notes) -> tuple[list[tuple[str,
         text = _first(row, names.text)
         place = batch.place(at)
         if found is None or found == "" or not isinstance(found, str | int):
-            notes.add("missing-field", place, f'no "{names.id[0]}" (found: {", ".join(map(str, row))})')
+            notes.add("missing-field", place, f'no "{names.id[0]}" (found: {listed(list(row))})')
             continue
         if text is None:
-            notes.add("missing-field", place, f'no "{names.text[0]}" (found: {", ".join(map(str, row))})')
+            notes.add("missing-field", place, f'no "{names.text[0]}" (found: {listed(list(row))})')
         elif not isinstance(text, str):
             notes.add("not-text", place, f'"{names.text[0]}" is {kind(text)}')
         ids.append((str(found), place))

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairmine.errors import PairmineError
+from pairmine.files.columns import listed
 from pairmine.files.forms.group import At, Group, Parse, Row, sides
 from pairmine.files.forms.layout import MARGIN, SCORE, Head, Layout, Prepare
 from pairmine.files.forms.notes import Notes
 from pairmine.files.forms.values import kind, number, numbers, parsed, text, texts
 
 LABELS = ("label", "labels", "score", "scores")
-QUERIES = ("anchor", "query", "question", "sentence1", "sent0", "text1", "sentence_a", "premise")
+QUERIES = ("anchor", "query", "question", "sentence1", "sent0", "text1", "sentence_a")
 POSITIVES = ("positive", "document", "passage", "answer", "response", "sentence2", "sent1", "text2", "sentence_b")
 NEGATIVE = re.compile(r"(hard[-_]?)?neg(ative)?([-_]?\d+)?")
 _RESERVED = "dataset_name"
+_BEYOND = 1.0001
+"""Cosines in float16 lie above 1 by as much."""
 
 Extra = dict[str, list[Any]]
 Labelled = Callable[[Row, int, At], Extra]
@@ -49,7 +52,7 @@ def columns_of(head: Head, notes: Notes, *, negatives: int | None, labelled: boo
     least = 3 if negatives is None or negatives else 2
     if len(inputs) < least or (labelled and not found):
         wanted = ("a label and " if labelled else "") + f"{least} columns of text"
-        raise PairmineError(f"{wanted} belong here (found: {', '.join(head.columns) or 'no columns'})")
+        raise PairmineError(f"{wanted} belong here (found: {listed(head.columns)})")
     used = named if named and len(named) >= least else inputs
     used = used if negatives is None else used[: 2 + negatives]
     _note_columns(head, inputs, used, found if labelled else found[:1], notes)
@@ -73,10 +76,10 @@ def _note_columns(head: Head, inputs: list[str], used: list[str], labels: list[s
     all_of = len(head.columns)
     for name in inputs:
         if name not in used:
-            notes.add("extra-column", f'column "{name}"', f"the trainer reads {', '.join(inputs)}")
+            notes.add("extra-column", f'column "{name}"', f"the trainer reads {listed(inputs)}")
             notes.among("extra-column", 0, "columns")
     if [name for name in inputs if name in used] != used:
-        notes.add("column-order", "the columns", f"{', '.join(inputs)}; they should be {', '.join(used)}")
+        notes.add("column-order", "the columns", f"{listed(inputs)}; they should be {listed(used)}")
         notes.among("column-order", 1, "files")
     for name in labels[1:]:
         notes.add("several-labels", f'column "{name}"', f'"{labels[0]}" is the label')
@@ -147,7 +150,7 @@ def _csv(*, negatives: int) -> Prepare:
 
     def prepare(head: Head, notes: Notes) -> Parse:
         if len(head.columns) > 3:
-            notes.add("too-many-columns", "the columns", f"{len(head.columns)}: {', '.join(head.columns)}")
+            notes.add("too-many-columns", "the columns", f"{len(head.columns)}: {listed(head.columns)}")
             notes.among("too-many-columns", 1, "files")
         return whole(head, notes)
 
@@ -164,9 +167,17 @@ def _single(head: Head, notes: Notes, *, is_class: bool) -> Parse:
         value = _label(row, columns, at)
         if is_class:
             return Group(query, [document], [class_of(value, at)])
-        return Group(query, [document], [None], extra={SCORE: [number(value, columns.label, at)]})
+        return Group(query, [document], [None], extra={SCORE: [cosine(value, columns.label, at)]})
 
     return parse
+
+
+def cosine(value: Any, name: str, at: At) -> float | None:
+    """A score that a cosine is to reach; one that none can is noted."""
+    found = number(value, name, at)
+    if found is not None and abs(found) > _BEYOND:
+        at.note("score-beyond-1", f'"{name}" is {found:g}')
+    return found
 
 
 def class_of(value: Any, at: At) -> int | None:
@@ -181,7 +192,7 @@ def class_of(value: Any, at: At) -> int | None:
 def _list(head: Head, notes: Notes) -> Parse:
     found = [name for name in LABELS if name in head.columns]
     if "docs" not in head.columns or "query" not in head.columns or not found:
-        raise PairmineError(f"query, docs and labels belong here (found: {', '.join(head.columns) or 'no columns'})")
+        raise PairmineError(f"query, docs and labels belong here (found: {listed(head.columns)})")
     inputs = [name for name in head.columns if name not in (*LABELS, _RESERVED)]
     _note_columns(head, inputs, ["query", "docs"], found, notes)
     label = found[0]
@@ -226,7 +237,7 @@ LAYOUTS = (
     Layout(
         "st-pair-score",
         lambda head, notes: _single(head, notes, is_class=False),
-        (*_TYPES, *_ORDER, "scores-as-text", "sidecar-differs"),
+        (*_TYPES, *_ORDER, "scores-as-text", "score-beyond-1", "sidecar-differs"),
     ),
     Layout(
         "st-pair-class",

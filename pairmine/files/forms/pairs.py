@@ -9,16 +9,11 @@ import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
+from pairmine.files.forms.faults import ONLY_FOR_TRAINERS
 from pairmine.files.forms.form import Form
 from pairmine.files.forms.tables import PLACE
 from pairmine.files.source import ANY, PairSource
 from pairmine.stages.check.finding import ERROR
-
-_ONLY_FOR_TRAINERS = {
-    *("extra-column", "column-order", "several-labels", "empty-positives", "empty-negatives", "n-varies"),
-    *("missing-file", "folder-moved", "counts-differ", "qrels-header"),
-}
-"""Errors in training that take nothing from the pairs."""
 
 
 class FormPairs(PairSource):
@@ -43,14 +38,21 @@ class FormPairs(PairSource):
     def batches(self) -> Iterator[pa.Table]:
         """The pairs in tables of whole queries. Raises PairmineError where some of them are lost."""
         for table in self._form.chunks():
-            self._refuse_faults()
+            self._look_at_findings()
             yield table.drop_columns([PLACE])
+
+    def _look_at_findings(self) -> None:
+        for finding in self._form.findings:
+            for example in finding.examples if finding.name == "extra-column" else ():
+                self._tell(f"{self._form.path}: {example.place} is left out")
+        self._announced = True
+        self._refuse_faults()
 
     def _refuse_faults(self) -> None:
         errors = [
             finding
             for finding in self._form.findings
-            if finding.severity == ERROR and finding.name not in _ONLY_FOR_TRAINERS
+            if finding.severity == ERROR and finding.name not in ONLY_FOR_TRAINERS
         ]
         if errors:
             first = errors[0]

@@ -84,8 +84,8 @@ def _ordered(found: set[str], rows: Sequence[Row]) -> list[str]:
     positive = next((name for name in POSITIVES if name in found), None)
     if query is None or positive is None or "origin" in found:
         return []
-    negatives = [name for name in found if NEGATIVE.fullmatch(name)] + (["hard_neg"] if "hard_neg" in found else [])
-    if any(isinstance(value, list) for name in negatives for value in _values(rows, name)):
+    negatives = [name for name in found if NEGATIVE.fullmatch(name)]
+    if any(isinstance(value, list) for name in (positive, *negatives) for value in _values(rows, name)):
         return []
     label = next((name for name in LABELS if name in found), None)
     if query == "sent0":
@@ -93,8 +93,9 @@ def _ordered(found: set[str], rows: Sequence[Row]) -> list[str]:
     if negatives:
         return _with_negatives(query, negatives, label, rows)
     if label is not None:
-        return _labelled(label, rows)
-    return ["st-pair"] if found <= {query, positive} else []
+        is_ours = found > {"query", "document", "label"} and label == "label"
+        return [] if is_ours else _labelled(label, rows)
+    return ["st-pair"] if query == "anchor" or found <= {query, positive} else []
 
 
 def _with_negatives(query: str, negatives: Sequence[str], label: str | None, rows: Sequence[Row]) -> list[str]:

@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 
 from pairmine.errors import PairmineError
+from pairmine.files.columns import listed
 from pairmine.files.forms.group import Row
 from pairmine.files.forms.notes import Notes
 from pairmine.files.forms.values import kind
@@ -264,7 +265,7 @@ def _cells(names: Sequence[str], row: list[str], place: str, notes: Notes) -> Ro
     if names[-1:] == [REST]:
         names, row = names[:-1], row[: max(len(names) - 1, 0)]
     if len(row) != len(names):
-        notes.add("uneven-fields", place, f"{len(row)} fields where {len(names)} belong ({', '.join(names)[:80]})")
+        notes.add("uneven-fields", place, f"{len(row)} fields where {len(names)} belong ({listed(names)})")
         return BROKEN
     return dict(zip(names, row, strict=True))
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairmine.errors import PairmineError
 from pairmine.files import lineage
 from pairmine.files.forms.group import At, Group
 from pairmine.files.locations import STDIN, find_shards, is_remote
@@ -39,7 +40,10 @@ class Sidecar:
         """Its rows, one for each training row."""
         for shard in find_shards(self.path):
             for raw in read_raw(shard):
-                yield from raw.table.to_pylist()
+                try:
+                    yield from raw.table.to_pylist()
+                except (UnicodeDecodeError, pa.ArrowException, OverflowError) as error:
+                    raise PairmineError(f"{self.path}: cannot be read ({error}); remove it, or export again") from None
 
     def join(self, group: Group, row: dict[str, Any], at: At) -> None:
         """Give `group` what `row` knows of it; a row of another number of documents is noted and left alone."""

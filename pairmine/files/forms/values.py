@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pairmine.files.columns import listed
 from pairmine.files.forms.group import At, Row
 
 _TEXTS = {str}
@@ -19,7 +20,7 @@ def text(row: Row, name: str, at: At) -> str | None:
         return value
     if value is None:
         if name not in row:
-            at.note("missing-field", f'no "{name}" (found: {", ".join(map(str, row))})')
+            at.note("missing-field", f'no "{name}" (found: {listed(list(row))})')
         return None
     return _as_text(value, name, at)
 
@@ -76,7 +77,7 @@ def numbers(row: Row, name: str, count: int, at: At) -> list[float | None] | Non
             at.note("uneven-lengths", f'"{name}" is {kind(value)}, where a list of {count} belongs')
         return None
     found: list[float | None] = value
-    if not set(map(type, value)) <= _NUMBERS:
+    if not set(map(type, value)) <= _NUMBERS or not math.isfinite(sum(value)):
         found = [number(each, name, at) for each in value]
     if len(found) != count:
         at.note("uneven-lengths", f'"{name}" has {len(found)} for {count} documents')
@@ -85,8 +86,12 @@ def numbers(row: Row, name: str, count: int, at: At) -> list[float | None] | Non
 
 
 def number(value: Any, name: str, at: At) -> float | None:
-    """One number, None for null; a text that says one counts, and is noted."""
-    if type(value) is float or value is None:
+    """One number, None for null; a text that says one counts, and is noted, as is NaN."""
+    if value is None:
+        return None
+    if type(value) is float:
+        if math.isnan(value):
+            at.note("scores-as-text", f'"{name}" holds NaN')
         return value
     if isinstance(value, bool | int):
         try:

@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairmine import schema
 from pairmine.files.blocks import last_query_start
@@ -17,6 +18,10 @@ from pairmine.stages.export.rows import Texts, labels, one_array
 ROWS = 65_536
 BAD_LABEL = "pairmine:bad-label"
 """A column that readers leave where a label was none, and nobody else has; `label` is null there."""
+
+
+SHAPELESS = "\\s\\x00-\\x1f\\x7f-\u00a0\u00ad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff"
+"""White space and what has no shape, as a byte order mark: a text of nothing else is blank."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,10 @@ def id_keys(ids: pa.ChunkedArray) -> np.ndarray:
 def _keys(texts: Texts | None, rows: int) -> np.ndarray:
     if texts is None:
         return np.zeros(rows, np.uint64)
-    return exact_keys(texts.values.cast(pa.large_string()))[texts.codes]
+    keys = exact_keys(texts.values.cast(pa.large_string()))
+    blank = pc.match_substring_regex(texts.values, f"^[{SHAPELESS}]+$")
+    keys[pc.fill_null(blank, False).to_numpy(zero_copy_only=False)] = 0
+    return keys[texts.codes]
 
 
 def chunks_of(tables: Iterable[pa.Table], rows: int = ROWS) -> Iterator[Chunk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from pairmine.identity import normalise
 from pairmine.schema import NEGATIVE, POSITIVE
 from pairmine.stages.check.catalog import COPIED_WORDS, NEAR_COPY, SURE_SHARE
 from pairmine.stages.check.chunk import Chunk
-from pairmine.stages.check.tallies import Tallies
+from pairmine.stages.check.tallies import Note, Tallies
 from pairmine.stages.dedup.kernel import read_column
 from pairmine.stages.dedup.matches import Near, compare_pairs
 from pairmine.stages.export.rows import Texts
@@ -20,7 +21,9 @@ from pairmine.tokens import tokens
 
 _NEAR = Near(NEAR_COPY, 3, 128, 32, 80, 1, 0)
 """The verdict of `pairmine dedup`, whose rules for short texts tell an edited sentence from a copy."""
-_AT_ONCE = 8_192
+_AT_ONCE, _PAIRS_AT_ONCE = 8_192, 2_000_000
+MOST_POSITIVES = 200
+"""So many positives of a query are held against each of its negatives (ours)."""
 _FEW = 50
 
 
@@ -54,36 +57,46 @@ class Compared:
 
     def _lengths(self, chunk: Chunk, documents: Texts) -> None:
         length = pc.fill_null(pc.utf8_length(documents.values), 0).to_numpy(zero_copy_only=False)[documents.codes]
-        one, other = pairs_of_labels(chunk)
-        self._longer += int((length[one] > length[other]).sum())
-        self._shorter += int((length[one] < length[other]).sum())
-        if len(self._examples) < _FEW:
-            self._examples = (self._examples + chunk.rows(np.unique(one)[:_FEW]).tolist())[:_FEW]
+        for one, other in pairs_of_labels(chunk):
+            self._longer += int((length[one] > length[other]).sum())
+            self._shorter += int((length[one] < length[other]).sum())
+            if len(self._examples) < _FEW:
+                more = chunk.rows(np.unique(one)[:_FEW]).tolist()
+                self._examples = sorted({*self._examples, *more})[:_FEW]
 
 
-def pairs_of_labels(chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of a positive and a negative of one query, as places in the chunk, (m,) int64 each."""
+def pairs_of_labels(chunk: Chunk) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of a positive and a negative of one query, as places in the chunk, (m,) int64 each, a block at a time.
+
+    All pairs of a negative are in one block, its positives in the order of their rows: the first `MOST_POSITIVES`,
+    since a query with thousands of both has more pairs than memory holds.
+    """
     stretch = np.cumsum(np.append(True, np.diff(chunk.query_ids) != 0)[: len(chunk)]) - 1
     positive, negative = np.flatnonzero(chunk.label == POSITIVE), np.flatnonzero(chunk.label == NEGATIVE)
-    low = np.searchsorted(stretch[negative], stretch[positive], "left")
-    high = np.searchsorted(stretch[negative], stretch[positive], "right")
-    counts = high - low
-    ends = np.cumsum(counts)
-    at = np.arange(int(counts.sum())) + np.repeat(low - (ends - counts), counts)
-    return np.repeat(positive, counts), negative[at]
+    low = np.searchsorted(stretch[positive], stretch[negative], "left")
+    high = np.searchsorted(stretch[positive], stretch[negative], "right")
+    counts = np.minimum(high - low, MOST_POSITIVES)
+    step = _PAIRS_AT_ONCE // MOST_POSITIVES if counts.sum() > _PAIRS_AT_ONCE else max(len(negative), 1)
+    for start in range(0, len(negative), step):
+        some = slice(start, start + step)
+        ends = np.cumsum(counts[some])
+        at = np.arange(int(counts[some].sum())) + np.repeat(low[some] - (ends - counts[some]), counts[some])
+        yield positive[at], np.repeat(negative[some], counts[some])
 
 
 def _near_positives(chunk: Chunk, documents: Texts, near: Near, found: Tallies) -> None:
     """Negatives that nearly copy a positive of their query; exact copies are another test's."""
-    one, other = pairs_of_labels(chunk)
-    found.looked("near-positive-among-negatives", len(np.unique(other)))
-    differ = (chunk.told[one] != chunk.told[other]) & (chunk.told[one] > 0) & (chunk.told[other] > 0)
-    one, other = one[differ], other[differ]
-    close = _alike(documents, documents.codes[one], documents.codes[other], near)
-    rows, first = np.unique(other[close], return_index=True)
-    near_to = chunk.rows(one[close][first])
-    note = "row {:,}, a positive of its query, has nearly its text"
-    found.found("near-positive-among-negatives", chunk.rows(rows), lambda at: note.format(near_to[at] + 1))
+    for one, other in pairs_of_labels(chunk):
+        found.looked("near-positive-among-negatives", len(np.unique(other)))
+        differ = (chunk.told[one] != chunk.told[other]) & (chunk.told[one] > 0) & (chunk.told[other] > 0)
+        one, other = one[differ], other[differ]
+        close = _alike(documents, documents.codes[one], documents.codes[other], near)
+        rows, first = np.unique(other[close], return_index=True)
+        found.found("near-positive-among-negatives", chunk.rows(rows), _near_to(chunk.rows(one[close][first])))
+
+
+def _near_to(rows: np.ndarray) -> Note:
+    return lambda at: f"row {rows[at] + 1:,}, a positive of its query, has nearly its text"
 
 
 def _alike(texts: Texts, left: np.ndarray, right: np.ndarray, near: Near) -> np.ndarray:
@@ -97,7 +110,9 @@ def _alike(texts: Texts, left: np.ndarray, right: np.ndarray, near: Near) -> np.
         some = worth[start : start + _AT_ONCE]
         used, places = np.unique(np.concatenate([left[some], right[some]]), return_inverse=True)
         sets = read_column(pa.chunked_array([texts.values.take(pa.array(used)).cast(pa.large_string())]), near)
-        found[some] = compare_pairs(sets, places[: len(some)], places[len(some) :], near)[1]
+        ones, others = places[: len(some)], places[len(some) :]
+        worded = (sets.shingles.sizes[ones] > 0) & (sets.shingles.sizes[others] > 0)
+        found[some[worded]] = compare_pairs(sets, ones[worded], others[worded], near)[1]
     return found
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.errors import PairmineError
 from pairmine.schema import NEGATIVE, POSITIVE
 from pairmine.stages.check.chunk import Chunk, id_keys
 
 NONE = -1
+MOST_SPLITS = 100
+"""A column with more values tells no splits (ours)."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,21 @@ class Facts:
         found: np.ndarray = self.label == NEGATIVE
         return found
 
+    @property
+    def blank(self) -> np.ndarray:
+        """Rows without a text on a side where others have one, (n,) bool."""
+        found: np.ndarray = np.zeros(len(self), bool)
+        for side in (self.asked, self.told):
+            if (side != NONE).any():
+                found |= side == NONE
+        return found
+
 
 class Keeper:
     """Gathers `Facts` chunk by chunk."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_splits: bool = True) -> None:
+        self._with_splits = with_splits
         self._parts: dict[str, list[np.ndarray]] = {}
         self._runs = 0
         self._last: tuple[int, int] | None = None
@@ -71,7 +84,7 @@ class Keeper:
         batch = chunk.numbers("batch")
         if batch is not None:
             self._keep("batch", np.nan_to_num(batch, nan=NONE).astype(np.int64))
-        if "split" in chunk.pairs.column_names:
+        if self._with_splits and "split" in chunk.pairs.column_names:
             self._keep("split", self._split_codes(chunk.pairs["split"]))
 
     def _keep(self, name: str, values: np.ndarray) -> None:
@@ -90,8 +103,16 @@ class Keeper:
         self._runs += len(at)
 
     def _split_codes(self, column: pa.ChunkedArray) -> np.ndarray:
-        encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+        try:
+            encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+        except pa.ArrowNotImplementedError:
+            raise PairmineError(f'the column "split" holds {column.type}; the name of a split is a text') from None
         codes = [self._splits.setdefault(name, len(self._splits)) for name in encoded.dictionary.to_pylist()]
+        if len(self._splits) > MOST_SPLITS:
+            raise PairmineError(
+                f'the column "split" names over {MOST_SPLITS} splits, as "{next(iter(self._splits))}"; '
+                "name it otherwise if it is none, or pass --skip straddling"
+            )
         places = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
         return np.array([*codes, NONE], np.int16)[places]
 

@@ -10,20 +10,23 @@ from pairmine.stages.check.tallies import Tallies
 
 def check_queries(facts: Facts, found: Tallies) -> None:
     """All of them, over the facts of a whole pair set."""
-    _labels_of(facts, found)
+    copies = _copies_of_queries(facts, found)
     among = _positives_among_negatives(facts, found)
-    _label_conflicts(facts, among, found)
-    _repeats(facts, facts.positive, "duplicate-positives", found)
-    _repeats(facts, facts.negative, "duplicate-negatives", found)
+    conflicts = _label_conflicts(facts, among, found)
+    at_fault = facts.blank | copies | among | conflicts
+    _repeats(facts, facts.positive, at_fault, "duplicate-positives", found)
+    _repeats(facts, facts.negative, at_fault, "duplicate-negatives", found)
     _numbers(facts, found)
     _apart(facts, found)
 
 
-def _labels_of(facts: Facts, found: Tallies) -> None:
-    """Negatives with the text of their query."""
+def _copies_of_queries(facts: Facts, found: Tallies) -> np.ndarray:
+    """Negatives with the text of their query, (n,) bool."""
     looked = facts.negative & (facts.asked != NONE)
     found.looked("negative-copies-query", int((looked & (facts.told != NONE)).sum()))
-    found.found("negative-copies-query", np.flatnonzero(looked & (facts.told == facts.asked)))
+    copies: np.ndarray = looked & (facts.told == facts.asked)
+    found.found("negative-copies-query", np.flatnonzero(copies))
+    return copies
 
 
 def _positives_among_negatives(facts: Facts, found: Tallies) -> np.ndarray:
@@ -48,29 +51,37 @@ def _positives_among_negatives(facts: Facts, found: Tallies) -> np.ndarray:
     return all_of_them
 
 
-def _label_conflicts(facts: Facts, among: np.ndarray, found: Tallies) -> None:
-    """Negatives whose query text and document text are a positive pair under another query id."""
+def _label_conflicts(facts: Facts, among: np.ndarray, found: Tallies) -> np.ndarray:
+    """Negatives whose query text and document text are a positive pair under another query id, (n,) bool."""
     there = (facts.asked != NONE) & (facts.told != NONE)
     negative = np.flatnonzero(there & facts.negative & ~among)
     positive = np.flatnonzero(there & facts.positive)
     found.looked("label-conflicts", len(negative) if len(positive) else 0)
     keys = joined(facts.asked, facts.told)
     known = np.unique(keys[positive])
+    conflicts = np.zeros(len(facts), bool)
     if len(known):
         at = np.minimum(np.searchsorted(known, keys[negative]), len(known) - 1)
-        found.found("label-conflicts", negative[known[at] == keys[negative]])
+        conflicts[negative[known[at] == keys[negative]]] = True
+    found.found("label-conflicts", np.flatnonzero(conflicts))
+    return conflicts
 
 
-def _repeats(facts: Facts, chosen: np.ndarray, name: str, found: Tallies) -> None:
-    """Rows of one label that repeat an earlier row of their query."""
-    rows = np.flatnonzero(chosen)
-    found.looked(name, len(rows))
-    by_id = repeated(joined(facts.query[rows], facts.doc[rows]))
-    written = facts.told[rows] != NONE
-    by_text = np.zeros(len(rows), bool)
-    by_text[written] = repeated(joined(facts.query[rows[written]], facts.told[rows[written]]))
-    found.found(name, rows[by_id], "its doc_id stands in an earlier row of this query")
-    found.found(name, rows[by_text & ~by_id], "an earlier row of this query has its text under another id")
+def _repeats(facts: Facts, chosen: np.ndarray, at_fault: np.ndarray, name: str, found: Tallies) -> None:
+    """Rows of one label that repeat an earlier row of their query, by text, or by id where there are no texts.
+
+    Rows of one id and two texts are no copies. The first that is not `at_fault` is none either, since `--fix` drops
+    those before it.
+    """
+    found.looked(name, int(chosen.sum()))
+    rows = np.flatnonzero(chosen & ~facts.blank)
+    ids = joined(facts.query[rows], facts.doc[rows])
+    keys = joined(facts.query[rows], facts.told[rows]) if (facts.told != NONE).any() else ids
+    good = np.flatnonzero(~at_fault[rows])
+    again, by_id = repeated(keys), repeated(ids)
+    again[good[~repeated(keys[good])]] = False
+    found.found(name, rows[again & by_id], "its doc_id stands in an earlier row of this query")
+    found.found(name, rows[again & ~by_id], "an earlier row of this query has its text under another id")
 
 
 def _numbers(facts: Facts, found: Tallies) -> None:

@@ -29,6 +29,8 @@ from pairmine.stages.dedup.against import Against, EvalSet
 
 PLACE = "place"
 """A column that the readers of trainers' files add: where the row stands in the file, as "line 3"."""
+SCORE_GIVEN = "score_given"
+"""Another of theirs: the grade of a file that has grades for labels, of a scale that the file does not tell."""
 NAMES = tuple(test.name for test in TESTS)
 _FAKE, _FAKE_SCORE = r"(^|[:/])fake(:|/|$)", "score_fake"
 Read = Callable[[], Iterable[pa.Table]]
@@ -73,7 +75,7 @@ class Checker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._found = Tallies(settings.tests, examples=settings.examples, seed=settings.seed)
-        self._keeper = Keeper()
+        self._keeper = Keeper(with_splits=self._found.wants("straddling") and settings.splits is None)
         self._scores = Scores()
         self._texts = PlainTexts(settings.limit)
         self._compared = Compared(settings.workers)
@@ -248,10 +250,8 @@ def _drops(tallies: list[Tally]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _undecided(chunk: Chunk, found: Tallies) -> None:
-    graded = chunk.there("grade")
     undecided = chunk.label == NONE
-    bad = chunk.there(BAD_LABEL)
-    for decided in (graded, bad):
+    for decided in map(chunk.there, ("grade", SCORE_GIVEN, BAD_LABEL)):
         if decided is not None:
             undecided &= ~decided
     found.found("undecided", chunk.rows(undecided))

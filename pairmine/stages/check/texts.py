@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine.stages.check.catalog import LONG_CHARACTERS
-from pairmine.stages.check.chunk import BAD_LABEL, Chunk
+from pairmine.stages.check.chunk import BAD_LABEL, SHAPELESS, Chunk
 from pairmine.stages.check.tallies import Tallies
 from pairmine.stages.export.rows import Texts
 
@@ -37,7 +37,12 @@ PROMPTS = (
 )
 """What E5, BGE, Nomic, Qwen, GTE and EmbeddingGemma want before a text."""
 
-_PATTERNS = {"one-letter-texts": r"^.$", "broken-text": BROKEN, "markup-in-texts": MARKUP, "prompts-in-texts": PROMPTS}
+_PATTERNS = {
+    "one-letter-texts": f"^[^{SHAPELESS}]$",
+    "broken-text": BROKEN,
+    "markup-in-texts": MARKUP,
+    "prompts-in-texts": PROMPTS,
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def _bad_labels(chunk: Chunk, found: Tallies) -> None:
 
 
 def _empty(chunk: Chunk, sides: list[tuple[str, Texts]], found: Tallies) -> None:
-    blank = {name: ~texts.filled() for name, texts in sides}
+    blank = {name: (chunk.asked if name == "query" else chunk.told) == 0 for name, _ in sides}
     rows = np.flatnonzero(np.logical_or.reduce(list(blank.values())))
     found.looked("empty-texts", len(chunk))
     found.found(
