@@ -242,3 +242,19 @@ def test_the_python_interface_gives_the_same_numbers(here: Here) -> None:
     assert counted.to_dict() == found
     shown = here.stats("pairs.parquet")
     assert {name: shown[name] for name in found} == json.loads(json.dumps(found))
+
+
+def test_names_stand_on_one_line_and_very_many_origins_are_summed(here: Here) -> None:
+    rows = [
+        {"query_id": f"q{at}", "doc_id": f"d{at}", "label": 1, "origin": f"from\x1b[31m\n{at:03} {'long ' * 30}"}
+        for at in range(60)
+    ]
+    rows += [{"query_id": "q1a", "doc_id": "the\nhub", "label": 0, "origin": "mine"}]
+    pq.write_table(as_pairs(pa.Table.from_pylist(rows)), "many.parquet")
+    shown = here("stats", "many.parquet").splitlines()
+    assert max(map(len, shown)) <= 100
+    assert not any("\x1b" in line for line in shown)
+    origins = [line for line in shown if line.startswith("  from [31m 0")]
+    assert len(origins) == 20
+    assert next(line for line in shown if "more" in line).split() == ["41", "more", "40", "1", "0"]
+    assert len(here.stats("many.parquet")["origins"]) == 61

@@ -162,6 +162,39 @@ def test_characters_that_cannot_be_seen_are_named(tab: headless.Tab, tmp_path: P
     assert "\u202e" not in shown
 
 
+def test_names_cannot_turn_the_letters_around_them(tab: headless.Tab, tmp_path: Path) -> None:
+    pairs = sample_pairs(2)
+    for column, text in (("doc_id", "d\u202elive"), ("origin", "o\u2067\U000e0041"), ("query_id", "q\u202elive")):
+        names = pa.array([f"{text}{at // 20 if column == 'query_id' else at}" for at in range(40)])
+        pairs = pairs.set_column(pairs.column_names.index(column), column, names)
+    pairs = pairs.set_column(pairs.column_names.index("query"), "query", pa.array([" "] * 40)).append_column(
+        score_field("x\u202ey", "cosine"), pa.array([0.5] * 40, pa.float32())
+    )
+    show(tab, tmp_path, page(material(as_pairs(pairs))))
+    tab.press("j")
+    shown = tab.run("return document.getElementById('browser').outerHTML")
+    assert "d\ufffdlive" in shown
+    assert not set(shown) & set("\u202e\u2067\U000e0041")
+    assert first_item(tab).startswith("q\ufffdlive"), "a query without letters is told by its id"
+    assert tab.console() == []
+
+
+def test_on_paper_charts_stand_two_to_a_line_and_tables_stay_folded(tab: headless.Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, sample_page())
+    tab.size(700, 900)
+    tab.devtools("Emulation.setEmulatedMedia", media="print")
+    try:
+        columns = "return getComputedStyle(document.querySelector('.cards')).gridTemplateColumns.split(' ').length"
+        assert tab.run(columns) == 2
+        assert tab.run("return document.querySelector('.numbers').getClientRects().length") == 0
+        assert tab.run("return document.getElementById('rows').getClientRects().length") == 0
+        assert len(tab.devtools("Page.printToPDF", printBackground=False)["data"]) > 1000
+        assert tab.run("return document.querySelectorAll('.numbers[open], .step[open]').length") == 0
+    finally:
+        tab.devtools("Emulation.setEmulatedMedia", media="")
+        tab.size(1280, 900)
+
+
 def test_a_policy_lets_no_other_script_run(tab: headless.Tab, tmp_path: Path) -> None:
     text = page(material(hostile_pairs())).replace("</body>", "<script>window.broken = 1</script></body>")
     show(tab, tmp_path, text)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _LABELS = ("positive", "negative", "undecided")
 _QUANTILES = ("mean", "p5", "p50", "p95", "max")
 _HUBS, _VALUES, _REASONS = 3, 12, 4
-_WIDTH = 100
+_ORIGINS = 20
+_WIDTH, _NAME = 100, 48
 
 Rows = list[tuple[str, list[str]]]
 
@@ -30,8 +31,18 @@ def _head(found: dict[str, Any]) -> list[str]:
 
 
 def _origins(found: dict[str, Any]) -> list[str]:
-    rows = [(origin, _labels(counts)) for origin, counts in found["origins"].items()]
+    origins = found["origins"]
+    rows = [(origin, _labels(origins[origin])) for origin in _largest(origins, lambda counts: sum(counts.values()))]
+    if left := len(origins) - len(rows):
+        others = {label: found["labels"][label] - sum(origins[name][label] for name, _ in rows) for label in _LABELS}
+        rows.append((f"{left:,} more", _labels(others)))
     return table("rows by origin", _LABELS, [*rows, ("all", _labels(found["labels"]))])
+
+
+def _largest(origins: dict[str, Any], size: Callable[[Any], int]) -> list[str]:
+    """The origins in their order; of very many the largest, all others are in the JSON."""
+    largest = set(sorted(origins, key=lambda name: (-size(origins[name]), name))[:_ORIGINS])
+    return [name for name in origins if name in largest]
 
 
 def _per_query(found: dict[str, Any]) -> list[str]:
@@ -87,7 +98,9 @@ def _hardness(found: dict[str, Any]) -> list[str]:
         means = hardness["queries"]["mean"], hardness["margin"]["mean"], hardness["relative_margin"]["p50"]
         above = _share(score["negatives_above_lowest_positive"])
         rows.append((name, [_count(score["negative"]["count"]), *map(_number, means), above]))
-        for origin, own in hardness["origins"].items() if len(hardness["origins"]) > 1 else ():
+        origins = hardness["origins"]
+        for origin in _largest(origins, lambda own: int(own["negatives"])) if len(origins) > 1 else ():
+            own = origins[origin]
             cells = [_count(own["negatives"]), _number(own["mean"]), _number(own["margin"]), "", _share(own["above"])]
             rows.append((f"  {origin}", cells))
     return table("hardness", ("negatives", "score", "margin", "relative p50", "above"), rows) if rows else []
@@ -194,7 +207,8 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
 
 
 def table(title: str, heads: tuple[str, ...], rows: Rows) -> list[str]:
-    """A line of heads and one for each row, in columns."""
+    """A line of heads and one for each row, in columns; names stand on one line and are cut where they are long."""
+    rows = [(_name(name), cells) for name, cells in rows]
     width = max([len(title), *(len(name) + 2 for name, _ in rows)])
     columns = [max([len(head), *(len(cells[i]) for _, cells in rows)]) for i, head in enumerate(heads)]
     out = [f"{title:<{width}}  " + "  ".join(f"{head:>{column}}" for head, column in zip(heads, columns, strict=True))]
@@ -245,6 +259,11 @@ def _number(value: float | None) -> str:
 def _plain(text: str) -> str:
     """`text` on one line, without what a terminal would obey."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _name(name: str) -> str:
+    """A name as a table shows it; what is set in stays so."""
+    return " " * (len(name) - len(name.lstrip(" "))) + _cut(_plain(name), _NAME)
 
 
 def _cut(line: str, width: int = _WIDTH) -> str:

@@ -14,6 +14,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 10, 34
 _HEAD = 24
 _TAIL, _WORTH_CUTTING = 0.005, 0.6
 _TICKS = 5
+_NEEDLE = 0.001
+"""A part of its size that values lie apart at most where they are drawn as one, with room on both sides."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ class Frame:
         spare = (high - low) or abs(high) or 1.0
         near = [mark.at for mark in chart.marks if low - spare / 2 <= mark.at <= high + spare / 2]
         low, high = min([low, *near]), max([high, *near])
-        if high == low:
-            low, high = low - spare / 2, high + spare / 2
+        if high - low <= _NEEDLE * max(abs(low), abs(high)):
+            spare = max(abs(low), abs(high)) / 10 or 1.0
+            low, high = low - spare, high + spare
         most = max((y for line in chart.lines for _, y in line.points), default=0.0)
         head = _TOP + (_HEAD if chart.marks or chart.upward else 0)
         return cls(low, high, chart.top or (most * 1.08) or 1.0, head, is_cut)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from unicodedata import east_asian_width
 
 from pairmine.files.lineage import Entry
 from pairmine.report.markup import Html, counted, tag
@@ -11,6 +12,8 @@ from pairmine.report.markup import Html, counted, tag
 _BOX, _TALL, _GAP, _LANE = 150, 56, 34, 72
 _FITS = 19
 _LONG = 8
+_MANY = 9
+"""Inputs of one stage that are drawn; the smallest of more become one box. Ours."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Node:
     kind: str
     inputs: tuple[int, ...] = ()
     step: int | None = None
+    rows: int = 0
 
 
 def nodes_of(entries: Sequence[Entry], name: str, below: str) -> list[Node]:
@@ -38,10 +42,11 @@ def nodes_of(entries: Sequence[Entry], name: str, below: str) -> list[Node]:
             key = str(item.get("file", "?")), str(item.get("sha256", ""))
             if key not in of_file:
                 of_file[key] = len(nodes)
-                nodes.append(Node(key[0], counted(item.get("rows", 0), "row"), "file"))
+                nodes.append(Node(key[0], counted(item.get("rows", 0), "row"), "file", rows=item.get("rows", 0)))
             inputs.append(of_file[key])
         of_stage[step] = len(nodes)
-        nodes.append(Node(title_of(entry), _counts(entry), "stage", tuple(dict.fromkeys(inputs)), step))
+        rows = entry.get("counts", {}).get("rows_out", 0)
+        nodes.append(Node(title_of(entry), _counts(entry), "stage", tuple(dict.fromkeys(inputs)), step, rows))
     last = (len(nodes) - 1,) if nodes else ()
     return [*nodes, Node(name, below, "result", last)]
 
@@ -60,10 +65,32 @@ def _counts(entry: Entry) -> str:
 
 def flow(nodes: Sequence[Node]) -> Html:
     """The picture twice, lying for wide windows and standing for narrow ones and long histories; one is shown."""
+    nodes = _few(nodes)
     places = _places(nodes)
     title = "How this file came to be: " + ", then ".join(node.title for node in nodes if node.kind != "file")
     pictures = (_picture(nodes, places, title, lying=lying) for lying in (True, False))
     return tag("div", *pictures, class_="flow long" if max(places.layer) >= _LONG else "flow")
+
+
+def _few(nodes: Sequence[Node]) -> list[Node]:
+    """`nodes`, where a stage of many inputs keeps its largest, with what lies behind them, and a box for the others."""
+    inputs = [sorted(sorted(node.inputs, key=lambda at: -nodes[at].rows)[: _MANY - 1]) for node in nodes]
+    wanted = {len(nodes) - 1}
+    for place in range(len(nodes) - 1, -1, -1):
+        if place in wanted:
+            wanted.update(inputs[place] if len(nodes[place].inputs) > _MANY else nodes[place].inputs)
+    kept: list[Node] = []
+    moved: dict[int, int] = {}
+    for place in sorted(wanted):
+        node, sources = nodes[place], [moved[at] for at in nodes[place].inputs if at in moved]
+        if len(node.inputs) > _MANY:
+            others = set(node.inputs) - set(inputs[place])
+            sources = [moved[at] for at in inputs[place]] + [len(kept)]
+            rows = sum(nodes[at].rows for at in others)
+            kept.append(Node(f"{len(others):,} more inputs", counted(rows, "row"), "file", rows=rows))
+        moved[place] = len(kept)
+        kept.append(replace(node, inputs=tuple(sources)))
+    return kept
 
 
 @dataclass(frozen=True)
@@ -183,15 +210,22 @@ def _arrows(nodes: Sequence[Node], places: _Places, box: _Boxes) -> Iterator[Htm
 
 
 def _box(node: Node, x: float, y: float) -> Html:
+    title = _short(node.title)
     drawn = tag(
         "g",
         tag("title", f"{node.title}: {node.below}"),
         tag("rect", x=x, y=y, width=_BOX, height=_TALL, rx=14 if node.kind == "file" else 8),
-        tag("text", _short(node.title), x=x + _BOX / 2, y=y + 24, text_anchor="middle", class_="what"),
+        tag("text", title, x=x + _BOX / 2, y=y + 24, text_anchor="middle", class_="what", **_fit(title)),
         tag("text", _short(node.below, _FITS + 4), x=x + _BOX / 2, y=y + 42, text_anchor="middle", class_="many"),
         class_=f"box {node.kind}",
     )
     return drawn if node.step is None else tag("a", drawn, href=f"#step-{node.step + 1}", data_step=node.step + 1)
+
+
+def _fit(title: str) -> dict[str, object]:
+    """Letters pressed together where they would stand out of their box."""
+    wide = sum(14 if east_asian_width(letter) in "WF" else 12 if letter in "mwMW@%…" else 8.5 for letter in title)
+    return {"textLength": _BOX - 14, "lengthAdjust": "spacingAndGlyphs"} if wide > _BOX else {}
 
 
 def _short(text: str, most: int = _FITS) -> str:

@@ -12,6 +12,8 @@ from pairmine.report.markup import Html, join, number, share, tag
 
 _REASONS = 6
 _LISTED = 200
+_STAGES, _LINES = 40, 600
+"""Stages with a bar and lines of the table at most, the last ones where there are more; ours."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ def funnel_section(entries: Sequence[Entry]) -> Html:
     """A bar for each stage, the reasons below it, and a table of everything behind."""
     levels = [Level.of(entry) for entry in entries]
     whole = max([1, *(level.rows_in + level.added for level in levels), *(level.rows_out for level in levels)])
-    return join([_key(), tag("ol", *(_level(level, whole) for level in levels), class_="funnel"), _table(levels)])
+    left = len(levels) - _STAGES
+    said = tag("p", f"The last {_STAGES} of {len(levels):,} stages.", class_="none") if left > 0 else None
+    shown = (_level(level, whole) for level in levels[-_STAGES:])
+    return join([_key(), said, tag("ol", *shown, class_="funnel"), _table(levels)])
 
 
 def _key() -> Html:
@@ -106,6 +111,6 @@ def _table(levels: Sequence[Level]) -> Html:
             [tag("span", reason, class_="deep"), "", "", number(count), ""]
             for reason, count in list(level.rejected.items())[:_LISTED]
         ]
-    return table(
-        ["stage", "in", "added", "rejected", "out"], rows, "Rows of each stage; reasons stand below their stage"
-    )
+    cut = f"; the last {_LINES} of {len(rows):,} lines" if len(rows) > _LINES else ""
+    heads = ["stage", "in", "added", "rejected", "out"]
+    return table(heads, rows[-_LINES:], f"Rows of each stage; reasons stand below their stage{cut}")

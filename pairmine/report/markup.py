@@ -11,6 +11,7 @@ _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"
 _REORDERING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)), 0xFFFD)
 _TEXT = str.maketrans(_ENTITIES) | _CONTROL | _REORDERING
 _DATA = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_LONGEST = 5_000
 _VOID = frozenset({"meta", "link", "br", "input"})
 
 
@@ -46,8 +47,14 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
 
 
 def join(parts: Iterable[object]) -> Html:
-    """All `parts` one after another, each as a child of `tag`."""
-    return Html("".join(escaped(part) for part in parts if part is not None and part is not False))
+    """All `parts` one after another, each as a child of `tag`; a text of more than `_LONGEST` characters is cut."""
+    return Html("".join(escaped(_cut(part)) for part in parts if part is not None and part is not False))
+
+
+def _cut(part: object) -> object:
+    return (
+        f"{part[:_LONGEST]}…" if isinstance(part, str) and not isinstance(part, Html) and len(part) > _LONGEST else part
+    )
 
 
 def embedded(body: Any) -> Html:

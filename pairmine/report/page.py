@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -15,12 +15,15 @@ from pairmine.report.funnel import funnel_section
 from pairmine.report.generated import generated_sections
 from pairmine.report.markup import Html, counted, embedded, join, tag
 from pairmine.report.overview import overview
+from pairmine.report.rows import fitted
 from pairmine.report.scores import score_cards
 from pairmine.report.shape import hardness_cards, hubs_section, length_cards, origins_section
 from pairmine.report.steps import lineage_section
 from pairmine.report.survival import Survival, survival_cards
 from pairmine.report.thresholds import Threshold
 
+LARGEST = 2_950_000
+"""Bytes of a page at most, so that it stays below 3 MB; ours."""
 _STYLES = ("base.css", "sections.css", "charts.css", "browser.css")
 _SCRIPTS = ("dom.js", "page.js", "data.js", "words.js", "list.js", "detail.js", "browser.js", "keys.js")
 _ICON = (
@@ -87,6 +90,14 @@ def page(material: Material) -> str:
         tag("script", Html(script)),
     )
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def fitting(material: Material) -> Material:
+    """`material` with as many of its rows as a page of `LARGEST` bytes holds."""
+    over = len(page(material).encode()) - LARGEST
+    if over <= 0:
+        return material
+    return replace(material, rows=fitted(material.rows, len(embedded(material.rows).encode()) - over))
 
 
 def _sections(material: Material) -> Iterable[tuple[str, str, object]]:

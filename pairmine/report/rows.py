@@ -44,6 +44,34 @@ def rows_data(
     return packed.body(rows_of or {})
 
 
+def fitted(body: dict[str, Any], room: int) -> dict[str, Any]:
+    """`body` with as many of its first queries as `room` bytes of the page hold."""
+    while body["queries"] and (size := len(embedded(body).encode())) > room:
+        body = _first(body, min(int(len(body["queries"]) * max(room, 0) / size), len(body["queries"]) - 1))
+    return body
+
+
+def _first(body: dict[str, Any], queries: int) -> dict[str, Any]:
+    """The first `queries` of `body`, which number texts and names in the order in which they come."""
+    rows = [row for row in body["rows"] if row[0] < queries]
+    kept = body["queries"][:queries]
+
+    def held(*places: int | None) -> int:
+        return max((place + 1 for place in places if place is not None), default=0)
+
+    texts = held(*(query[1] for query in kept), *(row[2] for row in rows))
+    return body | {
+        "queries": kept,
+        "rows": rows,
+        "values": body["values"][: len(rows)],
+        "more": body["more"][: len(rows)],
+        "texts": body["texts"][:texts],
+        "cut": [each for each in body["cut"] if each[0] < texts],
+        "origins": body["origins"][: held(*(row[4] for row in rows))],
+        "reasons": body["reasons"][: held(*(row[5] for row in rows))],
+    }
+
+
 def _others(schema: pa.Schema) -> list[str]:
     """The columns that are neither ours nor scores, but for vectors and other lists."""
     nested = pa.types.is_nested

@@ -113,7 +113,8 @@ class QuerySample:
         found, counts = np.unique(order, return_counts=True)
         fits = max(int(np.searchsorted(np.cumsum(counts), self._rows, side="right")), 1)
         if fits < len(found):
-            self._limit = found[fits - 1]
+            # A query before the first that is too much may still come and fit; nothing from there on can.
+            self._limit = found[fits] - np.uint64(1)
             held = held.filter(pa.array(order <= self._limit))
         self._held, self._size = [held.unify_dictionaries()], held.num_rows
 

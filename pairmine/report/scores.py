@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pairmine.report.charts import Chart, Line, Mark, drawn, legend, steps, table
@@ -10,6 +10,8 @@ from pairmine.report.markup import Html, number, tag
 from pairmine.report.thresholds import Threshold
 
 LABELS = ("positive", "negative", "undecided")
+COLUMNS = 12
+"""Score columns that have charts, those with a threshold first; ours."""
 _COLUMNS = ("count", "nulls", "mean", "p5", "p50", "p95", "max")
 
 
@@ -18,8 +20,18 @@ def score_cards(
 ) -> list[Html]:
     """A card for each score column of `found` (`Stats.to_dict()`), with the scores of `rejected` rows beside them."""
     aside = (rejected or {}).get("scores", {})
-    cards = [_card(name, score, marks, aside.get(name)) for name, score in found["scores"].items()]
+    cards = [_card(name, found["scores"][name], marks, aside.get(name)) for name in charted(found["scores"], marks)]
+    if len(found["scores"]) > COLUMNS:
+        said = f"{COLUMNS} of {len(found['scores']):,} score columns; 'pairmine stats' has the numbers of all."
+        cards.append(tag("p", said, class_="none"))
     return [card for card in cards if card] or [tag("p", "No score column holds a number.", class_="none")]
+
+
+def charted(columns: Iterable[str], marks: Sequence[Threshold]) -> list[str]:
+    """The columns that have charts, in their order."""
+    names, set_on = list(columns), {mark.column for mark in marks}
+    chosen = set(sorted(names, key=lambda name: name not in set_on)[:COLUMNS])
+    return [name for name in names if name in chosen]
 
 
 def _card(name: str, score: dict[str, Any], marks: Sequence[Threshold], rejected: dict[str, Any] | None) -> Html | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from pairmine.report.charts import Chart, Line, Mark, bar, drawn, legend, steps, table
 from pairmine.report.markup import Html, join, number, share, tag
-from pairmine.report.scores import LABELS
+from pairmine.report.scores import LABELS, charted
 from pairmine.report.thresholds import Threshold
 
 _SUMMARY = ("count", "mean", "p5", "p50", "p95", "max")
 _ORIGINS = 30
+_LISTED = 100
 _FEWEST_BINS = 8
 
 
@@ -33,7 +34,7 @@ def _ranks(ranks: dict[str, Any]) -> Html | None:
 
 
 def _margins(hardness: dict[str, Any], marks: Sequence[Threshold]) -> list[Html | None]:
-    return [_margin(name, found, marks) for name, found in hardness.items()]
+    return [_margin(name, hardness[name], marks) for name in charted(hardness, marks)]
 
 
 def _margin(name: str, found: dict[str, Any], marks: Sequence[Threshold]) -> Html | None:
@@ -73,7 +74,7 @@ def _by_origin(name: str, origins: dict[str, Any]) -> Html | None:
             *(number(each[column]) for column in ("mean", "margin")),
             _percent(each["above"]),
         ]
-        for origin, each in origins.items()
+        for origin, each in list(origins.items())[:_LISTED]
     ]
     heads = ["origin", "negatives", "mean score", "mean margin", "above"]
     return table(heads, rows, f"{name} of negatives by origin", title="By origin") if rows else None
@@ -88,7 +89,7 @@ def origins_section(found: dict[str, Any]) -> Html:
         items.append(tag("li", f"and {len(ordered) - _ORIGINS:,} more origins"))
     rows = [[origin, *(number(counts[label]) for label in LABELS)] for origin, counts in ordered]
     return join(
-        [tag("ul", *items, class_="origins"), table(["origin", *LABELS], rows[:200], "Rows by origin and label")]
+        [tag("ul", *items, class_="origins"), table(["origin", *LABELS], rows[:_LISTED], "Rows by origin and label")]
     )
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from pairmine.files.lineage import Entry
 from pairmine.report.flow import flow, nodes_of, title_of
-from pairmine.report.markup import Html, join, tag
+from pairmine.report.markup import Html, counted, join, tag
 
 _DIGEST = 16
 _LONGEST = 400
-_DETAILED = 100
-"""Stages that show their options too; of a blend of many sets the others show their commands."""
+_BRIEF = 200
+_DETAILS, _COMMANDS = 250_000, 500_000
+"""Characters of markup after which stages show their commands alone, and after which they are not shown: of a blend
+of many sets the last ones come first. Both are ours, so that a page stays below 3 MB."""
 
 
 def lineage_section(entries: Sequence[Entry], commands: Sequence[Sequence[str]], name: str, below: str) -> Html:
@@ -22,22 +24,39 @@ def lineage_section(entries: Sequence[Entry], commands: Sequence[Sequence[str]],
         said = f"{name} carries no lineage: another tool wrote it, or its format holds none (jsonl, csv, tsv)."
         return tag("p", said, class_="none")
     script = "\n".join(line for lines in commands for line in lines)
+    steps = _steps(entries, commands)
+    left = len(entries) - len(steps)
+    said = f"{counted(left, 'earlier stage')} not shown here: 'pairmine info {name}' prints all commands."
     return join(
         [
             flow(nodes_of(entries, name, below)),
-            tag("p", "All commands that build it", _copier(script), class_="all"),
-            *(_step(at, entry, commands[at - 1]) for at, entry in enumerate(entries, 1)),
+            tag("p", "All commands that build it", _copier(script), class_="all") if len(script) < _COMMANDS else None,
+            tag("p", said, class_="none") if left else None,
+            *steps,
         ]
     )
 
 
-def _step(at: int, entry: Entry, lines: Sequence[str]) -> Html:
+def _steps(entries: Sequence[Entry], commands: Sequence[Sequence[str]]) -> list[Html]:
+    """The stages in their order; where all are too much, the last ones."""
+    steps: list[Html] = []
+    size = 0
+    for at in range(len(entries), 0, -1):
+        step = _step(at, entries[at - 1], commands[at - 1], detailed=size < _DETAILS)
+        size += len(step)
+        if size > _COMMANDS and steps:
+            break
+        steps.append(step)
+    return steps[::-1]
+
+
+def _step(at: int, entry: Entry, lines: Sequence[str], *, detailed: bool) -> Html:
     command = lines[-1] if lines else ""
     return tag(
         "details",
-        tag("summary", tag("b", f"{at} {title_of(entry)}"), tag("code", command, class_="brief")),
+        tag("summary", tag("b", f"{at} {title_of(entry)}"), tag("code", command[:_BRIEF], class_="brief")),
         tag("div", tag("pre", tag("code", command)), _copier(command), class_="command"),
-        tag("div", *_details(entry), class_="sheets") if at <= _DETAILED else None,
+        tag("div", *_details(entry), class_="sheets") if detailed else None,
         tag("p", f"pairmine {entry.get('version', '?')}", class_="version"),
         id=f"step-{at}",
         class_="step",

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pairmine.errors import PairmineError
 from pairmine.report.charts import Chart, Line, Mark, drawn, legend, table
 from pairmine.report.markup import Html, counted, number, share, tag
+from pairmine.report.scores import charted
 from pairmine.report.thresholds import Threshold
 from pairmine.schema import NEGATIVE, scale_of, score_names
 from pairmine.stages.calibrate.candidates import Candidates, Picking, checked
@@ -39,6 +40,8 @@ class Survival:
 def survival(pairs: pa.Table, negatives: int, marks: Sequence[Threshold]) -> Survival | str:
     """The curves of every score column of `pairs`, whose negatives are taken as candidates; or why there are none."""
     pairs = _with_candidates(pairs)
+    if "label" in pairs.column_names and not pairs["label"].null_count:
+        return "The set has no negatives and no candidates."
     try:
         candidates = Candidates(checked(pairs), Picking(negatives, pick="top"))
         if not len(candidates):
@@ -64,10 +67,13 @@ def _trials(candidates: Candidates, marks: Sequence[Threshold]) -> dict[Rule, li
     logits = {name for name in score_names(schema) if scale_of(schema.field(name)) == "logit"}
     found, _ = find_rules(candidates, anchors=[LOWEST])
     trials = {}
+    shown = charted(score_names(schema), marks)
     for rule, grid in found.items():
+        if rule.column not in shown:
+            continue
         wanted = _RULES if rule.column not in logits else ("absolute-margin", "max-score")
-        if rule.name in wanted and grid:
-            set_at = {mark.value for mark in marks if (mark.rule, mark.column) == (rule.name, rule.column)}
+        set_at = {mark.value for mark in marks if (mark.rule, mark.column) == (rule.name, rule.column)}
+        if grid and rule.name in _MEANINGS and (set_at or rule.name in wanted):
             trials[rule] = sorted({*grid, *set_at}, reverse=rule.falls)
     return trials
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pairmine.files.lineage import Entry
@@ -18,9 +18,10 @@ _LIMITS = {
     "absolute_margin": "absolute-margin",
 }
 _BANDS = {"candidate_gate": "candidate-gate", "gate": "gate", "curate": "curate"}
+_MOST = 4
 _ROCKETQA = ("0.1", "0.9")
 _USUAL = ("score_ce", "score_llm", "score_dense")
-_SUSPECTED = "suspected false negative"
+_SUSPECTED, _WITHIN = "suspected false negative", "within "
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Threshold:
     rule: str
     column: str
     value: float
+    note: str = ""
 
     @property
     def is_margin(self) -> bool:
@@ -39,13 +41,27 @@ class Threshold:
     @property
     def text(self) -> str:
         """What stands beside the line."""
-        return f"{self.rule.replace('-', ' ')} {self.value:g}"
+        return f"{self.rule.replace('-', ' ')} {self.value:g}{self.note}"
 
 
 def thresholds(entries: Sequence[Entry], columns: Collection[str]) -> list[Threshold]:
-    """All thresholds that stages of `filter` had set on one of the score `columns`, without repeats."""
+    """All thresholds that stages of `filter` had set on one of the score `columns`, without repeats.
+
+    Of a rule that the sources of a blend set in more than `_MOST` ways the lowest and the highest are given.
+    """
     found = [each for entry in entries if entry.get("command") == "filter" for each in _of(entry, columns)]
-    return list(dict.fromkeys(each for each in found if each.column in columns and math.isfinite(each.value)))
+    of_rule: dict[tuple[str, str], list[Threshold]] = {}
+    for each in dict.fromkeys(found):
+        if each.column in columns and math.isfinite(each.value):
+            of_rule.setdefault((each.rule, each.column), []).append(each)
+    return [each for group in of_rule.values() for each in _few(group)]
+
+
+def _few(group: Sequence[Threshold]) -> Sequence[Threshold]:
+    if len(group) <= _MOST:
+        return group
+    low, *_, high = sorted(group, key=lambda each: each.value)
+    return [replace(low, note=f", lowest of {len(group)}"), replace(high, note=f", highest of {len(group)}")]
 
 
 def negatives_wanted(entries: Sequence[Entry]) -> int | None:
@@ -77,9 +93,9 @@ def _is_idle(entry: Entry) -> bool:
     """Whether the margin that stands there by default was left out: where there is feedback, suspects act instead."""
     options, reasons = entry.get("options", {}), entry.get("counts", {}).get("rejected", {})
     suspected = any(reason.startswith(_SUSPECTED) for reason in reasons)
-    return bool(
-        options.get("no_relative_margin") or (suspected and _listed(options.get("relative_margin")) == ["0.05"])
-    )
+    acted = any(reason.startswith(_WITHIN) for reason in reasons)
+    is_usual = _listed(options.get("relative_margin")) == ["0.05"]
+    return bool(options.get("no_relative_margin") or (suspected and is_usual and not acted))
 
 
 def _listed(value: Any) -> list[str]:
