@@ -24,7 +24,7 @@ _MARK = "\x1e"
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _EXEMPT = re.compile(r"^<!-- not run: (.+) -->$")
 _SETUP = re.compile(r"^<!-- setup\n(.*?)^-->$", flags=re.M | re.S)
-_PROGRESS = re.compile(r"^pairmine [\w -]+: [\d,]+( of [\d,]+)? .* in (\d+m)?\d+s\b")
+_PROGRESS = re.compile(r"^pairmine [\w -]+: ([\d,]+( of [\d,]+)? .* in (\d+h)?(\d+m)?\d+s\b|.+, (\d+h)?(\d+m)?\d+s$)")
 _OF_THE_USER = ("PAIRMINE_", "OPENAI_", "HF_", "NO_COLOR", "FORCE_COLOR", "PYTHON", "MAKE")
 
 

@@ -124,6 +124,20 @@ def test_files_that_a_page_names_exist(name: str) -> None:
         assert (ROOT / path).exists(), f"{name}: {path}"
 
 
+OF_OTHERS = {"--no-enable-chunked-prefill", "--make", "--queries", "--runs"}
+"""Options of vLLM and of `benchmarks/` that pages name in a sentence."""
+
+
+def test_every_option_that_a_sentence_names_is_one_of_pairmine() -> None:
+    option = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+    told = {page.stem: page.read_text("utf-8") for page in PAGES}
+    known = {*option.findall(told["help"]), *option.findall(told["recipes"]), "--help", *OF_OTHERS}
+    for name, text in told.items():
+        sentences = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+        named = {each for code in re.findall(r"`([^`\n]+)`", sentences) for each in option.findall(code)}
+        assert named <= known, (name, named - known)
+
+
 def test_the_site_has_every_page() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
     pages = {page.name for page in (ROOT / "docs").glob("*.md")}
@@ -173,6 +187,11 @@ def test_lines_left_out_stay_left_out_when_numbers_change() -> None:
     assert _blocks.elided(shown, ("rows 10", "a", "b", "out 20")) == ("rows 10", "...", "out 20")
     assert _blocks.elided(("...", "out 2"), ("a", "out 3")) == ("...", "out 3")
     assert _blocks.elided(("in 1", "..."), ("in 2", "b")) == ("in 2", "...")
+
+
+def test_the_progress_of_a_slow_machine_is_no_difference() -> None:
+    lines = ["pairmine embed: loading st:all-MiniLM-L6-v2, 10s", "pairmine mine: 1,000 of 2,000 rows in 1m20s", "x"]
+    assert _blocks._without_progress("\n".join(lines)) == ("x",)
 
 
 LINES = st.lists(st.sampled_from(["a", "b", "a 1", "...", ""]), max_size=6)

@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import regenerate
+from _blocks import blocks, steps
 from headless import headless, why_not
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +66,14 @@ def test_the_site_holds_every_page_and_nothing_of_the_code(site: Path) -> None:
         place = site if page.stem == "index" else site / page.stem
         assert (place / "index.html").exists(), page.name
     assert list(site.rglob("*.py")) == []
+
+
+def test_the_copy_button_of_a_console_block_takes_its_commands_alone(site: Path) -> None:
+    for page in WITH_BLOCKS[1:]:
+        found = [block for block in blocks(page.read_text("utf-8")) if block.language == "console"]
+        html = (site / page.stem / "index.html").read_text("utf-8")
+        copied = [unescape(text) for text in re.findall(r'<div class="highlight" data-copy="([^"]*)">', html)]
+        assert copied == ["\n".join(step.command for step in steps(block)) for block in found], page.name
 
 
 def test_the_site_names_no_file_of_another_host(site: Path) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -58,6 +60,22 @@ def test_its_python_prints_what_it_says() -> None:
     assert printed.getvalue().strip() == source.strip().rpartition("# ")[2]
 
 
+@pytest.mark.slow
+def test_its_makefile_builds_a_training_file(tmp_path: Path) -> None:
+    (rules,) = blocks("make")
+    shutil.copy(ROOT / "examples" / "start" / "pages.jsonl", tmp_path / "corpus.jsonl")
+    (tmp_path / "held-out.jsonl").write_text('{"id": "t1", "text": "may dogs come into the reading room?"}\n')
+    (tmp_path / "Makefile").write_text(rules.replace("ce:models/reranker", "ce=fake:"), "utf-8")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
+    command = ["make", "train.parquet"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = subprocess.run([*command, "--question"], cwd=tmp_path, env=env)
+    assert (tmp_path / "train.parquet").stat().st_size > 0
+    assert again.returncode == 0, "nothing is left to do"
+
+
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "LICENSE", "Makefile", "constraints-dev.txt"])
 def test_what_a_project_has_is_there(name: str) -> None:
     assert (ROOT / name).stat().st_size > 0
@@ -85,3 +103,27 @@ def test_its_newcomer_forgives_numbers_only_where_they_depend_on_the_machine() -
     assert module.keeps_its_word(module.Ran(first, ("rows 300",), 0), loosely=loosely)
     assert not module.keeps_its_word(module.Ran(first, ("rows 300",), 1), loosely=loosely)
     assert not module.keeps_its_word(module.Ran(second, ("rows 3",), 0), loosely=strictly)
+
+
+def test_its_newcomer_takes_the_files_as_they_lie_where_git_does_not_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = newcomer()
+    monkeypatch.setattr(module, "ROOT", tmp_path / "no repository")
+    assert not module.cloned(tmp_path / "clone")
+    assert "git does not clone this" in capsys.readouterr().err
+
+
+def test_its_newcomer_tells_what_is_strewn_over_the_clone(tmp_path: Path) -> None:
+    module = newcomer()
+    for name in (
+        "README.md",
+        "docs/a.md",
+        "build/first/pairs.parquet",
+        ".git/config",
+        "env/pyvenv.cfg",
+        "env/lib/b.py",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert module.files(tmp_path) == {"README.md", "docs/a.md"}
