@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from pairmine.cli import ledger as command
+from pairmine.cli.command import adopt
 from pairmine.errors import PairmineError
 from pairmine.ledger import Batch, Entry, Ledger
 from pairmine.llm.calls import Reply
@@ -31,6 +32,7 @@ class Here:
         app = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
         app.callback()(lambda: None)
         command.register(app, self.dollars)
+        adopt(app)
         self._heard.readouterr()
         app(["ledger", *words], standalone_mode=False)
         out, err = self._heard.readouterr()

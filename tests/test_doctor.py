@@ -114,8 +114,8 @@ def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: 
     from pairmine.cli.doctor import places
 
     monkeypatch.setenv("PAIRMINE_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PAIRMINE_LEDGER", "/proc/ledger.sqlite")
-    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith("/proc"))
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("PAIRMINE_LEDGER", str(tmp_path / "file" / "ledger.sqlite"))
     found = {each.name: each for each in places.kept()}
     assert found["vectors"].value.endswith("store, made when it is needed")
     assert found["ledger"].remedy == "name another place with PAIRMINE_LEDGER"

@@ -35,6 +35,16 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     return run
 
 
+def write_scored(shell: Shell) -> None:
+    """A query with a positive, two candidates that are copies, and a negative, as pairs.parquet."""
+    rows = [
+        {"query": "rain", "document": document, "label": label, "score_st": 0.9 - n / 10}
+        for n, (document, label) in enumerate([("wet", 1), ("damp", None), ("damp", None), ("dry", 0)])
+    ]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shell("convert pairs.jsonl --as pairs -o pairs.parquet")
+
+
 def lineage(path: str) -> dict[str, Any]:
     from pairmine.files.peek import describe
 
@@ -121,6 +131,7 @@ def test_a_flag_is_never_blamed_on_the_variable_that_it_overrides(
         shell("mine corpus.jsonl --depth many -o mined.parquet")
 
 
+@pytest.mark.slow
 def test_a_limit_for_servers_is_idle_where_nobody_is_asked(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RPM", "5"), ("BASE_URL", "http://localhost:1/v1"), ("MAX_USD", "1"), ("DTYPE", "float16")):
         monkeypatch.setenv(f"PAIRMINE_{name}", value)
@@ -142,6 +153,53 @@ def test_what_has_no_effect_is_refused_on_the_command_line_and_idle_in_the_envir
     shell(mine)
     assert "device" not in lineage("mined.parquet")
     assert lineage("mined.parquet")["dtype"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("PAIRMINE_DEDUP_AGAINST_ONLY", "1", "dedup pairs.parquet --exact-only"),
+        ("PAIRMINE_FILTER_RELATIVE_MARGIN", "0.1", "filter pairs.parquet --no-relative-margin --no-pick"),
+        ("PAIRMINE_MIX_REPEAT", "1", "mix pairs.parquet"),
+        ("PAIRMINE_MINE_FUSE", "rrf", "mine pairs.parquet --corpus corpus.jsonl --retriever bm25"),
+        ("PAIRMINE_MINE_RRF_K", "7", "mine pairs.parquet --corpus corpus.jsonl --retriever bm25"),
+    ],
+)
+def test_what_is_idle_changes_neither_rows_nor_lineage(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
+) -> None:
+    write_scored(shell)
+    shell(f"{line} -o plain.parquet")
+    monkeypatch.setenv(name, value)
+    shell(f"{line} -o idle.parquet")
+    assert Path("idle.parquet").read_bytes() == Path("plain.parquet").read_bytes()
+
+
+def test_the_own_variable_of_a_command_is_over_the_general_one_for_stores_too(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAIRMINE_STORE", "general")
+    monkeypatch.setenv("PAIRMINE_EMBED_STORE", "own")
+    shell("embed corpus.jsonl --encoder fake: -o vectors.npy")
+    assert (Path("own").is_dir(), Path("general").exists()) == (True, False)
+
+
+def test_an_error_that_quotes_a_value_names_its_variable(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scored(shell)
+    for name, value, line in (
+        ("PAIRMINE_EXPORT_TO", "st-pear", "export pairs.parquet -o train.parquet"),
+        ("PAIRMINE_FILTER_MAX_SCORE", "high", "filter pairs.parquet -o decided.parquet"),
+        ("PAIRMINE_MINE_KNOWN", "none.jsonl", "mine pairs.parquet --retriever bm25 -o mined.parquet"),
+    ):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(PairmineError, match=rf"is set by \${name}\)"):
+            shell(line)
+
+
+@pytest.mark.parametrize(("text", "is_on"), [("", False), ("0", False), ("Off", False), ("1", True), ("yes", True)])
+def test_debugging_is_a_switch_like_the_others(monkeypatch: pytest.MonkeyPatch, text: str, is_on: bool) -> None:
+    monkeypatch.setenv("PAIRMINE_DEBUG", text)
+    assert environment.is_debugging() is is_on
 
 
 def test_a_misspelt_variable_is_told_once_it_could_matter(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

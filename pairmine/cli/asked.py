@@ -8,6 +8,8 @@ import typer
 
 from pairmine.errors import PairmineError
 
+_IS_RUNNING = "pairmine.running"
+
 
 def given(context: typer.Context, name: str) -> bool:
     """Whether the user set this option, on the command line or in the environment, rather than leave its default."""
@@ -24,10 +26,29 @@ def written(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+class Idle(Exception):
+    """Ends a command that was about to start with an option that has no effect; it starts again without it."""
+
+
 def lay_aside(context: typer.Context, name: str) -> None:
-    """Put an option that a variable set, and that has no effect here, back to its default for the lineage."""
-    if given(context, name) and not written(context, name):
-        context.params[name] = next(each.default for each in context.command.params if each.name == name)
+    """Put an option that a variable set, and that has no effect here, back to its default, as if it were not set.
+
+    The command starts anew where it has the value in hand already; not once its outputs are open.
+    """
+    if not given(context, name) or written(context, name):
+        return
+    option = next(each for each in context.command.params if each.name == name)
+    default = option.process_value(context, option.default)
+    in_hand = context.params[name] != default and not context.meta.get(_IS_RUNNING)
+    context.params[name] = default
+    context.set_parameter_source(name, type(context.get_parameter_source(name)).DEFAULT)  # type: ignore[union-attr]
+    if in_hand:
+        raise Idle(name)
+
+
+def note_running(context: typer.Context) -> None:
+    """Outputs are open and an input may be on its way: from here on a command cannot start anew."""
+    context.meta[_IS_RUNNING] = True
 
 
 def without_idle(context: typer.Context, settings: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -41,11 +41,13 @@ class Audit:
         """Load the encoder."""
         from pairmine.backends.encoders import open_encoder
         from pairmine.backends.models import use_threads
+        from pairmine.cli.progress import Progress
 
         use_threads(workers)
-        self._encoder = open_encoder(
-            self._spec, flag=_FLAG, query_prompt=query_prompt, document_prompt=document_prompt, device=device
-        )
+        with Progress("stats", quiet=False).loading(self._spec):
+            self._encoder = open_encoder(
+                self._spec, flag=_FLAG, query_prompt=query_prompt, document_prompt=document_prompt, device=device
+            )
 
     def numbers(self, against: str | None, split: str | None) -> dict[str, Any]:
         """The numbers; with `against`, those of that pair set and the differences from them too."""

@@ -11,7 +11,7 @@ from pairmine.cli import options as shared
 from pairmine.cli.run import say, without_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -142,9 +142,13 @@ def check(
     _check_options(context, source)
     opened = _open(source, form, split)
     names, limits = _names(opened, only or [], skip or [], most or [])
+    _check_needs(context, opened, {"--only": only or [], "--max": list(limits)})
     settings = _settings(context, names, has_places=opened.form is not None)
     report = _tested(context, opened, settings, quiet)
     results = reports.Results.of(opened.name, opened.form, report, settings, limits)
+    for name in only or []:
+        if name in results.not_run:
+            raise PairmineError(f"--only {name}: {opened.name} cannot be tested so; it needs {results.not_run[name]}")
     if fix:
         from pairmine.cli.check_fix import mended
 
@@ -240,6 +244,28 @@ def _names(
         if name not in names:
             raise PairmineError(f"--max {name}=...: --only or --skip leaves this test out")
     return names, limits
+
+
+_OTHER_FILES = {
+    "leakage": ("against",),
+    "leaked-documents": ("against",),
+    "unresolved-ids": ("corpus", "queries"),
+    "stale-texts": ("corpus", "queries"),
+}
+"""The tests that look at other files, and the options that name those."""
+
+
+def _check_needs(context: typer.Context, opened: Opened, asked: Mapping[str, Sequence[str]]) -> None:
+    """Raise a PairmineError where a test is asked for that lacks its other file: CI would take that for a pass."""
+    from pairmine.errors import PairmineError
+
+    of_form = {name for name, _, _ in (opened.form.tests if opened.form else ())}
+    for flag, names in asked.items():
+        for name in names:
+            needed = _OTHER_FILES.get(name, ())
+            if needed and name not in of_form and not any(context.params[option] for option in needed):
+                options = " or ".join(f"--{option}" for option in needed)
+                raise PairmineError(f"{flag} {name}: is not tested without {options}; add it")
 
 
 def _settings(context: typer.Context, names: list[str], *, has_places: bool) -> Settings:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pairmine.cli import environment, voice
+from pairmine.cli.asked import Idle
 from pairmine.cli.options import Quiet, Verbose
 from pairmine.errors import PairmineError
 
@@ -69,12 +70,20 @@ class Command(_Habits, TyperCommand):
                 voice.say(line)
         try:
             with voice.timed():
-                return super().invoke(ctx)
+                return self._start(ctx)
         except PairmineError as error:
             explained = environment.explain(ctx, error)
             if explained is error:
                 raise
             raise explained from error
+
+    def _start(self, ctx: Any) -> Any:
+        """Run it, again without each option from the environment that turns out to have no effect."""
+        while True:
+            try:
+                return super().invoke(ctx)
+            except Idle:
+                continue
 
 
 class Group(_Habits, TyperGroup):

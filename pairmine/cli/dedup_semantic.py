@@ -73,7 +73,8 @@ def open_meaning(run: Run, context: typer.Context) -> Meaning:
     if spec.kind == "st":
         locate(spec, "--semantic")
     use_threads(values["workers"])
-    encoder = open_encoder(spec, flag="--semantic")
+    with run.progress.loading(spec):
+        encoder = open_encoder(spec, flag="--semantic")
     store = open_store(values["store"], "float32", run.say)
     run.detail(models=[encoder.facts])
 

@@ -147,7 +147,7 @@ def embed(
         texts = _Texts(opened, side, title)
         model = _open(run, workers, **opening)
         kept = open_store(store, vector_type, run.say)
-        advance = run.begin("texts")
+        advance = run.begin("texts", None if texts.is_pairs else opened.rows_ahead())
         for outcome in _outcomes(texts, model, kept, vector_type, advance):
             run.write(outcome)
         run.sum_up(embedded=kept.embedded, reused=kept.reused)
@@ -223,7 +223,8 @@ def _encoder(workers: int, *, spec: Any, side: str, prompt: str | None, **settin
 
 
 def _open(run: Run, workers: int, **opening: Any) -> Encoder:
-    model = _encoder(workers, **opening)
+    with run.progress.loading(opening["spec"]):
+        model = _encoder(workers, **opening)
     run.detail(models=[{"name": opening["spec"].name, **model.facts}])
     return model
 

@@ -80,7 +80,11 @@ def blame(context: Any, error: Any) -> Exception:
 def explain(context: Any, error: PairmineError) -> PairmineError:
     """`error` with the variable behind every option that it speaks of."""
     line = str(error)
-    behind = [f"{flag} is set by ${name}" for flag, name in _behind(context).items() if _speaks_of(line, flag)]
+    behind = [
+        f"{flag} is set by ${name}"
+        for flag, name in _behind(context).items()
+        if _speaks_of(line, flag) or _quotes(line, flag, os.environ.get(name, ""))
+    ]
     return PairmineError(f"{line} ({', '.join(behind)})", exit_code=error.exit_code) if behind else error
 
 
@@ -101,6 +105,11 @@ def remarks(context: Any, commands: Iterable[str]) -> Iterator[str]:
         general = {} if is_own else {each: _name((), each) for each in GENERAL}
         if meant := _nearest(word, mine | general):
             yield f"${name} names no option; did you mean ${meant}?"
+
+
+def is_debugging() -> bool:
+    """Whether an error is shown with where it comes from; any word that is no "off" asks for it."""
+    return os.environ.get("PAIRMINE_DEBUG", "").lower() not in ("", *_NO)
 
 
 def all_names(command: Any, context: Any, path: Sequence[str] = ()) -> Iterator[str]:
@@ -158,6 +167,13 @@ def _speaks_of(line: str, flag: str) -> bool:
     import re
 
     return re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", line) is not None
+
+
+def _quotes(line: str, flag: str, text: str) -> bool:
+    """Whether an error is about the value of an option without the option's flag, as "max score ten: ..."."""
+    words = flag.lstrip("-").replace("-", " ")
+    shown = (f"{words} {text}", f'"{text}"', f"'{text}'")
+    return bool(text) and (line.startswith(f"{text}: ") or any(each in line for each in shown))
 
 
 def _name(path: Sequence[str], word: str) -> str:

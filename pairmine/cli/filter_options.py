@@ -352,6 +352,7 @@ def check(
     if "relax" not in shortage:
         without_effect(context, f"with --shortage {shortage}", "relax_steps")
     if corpus and "fill" not in shortage:
+        lay_aside(context, "corpus")
         raise PairmineError("--corpus has an effect with --shortage fill alone")
     if no_relative_margin:
         without_effect(context, "with --no-relative-margin", "relative_margin")
@@ -378,7 +379,10 @@ def check_anchor(context: typer.Context, margins: list[str] | None, pick: str | 
     """Raise a PairmineError for an --anchor that neither a margin nor the pick is held to."""
     from pairmine.errors import PairmineError
 
-    if written(context, "anchor") and not margins and (pick or "").partition(":")[0] != "simans":
+    if margins or (pick or "").partition(":")[0] == "simans":
+        return
+    lay_aside(context, "anchor")
+    if written(context, "anchor"):
         raise PairmineError(
             "--anchor has no effect, since no margin is held to it (suspects stand in for the usual one where there is "
             "feedback); name one, as in --relative-margin 0.05"

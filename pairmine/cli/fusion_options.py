@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairmine.cli.run import Run, without_effect, written
+from pairmine.cli.run import Run, lay_aside, without_effect, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +64,10 @@ def fusion_of(
     from pairmine.errors import PairmineError
     from pairmine.stages.mine import Fusion
 
-    if retrievers == 1 and written(context, "fuse"):
-        raise PairmineError(f"--fuse {fuse} is for several --retriever, and there is 1")
+    if retrievers == 1:
+        lay_aside(context, "fuse")
+        if written(context, "fuse"):
+            raise PairmineError(f"--fuse {fuse} is for several --retriever, and there is 1")
     if fuse != "rrf":
         without_effect(context, "without --fuse rrf", "rrf_k", "fuse_weights")
     try:

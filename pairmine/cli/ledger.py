@@ -21,7 +21,7 @@ Dollars = Callable[["Total"], "float | None"]
 
 LedgerPath = Annotated[
     str,
-    typer.Option("--ledger", metavar="PATH", envvar="PAIRMINE_LEDGER", help="Where every paid reply is kept."),
+    typer.Option("--ledger", metavar="PATH", help="Where every paid reply is kept."),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 _Recipe = Annotated[str | None, typer.Option("--recipe", help="Only replies to this recipe.")]

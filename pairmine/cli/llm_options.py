@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import wraps
+from functools import cache, wraps
 from typing import Annotated, Any
 
 import typer
@@ -195,6 +195,7 @@ def takes_llm_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+@cache
 def _annotations() -> dict[str, Any]:
     from typing import get_type_hints
 

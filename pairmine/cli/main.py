@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pairmine.cli.command import Group, adopt, note_all
+from pairmine.cli.environment import is_debugging
 from pairmine.cli.options import Quiet, Verbose
 from pairmine.cli.run import command_path
 from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError
@@ -146,7 +147,7 @@ def _usage_line(error: BaseException) -> str:
 
 
 def _debug() -> None:
-    if os.environ.get("PAIRMINE_DEBUG"):
+    if is_debugging():
         import traceback
 
         traceback.print_exc()

@@ -314,7 +314,8 @@ def mine(
             device=search_device(device),
             say=run.say,
         )
-        opened = _open(named, vectors, room, workers, settings, words, server.server_of(at), run.say, searcher)
+        with run.progress.loading(*(spec for spec, _ in named)):
+            opened = _open(named, vectors, room, workers, settings, words, server.server_of(at), run.say, searcher)
         retrievers = wrapped(opened, strategy)
         similarity = similarity_of(opened, near_cosine)
         table = pair_source.read()

@@ -14,7 +14,7 @@ import numpy as np
 from pairmine.backends.encoders import Encoder, Side
 from pairmine.backends.retrievers import Bm25Retriever, DenseRetriever, ReadyRetriever, Retriever
 from pairmine.cli.index_options import AUTO_THREADS
-from pairmine.cli.progress import Advance
+from pairmine.cli.progress import Advance, Progress
 from pairmine.cli.run import cores, place_of, say
 from pairmine.errors import PairmineError
 
@@ -44,6 +44,7 @@ class Rehearsal:
     def __init__(self, summary: str | None, *, quiet: bool) -> None:
         self._summary = summary
         self._quiet = quiet
+        self.progress = Progress("mine", quiet=quiet)
 
     def __enter__(self) -> Rehearsal:
         return self

@@ -10,7 +10,7 @@ import typer
 from pairmine.cli import mix_batches as planned
 from pairmine.cli import mix_split as splits
 from pairmine.cli import options as shared
-from pairmine.cli.run import Run, cores
+from pairmine.cli.run import Run, cores, lay_aside
 from pairmine.cli.store_options import DEFAULT, StorePath
 from pairmine.errors import PairmineError
 
@@ -97,6 +97,8 @@ def mix(
     from pairmine.stages.mix import Source, Weighing, check_settings, joined
     from pairmine.stages.mix import mix as mix_sources
 
+    if size is None:
+        lay_aside(context, "repeat")
     named = [_named(each) for each in pairs]
     weighing = Weighing(alpha, size, by, _weights(weight or []), repeat)
     names = [name for name, _ in named]

@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pairmine.cli import voice
@@ -16,6 +17,8 @@ Status = Callable[[], str]
 EVERY_S = 10.0
 SOON_S = 1.0
 """A file is read for so long before a word is said about it."""
+_LOADED = frozenset({"st", "ce", "ql", "vllm", "mlm", "mt"})
+"""Kinds of models that run on this machine."""
 
 
 class Progress:
@@ -89,15 +92,25 @@ class Progress:
 
         return advance
 
-    def work(self, name: str) -> None:
+    def work(self, name: str, doing: str = "at work on") -> None:
         """Say that there is work on a file of which nobody knows how long it takes."""
         self.end()
         if self._quiet:
             return
         if is_lively():
-            self._bar(f"at work on {name}", None, None)
+            self._bar(f"{doing} {name}", None, None)
         else:
-            self._pulse = _Pulse(f"pairmine {self._command}: at work on {name}")
+            self._pulse = _Pulse(f"pairmine {self._command}: {doing} {name}")
+
+    @contextmanager
+    def loading(self, *specs: Any) -> Iterator[None]:
+        """Say while the work inside goes on which models are loaded: those that run on this machine."""
+        if names := [str(each) for each in specs if each.kind in _LOADED]:
+            self.work(", ".join(names), "loading")
+        try:
+            yield
+        finally:
+            self.end()
 
     def _bar(self, what: str, total: int | None, status: Status | None) -> Advance:
         from rich.console import Console

@@ -79,7 +79,7 @@ def report(
       pairmine report pairs.parquet --rejects rejected.parquet --stage mined.parquet -o report.html
     """
     from pairmine.files.partial import write_atomically
-    from pairmine.report.page import page
+    from pairmine.report.page import fitting, page
 
     _check_paths(output, pairs, rejects or [], stage or [])
     if ledger is None:
@@ -87,7 +87,7 @@ def report(
     if ledger and not (written(context, "ledger") or os.path.exists(ledger)):
         ledger = None
     making = _Making(rows, seed, check, ledger, price, quiet, rejects or [], stage or [])
-    material = making.material(pairs, title, split)
+    material = fitting(making.material(pairs, title, split))
     text = page(material)
     write_atomically(output, text)
     if not quiet:

@@ -51,17 +51,23 @@ def _open(resource: Resource, run: Run, value: str | None) -> Any:
         from pairmine.backends.masked import open_masked_lm
         from pairmine.backends.specs import parse_spec
 
-        return open_masked_lm(parse_spec(value, ("mlm", "fake"), flag), flag=flag)
+        spec = parse_spec(value, ("mlm", "fake"), flag)
+        with run.progress.loading(spec):
+            return open_masked_lm(spec, flag=flag)
     if resource.kind == "encoder":
         from pairmine.backends.encoders import open_encoder
         from pairmine.backends.specs import parse_spec
 
-        return open_encoder(parse_spec(value, ("st", "fake"), flag), flag=flag)
+        spec = parse_spec(value, ("st", "fake"), flag)
+        with run.progress.loading(spec):
+            return open_encoder(spec, flag=flag)
     if resource.kind == "translator":
         from pairmine.backends.specs import parse_spec
         from pairmine.backends.translators import open_translator
 
-        return open_translator(parse_spec(value, ("mt", "fake"), flag), flag=flag)
+        spec = parse_spec(value, ("mt", "fake"), flag)
+        with run.progress.loading(spec):
+            return open_translator(spec, flag=flag)
     if resource.kind == "tokenizer":
         return _tokenizer(flag, value)
     if resource.kind == "documents":

@@ -14,6 +14,7 @@ import typer
 from pairmine.cli.asked import choice as choice
 from pairmine.cli.asked import given as given
 from pairmine.cli.asked import lay_aside as lay_aside
+from pairmine.cli.asked import note_running
 from pairmine.cli.asked import without_effect as without_effect
 from pairmine.cli.asked import without_idle as without_idle
 from pairmine.cli.asked import written as written
@@ -67,6 +68,7 @@ class Run:
         self._inputs: list[tuple[Any, str]] = []
         self._sinks: list[Sink] = []
         leave_out_pandas()
+        note_running(context)
         self._forget()
         self._main = self._open(output, kind, make_sink)
         self._rejects = self._open(rejects, None) if rejects else None

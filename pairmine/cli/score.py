@@ -199,7 +199,8 @@ def score(
         source = run.reads(opened(run.say), "pairs")
         rows = checked_rows(source, choice=choice)
         use_threads(workers)
-        model = _open(spec, settings, options, run.say)
+        with run.progress.loading(spec):
+            model = _open(spec, settings, options, run.say)
         _score(run, source, rows, model, choice, spec, name)
     if isinstance(model, Explains):
         complain(model, options)
@@ -298,7 +299,8 @@ def _add_columns(
     rows = checked_rows(source, sides)
     use_threads(workers)
     kept = open_store(store, "float32", run.say)
-    adder = make(open_encoder(spec, flag=flag, **settings), kept)  # type: ignore[arg-type]
+    with run.progress.loading(spec):
+        adder = make(open_encoder(spec, flag=flag, **settings), kept)  # type: ignore[arg-type]
     run.detail(models=[{"name": spec.name, **adder.facts}])
     advance = run.begin("rows", rows)
     for chunk in source.chunks():

@@ -22,7 +22,6 @@ StorePath = Annotated[
     typer.Option(
         "--store",
         metavar="PATH",
-        envvar="PAIRMINE_STORE",
         help="Folder where vectors and scores are kept, so that nothing is computed twice; none keeps nothing.",
         rich_help_panel=_PANEL,
     ),

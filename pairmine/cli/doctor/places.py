@@ -102,9 +102,20 @@ def _place(name: str, path: str) -> Fact:
         return Fact(name, "none are kept")
     place = Path(path)
     above = next(each for each in (place, *place.absolute().parents) if each.exists())
-    if not os.access(above, os.W_OK):
+    if (above != place and not above.is_dir()) or not _is_writable(above):
         return Fact(name, f"{place} cannot be written to", NOTE, f"name another place with PAIRMINE_{_variable(name)}")
     return Fact(name, f"{place}, {size(_bytes(place))}" if place.exists() else f"{place}, made when it is needed")
+
+
+def _is_writable(place: Path) -> bool:
+    """Whether something can be written there, by trying: to a user who may do everything the rights say nothing."""
+    if not place.is_dir():
+        return place.is_file() and os.access(place, os.W_OK)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return True
+    except OSError:
+        return False
 
 
 def _variable(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 from pairmine.cli import voice
 from pairmine.cli.doctor.facts import BROKEN, Fact
+from pairmine.cli.environment import is_debugging
 
 _TEXTS = {
     "rain": "It rained all day. The river rose by two metres. Nobody was hurt in the village.",
@@ -28,6 +30,8 @@ _STEPS = {
 }
 _REMEDY = "pip install --force-reinstall pairmine; else report it with what 'pairmine --debug doctor' shows"
 
+_FULL = "free space where temporary files go, or set TMPDIR to a folder that has some"
+
 
 def trial() -> Iterator[Fact]:
     """Each step with the time it took; the first that fails ends it."""
@@ -39,7 +43,8 @@ def trial() -> Iterator[Fact]:
             fault = _run([word.format(folder) for word in command.split()])
             seconds = time.monotonic() - started
             if fault:
-                yield Fact(name, fault.replace(folder, "..."), BROKEN, _REMEDY)
+                remedy = _FULL if os.strerror(errno.ENOSPC).lower() in fault.lower() else _REMEDY
+                yield Fact(name, fault.replace(folder, "..."), BROKEN, remedy)
                 return
             yield Fact(name, f"works, {seconds:.2f}s")
 
@@ -57,7 +62,7 @@ def _run(words: list[str]) -> str:
             command(["--quiet", *words], standalone_mode=False)
         return ""
     except BaseException as error:  # whatever it is, it is what was asked for
-        if os.environ.get("PAIRMINE_DEBUG"):
+        if is_debugging():
             import traceback
 
             traceback.print_exc()
