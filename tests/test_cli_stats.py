@@ -223,6 +223,20 @@ def test_tokens_and_dollars_are_those_of_the_recipes_of_this_set(here: Here) -> 
     assert "paid.sqlite: holds no reply to a recipe" in here("stats", "pairs.parquet", "--ledger", "paid.sqlite")
 
 
+def test_rows_of_a_recipe_that_two_models_wrote_have_a_price_together_alone(here: Here) -> None:
+    here("generate", "queries", "corpus.jsonl", "--llm", "fake:", "-q", "-o", "written.parquet")
+    rows = pq.read_table("written.parquet")
+    pq.write_table(rows.replace_schema_metadata(None), "blended.parquet")
+    with Ledger("paid.sqlite") as ledger:
+        ledger.add([entry(1, "queries", "one"), entry(2, "queries", "other")])
+    spent = here.stats("blended.parquet", "--ledger", "paid.sqlite", "--price", "1,2")["spent"]
+    assert [(each["model"], each["rows"], each["usd_per_row"]) for each in spent["recipes"]] == [
+        ("one", None, None),
+        ("other", None, None),
+    ]
+    assert spent["usd_per_row"] == pytest.approx(spent["usd"] / rows.num_rows)
+
+
 def entry(number: int, recipe: str, model: str) -> Entry:
     return Entry(bytes([number]) * 20, Reply(f"reply {number}", "stop", 1000, 200, 500), recipe, model, "fake", 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ def spent(ledger: str, entries: Sequence[dict[str, Any]], found: dict[str, Any],
     """Tokens and dollars by recipe and model, of the recipes that wrote or judged the rows of a pair set.
 
     They are named by its lineage, or by the origins in `found`, which `Stats.to_dict` gave. A ledger does not know
-    which run a reply was for: the sums are of all runs with that recipe and model. `price` is what --price says,
-    for all of them.
+    which run a reply was for: the sums are of all runs with that recipe and model; nor does a row know which of
+    several models wrote it, so that their rows are None then. `price` is what --price says, for all of them.
     """
     from pairmine.ledger import Ledger
 
@@ -25,7 +26,9 @@ def spent(ledger: str, entries: Sequence[dict[str, Any]], found: dict[str, Any],
     with Ledger(ledger, read_only=True) as opened:
         totals = opened.totals()
     own = [total for total in totals if any(_is_of(total, each) for each in asked)]
-    rows = [_row(total, dollars(total), found["templates"]) for total in own]
+    models_of = Counter(total.recipe for total in own)
+    alone = {recipe: counts for recipe, counts in found["templates"].items() if models_of[recipe] == 1}
+    rows = [_row(total, dollars(total), alone) for total in own]
     others = [dollars(total) for total in totals if total not in own]
     usd = _sum([row["usd"] for row in rows])
     return {

@@ -59,7 +59,7 @@ def _spent(spent: dict[str, Any]) -> Html:
             each["model"],
             *(number(each[name]) for name in ("replies", "prompt_tokens", "completion_tokens", "rows")),
             _dollars(each["usd"]),
-            _dollars(each["usd_per_row"]),
+            "-" if each["rows"] is None else _dollars(each["usd_per_row"]),
         ]
         for each in spent["recipes"]
     ]
