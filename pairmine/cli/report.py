@@ -180,30 +180,33 @@ class _Making:
 
         look = make()
         try:
-            for chunk in self._watched(source, source.chunks):
+            for chunk in self._watched(source, source.chunks, "looking through"):
                 look.add(chunk)
         except RowsApart:
             look = make()
             look.add(source.read())
         return look
 
-    def _watched(self, source: PairSource, read: Callable[[], Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    def _watched(self, source: PairSource, read: Callable[[], Iterator[pa.Table]], doing: str) -> Iterator[pa.Table]:
         """What `read` gives, with a word on stderr where that takes a while."""
         from pairmine.cli.progress import Progress
+        from pairmine.files.lineage import shown_path
 
-        progress = Progress("report", quiet=self.quiet)
-        source.watch = progress.reading
-        try:
+        with Progress("report", quiet=self.quiet) as progress:
+            progress.work(shown_path(source.path), doing)
+            source.watch = progress.reading
             yield from read()
-        finally:
-            progress.end()
 
     def _rejected(self) -> Rejected:
+        from pairmine.cli.progress import Progress
         from pairmine.report.gather import Rejected
 
         rejected = Rejected(self.seed, self.rows)
-        for table in self._all_rejected():
-            rejected.add(table)
+        with Progress("report", quiet=self.quiet) as progress:
+            if self.rejects:
+                progress.work(", ".join(self.rejects), "looking through")
+            for table in self._all_rejected():
+                rejected.add(table)
         return rejected
 
     def _all_rejected(self) -> Iterator[pa.Table]:
@@ -234,7 +237,7 @@ class _Making:
         from pairmine.report.findings import Checked
         from pairmine.stages.check import Settings, run_checks
 
-        found = run_checks(lambda: self._watched(source, source.tables), Settings(seed=self.seed))
+        found = run_checks(lambda: self._watched(source, source.tables, "testing"), Settings(seed=self.seed))
         return Checked(found.findings)
 
 
