@@ -361,21 +361,6 @@ def test_every_paper_is_built_to_its_training_file_without_a_key(papers: Path) -
         assert not [row for row in rows if row["negative"] in (row["anchor"], row["positive"])], name
 
 
-def test_the_recipe_in_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    (recipe,) = re.findall(r"^```yaml\n(.*?)^```", readme, flags=re.M | re.S)
-    (command,) = re.findall(r"^pairmine (generate --recipe faq.yaml .*)$", readme, flags=re.M)
-    (tmp_path / "faq.yaml").write_text(recipe)
-    rows = [{"id": topic, "text": ABOUT.format(topic=topic)} for topic in TOPICS]
-    (tmp_path / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = subprocess.run([PAIRMINE, *command.split()], cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    pairs = pq.read_table(tmp_path / "faq.parquet")
-    assert set(pairs["origin"].to_pylist()) == {"generate:faq/positive/fake"}
-    assert set(pairs["mood"].to_pylist()) == {"angry"}
-    assert set(pairs["doc_id"].to_pylist()) == set(TOPICS)
-
-
 @pytest.mark.slow
 def test_the_training_example_takes_the_batches_as_they_were_planned(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("train_example", ROOT / "examples" / "train" / "train.py")

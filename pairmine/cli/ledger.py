@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairmine.cli.run import say
+from pairmine.cli.voice import answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,7 +204,7 @@ def prune(
         sys.stderr.write("\n".join(_table(going, context.obj)) + "\n")
         count = _plural(sum(total.replies for total in going), "reply", "replies")
         if dry_run:
-            say(f"{count} would go; nothing was removed")
+            answer(f"{count} would go; nothing was removed")
         elif yes or _confirmed(f"remove {count} from {ledger} for good?"):
             gone = sum(total.replies for total in opened.prune(which))
             say(f"{_plural(gone, 'reply', 'replies')} removed, {_bytes(opened.size())} left")

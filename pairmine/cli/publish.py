@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairmine.cli.run import given, say, without_effect
+from pairmine.cli.run import given, without_effect
+from pairmine.cli.voice import answer
 
 if TYPE_CHECKING:
     from pairmine.cli.export_output import Destination
@@ -218,9 +219,9 @@ class Publication:
         total = f"{len(files)} files, {sum(sizes.values()):,} bytes"
         if self._asked["dry_run"]:
             kind = "private dataset" if private else "dataset"
-            say(f"would send {total} to the {kind} {repository}")
+            answer(f"would send {total} to the {kind} {repository}")
             for name, size in sizes.items():
-                say(f"  {name}  {size:,} bytes")
+                answer(f"  {name}  {size:,} bytes")
             return
         message = f"{self._target.name}, {self._rows:,} rows, by pairmine"
         try:

@@ -12,6 +12,7 @@ import typer
 from pairmine.cli.ledger import _bytes, _day, _moment, _moment_of, _plural
 from pairmine.cli.run import say, written
 from pairmine.cli.store_options import DEFAULT, NONE, VECTORS, StorePath
+from pairmine.cli.voice import answer
 
 if TYPE_CHECKING:
     from pairmine.backends.vectors.store import Kept
@@ -107,7 +108,7 @@ def prune(
     sys.stderr.write("\n".join(_table(going)) + "\n")
     count = _counted(going)
     if dry_run:
-        say(f"{count} would go; nothing was removed")
+        answer(f"{count} would go; nothing was removed")
         return
     if not yes and not _confirmed(f"remove {count} from {store} for good?"):
         say("nothing was removed")

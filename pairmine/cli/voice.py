@@ -34,6 +34,11 @@ def say(line: str) -> None:
         sys.stderr.write(f"pairmine: {line}\n")
 
 
+def answer(line: str) -> None:
+    """What was asked for, on stderr: what a dry run would do is said with --quiet too."""
+    sys.stderr.write(f"pairmine: {line}\n")
+
+
 def tell(line: str) -> None:
     """A line for people who want to know more, on stderr: with --verbose alone."""
     if _is_verbose:
