@@ -197,6 +197,7 @@ def written_by_a_server(**settings: Any) -> LLMServer:
     return LLMServer(answer, models=("test-model", "gpt-5-mini"), **settings)
 
 
+@pytest.mark.slow
 def test_the_llm_example_builds_from_documents_alone_and_then_only_what_changed(llm: tuple[Path, str]) -> None:
     folder, corpus = llm
     settings = (corpus, "LIMIT=4", "NEGATIVES=2")
@@ -233,6 +234,7 @@ def test_the_llm_example_says_what_it_would_cost_and_asks_nobody(llm: tuple[Path
     assert "name a judge: make JUDGE=openai:MODEL judge-cost" in make(folder, corpus, "judge-cost").stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_llm_example_goes_on_and_pays_only_for_what_is_missing(llm: tuple[Path, str]) -> None:
     folder, corpus = llm
     with written_by_a_server(delay_s=0.2) as server:
@@ -256,6 +258,7 @@ def test_an_interrupted_llm_example_goes_on_and_pays_only_for_what_is_missing(ll
     assert "from the ledger, paid for before" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_documents_of_the_llm_example_are_always_the_same_ones() -> None:
     command = [sys.executable, str(ROOT / "examples" / "llm" / "documents.py"), "5"]
     first, again = (
