@@ -33,4 +33,4 @@ def test_help_lists_the_commands_in_the_order_of_the_data() -> None:
 def test_a_misspelt_command_is_told_which_one_was_meant() -> None:
     done = subprocess.run([sys.executable, "-m", "pairmine", "dedpu", "x"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "pairmine: no such command 'dedpu'. Did you mean 'dedup'?; see 'pairmine --help'\n"
+    assert done.stderr == "pairmine: no such command 'dedpu'; did you mean 'dedup'? See 'pairmine --help'\n"

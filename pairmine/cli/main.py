@@ -143,7 +143,8 @@ def _usage_line(error: BaseException) -> str:
     message = error.format_message().strip() if hasattr(error, "format_message") else str(error)
     first = " ".join(message.split()).rstrip(".")
     command = f"pairmine {where}".strip()
-    return f"{first[:1].lower()}{first[1:]}; see '{command} --help'"
+    line = f"{first[:1].lower()}{first[1:]}".replace("'. Did you mean", "'; did you mean")
+    return f"{line}{' See' if line.endswith('?') else '; see'} '{command} --help'"
 
 
 def _debug() -> None:
