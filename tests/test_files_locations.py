@@ -85,7 +85,7 @@ def test_data_in_folders_of_an_address_is_never_left_out_unsaid() -> None:
 def test_a_path_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert refused(tmp_path / "absent.jsonl").endswith("absent.jsonl: no such file or folder")
     (tmp_path / "empty.jsonl").touch()
-    assert refused(tmp_path / "empty.jsonl").endswith("the file is empty")
+    assert refused(tmp_path / "empty.jsonl").endswith("the file is empty; write it again or name another")
     (tmp_path / "a.xyz").write_text("x")
     assert "the ending says no format; known: .arrow" in refused(tmp_path / "a.xyz")
     assert "file name too long" in refused(tmp_path / ("x" * 300))

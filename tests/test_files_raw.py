@@ -247,7 +247,7 @@ def test_a_single_name_takes_whole_lines_and_dots_leave_the_rest_out(tmp_path: P
         ("a.data", PARQUET, "x", "a.data: holds parquet data, which names its columns itself; leave out --columns"),
         ("a.data", gzip.compress(ROWS, mtime=0), "x", "a.data: holds gzip data; rename it to a.data.gz"),
         ("a.data", b"a\n\xe9\n", "x", "a.data:2: not UTF-8"),
-        ("a.data", "", "x", "a.data: the file is empty"),
+        ("a.data", "", "x", "a.data: the file is empty; write it again or name another"),
     ],
 )
 def test_a_table_that_does_not_fit_its_names_is_told_with_its_place(

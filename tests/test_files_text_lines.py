@@ -67,7 +67,7 @@ def test_what_is_no_text_by_the_line_is_told(tmp_path: Path) -> None:
         refused(put(tmp_path, "a.jsonl", "{}\n"))
         == "a.jsonl: is jsonl, where a plain text with one item to a line belongs"
     )
-    assert refused(put(tmp_path, "a.en", "")) == "a.en: the file is empty"
+    assert refused(put(tmp_path, "a.en", "")) == "a.en: the file is empty; write it again or name another"
     assert refused(put(tmp_path, "b.en", b"x\n\xe9\n")).startswith("b.en:2: not UTF-8")
     assert refused(put(tmp_path, "c.en", gzip.compress(b"x\n"))) == "c.en: holds gzip data; rename it to c.en.gz"
     (tmp_path / "folder").mkdir()

@@ -304,7 +304,7 @@ def _shard(name: str, path: str, size: int | None, filesystem: Any, fields: Sequ
     if fields and known[0] != "fields":
         raise PairmineError(f"{name}: is {known[0]}, which names its columns itself; leave out --columns")
     if size == 0:
-        raise PairmineError(f"{name}: the file is empty")
+        raise PairmineError(f"{name}: the file is empty; write it again or name another")
     return Shard(name, known[0], known[1], filesystem, path, tuple(fields))
 
 
