@@ -135,10 +135,10 @@ def test_help_before_a_command_is_help_after_it(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("minne x", "no such command 'minne'. Did you mean 'mine'?"),
+        ("minne x", "no such command 'minne'; did you mean 'mine'?"),
         ("mine x --dpeth 3", "--depth"),
         ("derive itc x", "did you mean ict"),
-        ("ledger exprot x", "Did you mean 'export'?"),
+        ("ledger exprot x", "did you mean 'export'?"),
     ],
 )
 def test_a_misspelt_word_is_answered_with_the_nearest_one(line: str, said: str) -> None:
