@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pairmine.cli import engine_options as engines
 from pairmine.cli import options as shared
 from pairmine.cli.command import Command, Group
 from pairmine.cli.resources import metavar
@@ -127,6 +128,11 @@ def _shared(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
         ),
         "seed": (shared.Seed, 0),
         "workers": (shared.Workers, 0),
+        "engine": (engines.Engine, "local"),
+        "ray_address": (engines.RayAddress, None),
+        "gpus_per_worker": (engines.GpusPerWorker, 0.0),
+        "cpus_per_worker": (engines.CpusPerWorker, 1.0),
+        "shard_rows": (engines.ShardRows, engines.ROWS),
         "kind": (shared.Format, None),
         "rejects": (shared.Rejects, None),
         "summary": (shared.Summary, None),
@@ -150,8 +156,10 @@ def _column_names(recipe: Recipe) -> list[str]:
 
 
 def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> None:
+    from contextlib import nullcontext
     from functools import partial
 
+    from pairmine.cli.engine_options import engine_of
     from pairmine.cli.resources import open_resources
     from pairmine.engines.local import map_tables
     from pairmine.recipes import MODELS, read_options
@@ -160,18 +168,33 @@ def _derive(recipe: Recipe, context: typer.Context, given: dict[str, Any]) -> No
     options = {option.keyword: given[option.keyword] for option in recipe.options}
     read_options(recipe, options)
     unit = {"documents": "documents", "pairs": "pairs", "rows": "rows", "code": "files"}[recipe.reads]
-    with Run(
-        context,
-        given["output"],
-        kind=given["kind"],
-        rejects=given["rejects"],
-        summary=given["summary"],
-        quiet=given["quiet"],
-        units=(unit, "pairs"),
-    ) as run:
+    engine = engine_of(context)
+    if engine and recipe.whole:
+        raise PairmineError(
+            f"recipe {recipe.name} looks at the whole input at once, which one machine does; leave out --engine ray"
+        )
+    with (
+        engine or nullcontext(),
+        Run(
+            context,
+            given["output"],
+            kind=given["kind"],
+            rejects=given["rejects"],
+            summary=given["summary"],
+            quiet=given["quiet"],
+            units=(unit, "pairs"),
+            engine=engine,
+        ) as run,
+    ):
         source = run.reads(_open(recipe, run, given), "source")
         resources = open_resources(recipe, run, given)
         check(recipe.name, resources=resources, **options)
+        if engine:
+            from pairmine.cli.derive_shards import derive_shards
+
+            derive_shards(engine, run, source, recipe, resources, options, given)
+            _some_pairs(run, given["source"])
+            return
         stage = partial(derive, recipe.name, seed=given["seed"], resources=resources, **options)
         # A model has threads of its own, and would be loaded by every process.
         alone = recipe.whole or any(each.kind in MODELS and each.keyword in resources for each in recipe.resources)

@@ -27,11 +27,12 @@ def info(source: Input, as_json: Json = False) -> None:
     from pairmine.files.dedup_index import described_index
     from pairmine.files.folder import mark_of
     from pairmine.files.peek import describe
+    from pairmine.files.sharded import has_parts
 
     if (index := described_index(source)) is not None:
         _print(json.dumps(index, ensure_ascii=False, indent=2) if as_json else "\n".join(_index_lines(source, index)))
         return
-    if (mark := mark_of(source)) is not None:
+    if (mark := mark_of(source)) is not None and not has_parts(source):
         names = [f"  {name}" for name in mark["files"]]
         shown = "\n".join([f"{source}: a folder that export wrote", *names, "", *commands(mark["lineage"])])
         _print(json.dumps(mark, ensure_ascii=False, indent=2) if as_json else shown)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,8 @@ from pairmine.cli.voice import say as say
 from pairmine.lean_arrow import leave_out_pandas
 
 if TYPE_CHECKING:
+    from pairmine.cli.ray_run import RayEngine
+    from pairmine.engines.shards import Counts
     from pairmine.files.sink import Sink
     from pairmine.outcome import Outcome
 
@@ -49,6 +50,7 @@ class Run:
         quiet: bool = False,
         units: tuple[str, str] = ("rows", "rows"),
         make_sink: Callable[[str, str | None], Any] | None = None,
+        engine: RayEngine | None = None,
     ) -> None:
         from pairmine.files.lineage import Lineage
 
@@ -67,11 +69,13 @@ class Run:
         self._lines: list[str] = []
         self._inputs: list[tuple[Any, str]] = []
         self._sinks: list[Sink] = []
-        leave_out_pandas()
+        self._engine = engine
+        if engine is None:  # Ray's data sets are made with pandas
+            leave_out_pandas()
         note_running(context)
         self._forget()
-        self._main = self._open(output, kind, make_sink)
-        self._rejects = self._open(rejects, None) if rejects else None
+        self._main = self._open(output, kind, make_sink, "out")
+        self._rejects = self._open(rejects, None, name="rejects") if rejects else None
 
     def say(self, line: str) -> None:
         """A line for people, unless --quiet."""
@@ -102,7 +106,7 @@ class Run:
     def open_extra(self, flag: str, target: str) -> Sink:
         """A further output that is put in place together with the main one."""
         self._claim(flag, target)
-        return self._open(target, None)
+        return self._open(target, None, name=flag.lstrip("-"))
 
     def also_writes(self, flag: str, targets: Sequence[str]) -> None:
         """Note the files that the main output is made of; nothing else may take their places."""
@@ -131,19 +135,16 @@ class Run:
 
     def write(self, outcome: Outcome) -> None:
         """Write what a stage kept and rejected, and add up its counts."""
-        import pyarrow.compute as pc
+        from pairmine.engines.shards import Counts
 
-        self._rows_in += outcome.rows_in
-        self._added += outcome.added
-        self._kept += outcome.kept.num_rows
-        self._used += outcome.rows_in - outcome.rejected.num_rows
-        self._reshapes = outcome.reshapes
-        self._notes.update(outcome.notes)
-        for reason in pc.value_counts(outcome.rejected["reason"]).to_pylist():
-            self._rejected[reason["values"]] += reason["counts"]
+        self.add(Counts.of(outcome))
         self._main.write(outcome.kept)
         if self._rejects is not None:
             self._rejects.write(outcome.rejected)
+
+    def add(self, counts: Counts) -> None:
+        """Add the counts of rows that were written elsewhere."""
+        self._counts.add(counts)
 
     @property
     def can_restart(self) -> bool:
@@ -157,19 +158,19 @@ class Run:
             sink.restart()
 
     def _forget(self) -> None:
-        self._rows_in = self._added = self._kept = self._used = 0
-        self._reshapes = False
-        self._rejected: Counter[str] = Counter()
-        self._notes: Counter[str] = Counter()
+        from pairmine.engines.shards import Counts
+
+        self._counts = Counts()
 
     def counts(self) -> dict[str, Any]:
         """The counts of the run so far; rows in = used or kept + rejected, each with its reason."""
-        counts: dict[str, Any] = {"rows_in": self._rows_in}
-        if self._added:
-            counts["added"] = self._added
-        counts |= {"rejected": dict(sorted(self._rejected.items())), "rows_out": self._kept}
-        if self._notes:
-            counts["notes"] = dict(sorted(self._notes.items()))
+        found = self._counts
+        counts: dict[str, Any] = {"rows_in": found.rows_in}
+        if found.added:
+            counts["added"] = found.added
+        counts |= {"rejected": dict(sorted(found.rejected.items())), "rows_out": found.kept}
+        if found.notes:
+            counts["notes"] = dict(sorted(found.notes.items()))
         return counts
 
     def __enter__(self) -> Run:
@@ -209,16 +210,23 @@ class Run:
             raise PairmineError(f"{earlier} and {flag} both name {what}; give each a place of its own")
         self._targets[place] = flag
 
-    def _open(self, target: str, kind: str | None, make: Callable[[str, str | None], Any] | None = None) -> Sink:
+    def _open(
+        self, target: str, kind: str | None, make: Callable[[str, str | None], Any] | None = None, name: str = ""
+    ) -> Sink:
         from pairmine.files.sink import Sink
 
         try:
-            sink = (make or Sink)(target, kind)
+            sink: Any
+            if self._engine is not None and make is None:
+                sink = self._engine.make_sink(target, kind, name)
+            else:
+                sink = (make or Sink)(target, kind)
         except BaseException:
             self._abort()
             raise
         self._sinks.append(sink)
-        return sink
+        opened: Sink = sink
+        return opened
 
     def _abort(self) -> None:
         for sink in self._sinks:
@@ -231,7 +239,7 @@ class Run:
         for source, role in self._inputs:
             source.add_to(self.lineage, role)
             if repeats := getattr(source, "repeats", 0):
-                self._notes[f"rows of the {role} that repeat an id, read once"] += repeats
+                self._counts.notes[f"rows of the {role} that repeat an id, read once"] += repeats
         options = {
             name: _public(value)
             for name, value in self._context.params.items()
@@ -254,15 +262,16 @@ class Run:
 
     def _report(self) -> None:
         taken, given = self._units
-        rows: list[tuple[str, int]] = [(f"{taken} in", self._rows_in)]
-        for reason, count in self._rejected.most_common():
+        counts = self._counts
+        rows: list[tuple[str, int]] = [(f"{taken} in", counts.rows_in)]
+        for reason, count in counts.rejected.most_common():
             rows.append((f"  {reason}" if reason.startswith(FAILED) else f"  rejected: {reason}", -count))
-        if self._reshapes:
-            rows.append((f"{taken} used", self._used))
-        elif self._added:
-            rows.append(("  added", self._added))
-        rows.append((f"{given} out", self._kept))
-        rows += [(f"  {what}", count) for what, count in sorted(self._notes.items()) if count]
+        if counts.reshapes:
+            rows.append((f"{taken} used", counts.used))
+        elif counts.added:
+            rows.append(("  added", counts.added))
+        rows.append((f"{given} out", counts.kept))
+        rows += [(f"  {what}", count) for what, count in sorted(counts.notes.items()) if count]
         report(self.command, rows)
         for line in self._lines:
             say(line)

@@ -20,6 +20,8 @@ import pyarrow as pa
 from pairmine.errors import PairmineError
 
 STDIN = "-"
+UNFINISHED = ".unfinished"
+"""Lies in a remote folder while parts are put there."""
 
 FORMATS = {
     ".parquet": "parquet",
@@ -234,6 +236,8 @@ def _remote_shards(path: str, fields: Sequence[str]) -> list[Shard]:
             return [_shard(path, inner, info.get("size"), filesystem, fields)]
         children = sorted(filesystem.ls(inner, detail=True), key=lambda child: str(child["name"]))
         named = [(child, str(child["name"]).rstrip("/").rpartition("/")[2]) for child in children]
+        if any(name == UNFINISHED for _, name in named):
+            raise PairmineError(f"{path}: a run that writes its parts there is not finished; run it again to continue")
         files = [(c["name"], name, c.get("size"), filesystem) for c, name in named if c["type"] == "file"]
         below = {name: filesystem.walk(child["name"]) for child, name in named if child["type"] == "directory"}
         return _of_one_format(path, files, below, fields)

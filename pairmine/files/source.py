@@ -86,6 +86,7 @@ class Source:
         self._schema: pa.Schema | None = None
         self._entries: list[lineage.Entry] = []
         self._is_ours = False
+        self._is_marked: bool | None = None
         self._spools: list[Any] = []
         self._pipe: StandardInput | None = None
         self._shards: list[Shard] = []
@@ -194,6 +195,15 @@ class Source:
         """The lineage that came with the input; of a pipe only after its last batch."""
         return self._entries
 
+    def take_entries(self, entries: list[lineage.Entry]) -> None:
+        """Record the lineage that came with the input, where it was read before."""
+        self._entries = entries
+
+    @property
+    def renames(self) -> bool:
+        """Whether the user named columns of the input."""
+        return bool(self._overrides)
+
     @property
     def kind(self) -> str:
         """The format that it is read in: parquet, arrow, jsonl, csv, tsv, lines or fields."""
@@ -224,6 +234,7 @@ class Source:
 
     def raw(self, *, keep: bool = True) -> Iterator[Raw]:
         """The rows as they stand. A remote file is copied here first; with `keep` off it is read from there."""
+        self._read_mark()
         batches = [read_ipc_stream(self._pipe.name, self._pipe.stream)] if self._pipe else self._read_shards(keep)
         for raw in chain.from_iterable(batches):
             found = lineage.decode(raw.table.schema.metadata, raw.name)
@@ -231,6 +242,18 @@ class Source:
                 self._entries = found
             self._is_ours |= raw.is_ours or bool(found)
             yield raw
+
+    def _read_mark(self) -> None:
+        """Take the lineage of a folder of parts, which have none themselves."""
+        is_folder = bool(self._shards) and self._shards[0].name != self.path
+        if self._is_marked is not None or self._pipe is not None or not is_folder:
+            return
+        from pairmine.files.sharded import read_mark
+
+        mark = read_mark(self.path)
+        self._is_marked = mark is not None
+        if mark is not None:
+            self._entries, self._is_ours = mark["lineage"], True
 
     def _read_shards(self, keep: bool) -> Iterator[Iterator[Raw]]:
         for at, shard in enumerate(self._shards):

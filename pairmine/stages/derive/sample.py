@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+from heapq import nsmallest
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairmine.identity import seed_of
 
@@ -13,11 +16,14 @@ def sample_queries(pairs: pa.Table, size: int, *, seed: int) -> pa.Table:
 
     The queries are those whose seeded hash is smallest, so that more of them are a superset.
     """
-    codes = pairs["query_id"].combine_chunks().dictionary_encode()
-    ids = codes.dictionary.to_pylist()
-    if len(ids) <= size:
-        return pairs
-    hashes = np.fromiter((seed_of(seed, "sample", name) for name in ids), np.uint64, len(ids))
-    chosen = np.zeros(len(ids), bool)
-    chosen[np.argsort(hashes, kind="stable")[:size]] = True
-    return pairs.filter(pa.array(chosen[codes.indices.to_numpy()]))
+    return pairs.filter(pc.is_in(pairs["query_id"], pa.array(first_queries(pairs, size, seed=seed), pa.string())))
+
+
+def first_queries(pairs: pa.Table, size: int, *, seed: int) -> list[str]:
+    """The queries that `sample_queries` takes, by their hash."""
+    return smallest(pc.unique(pairs["query_id"]).to_pylist(), size, seed=seed)
+
+
+def smallest(ids: Iterable[str], size: int, *, seed: int) -> list[str]:
+    """Of different query ids the `size` ones whose seeded hash is smallest, in its order."""
+    return nsmallest(size, ids, key=lambda name: int(seed_of(seed, "sample", name)))

@@ -1,0 +1,128 @@
+"""An input as shards of canonical Parquet: those that a run on shards wrote, or new ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from pairmine.engines.shards import Piece
+from pairmine.files.blocks import query_starts
+from pairmine.files.code import CodeTree
+from pairmine.files.sharded import WorkFolder, read_mark
+from pairmine.files.sink import Sink
+from pairmine.files.source import PairSource, Source
+
+_CUT = "cut.json"
+
+
+def pieces_of(
+    source: Source | CodeTree,
+    folder: WorkFolder,
+    name: str,
+    *,
+    rows: int,
+    apart: bool = False,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> list[Piece]:
+    """The shards of `source`: the parts of a folder that says what is in it, else new ones in the work folder.
+
+    New ones have `rows` rows or more, all of the last query with it; with `apart` a query may be in several. They are
+    cut by the usual reader, so that names of columns, ids and faults are its own; once cut, they are there for a run
+    that goes on.
+    """
+    if (there := _own_parts(source)) is not None:
+        advance(sum(piece.rows for piece in there))
+        return there
+    place = f"input/{name}"
+    if isinstance(source, Source) and (text := folder.read(f"{place}/{_CUT}")) is not None:
+        found = json.loads(text)
+        source.rows, source.repeats = found["rows"], found["repeats"]
+        source.take_entries(found["entries"])
+        advance(source.rows)
+        return [Piece(**each) for each in found["pieces"]]
+    pieces: list[Piece] = []
+    first = 0
+    for number, tables in enumerate(_grouped(source, rows, apart)):
+        path = folder.place(f"{place}/part-{number:05}.parquet")
+        count = _write(path, tables, advance)
+        pieces.append(Piece(number, path, count, first))
+        first += count
+    if isinstance(source, Source):
+        body = {"pieces": [vars(piece) for piece in pieces], "rows": source.rows, "repeats": source.repeats}
+        folder.write(f"{place}/{_CUT}", json.dumps(body | {"entries": source.entries}))
+    return pieces
+
+
+def _own_parts(source: Source | CodeTree) -> list[Piece] | None:
+    """The parts of a folder that a run on shards wrote; None for any other input, and where columns are renamed."""
+    if not isinstance(source, Source) or source.path == "-" or (mark := read_mark(source.path)) is None:
+        return None
+    if len(mark["files"]) != len(mark["rows"]) or source.renames:
+        return None
+    firsts = np.cumsum([0, *mark["rows"]]).tolist()
+    source.rows = firsts[-1]
+    source.take_entries(mark["lineage"])
+    folder = source.path.rstrip("/")
+    return [
+        Piece(at, f"{folder}/{name}", rows, first)
+        for at, (name, rows, first) in enumerate(zip(mark["files"], mark["rows"], firsts[:-1], strict=True))
+    ]
+
+
+def _grouped(source: Source | CodeTree, rows: int, apart: bool) -> Iterator[list[pa.Table]]:
+    """The tables of each shard."""
+    pending: list[pa.Table] = []
+    count = 0
+    tables, cut = source.tables, _by_rows
+    if isinstance(source, PairSource) and not apart:
+        tables, cut = partial(source.chunks, rows, unified=False), _at_queries
+    for table in tables():
+        for part in cut(table, rows - count, rows):
+            pending.append(part)
+            count += part.num_rows
+            if count >= rows:
+                yield pending
+                pending, count = [], 0
+    if pending:
+        yield pending
+
+
+def _by_rows(table: pa.Table, first: int, rows: int) -> Iterator[pa.Table]:
+    """Slices of `table`: one of `first` rows, then of `rows` each."""
+    start, size = 0, first
+    while start < table.num_rows or not table.num_rows:
+        yield table.slice(start, size)
+        start, size = start + size, rows
+        if not table.num_rows:
+            return
+
+
+def _at_queries(table: pa.Table, first: int, rows: int) -> Iterator[pa.Table]:
+    """As `_by_rows`, each slice up to the end of the query that it ends in."""
+    if not table.num_rows:
+        yield table
+        return
+    ends = np.append(query_starts(table["query_id"])[0][1:], table.num_rows)
+    start, size = 0, first
+    while start < table.num_rows:
+        end = int(ends[np.searchsorted(ends, min(start + size, table.num_rows))])
+        yield table.slice(start, end - start)
+        start, size = end, rows
+
+
+def _write(path: str, tables: list[pa.Table], advance: Callable[[int], None]) -> int:
+    sink = Sink(path)
+    try:
+        for table in tables:
+            sink.write(table)
+        sink.commit([])
+    except BaseException:
+        sink.abort()
+        raise
+    count = sum(table.num_rows for table in tables)
+    advance(count)
+    return count

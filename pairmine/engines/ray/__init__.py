@@ -1,0 +1,1 @@
+"""Ray: the cluster that does the work, and its pools of workers."""

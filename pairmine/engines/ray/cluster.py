@@ -1,0 +1,300 @@
+"""A Ray cluster: where it is, what it has, and how a list of items is worked on there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from pairmine.engines.shards import Item, Make, Parcel, Result, Shared
+from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
+from pairmine.files.locations import cause
+
+_INSTALL = "pip install 'pairmine[ray]'"
+_LOCAL_STORE_BYTES = 256 << 20
+"""For the objects of a local cluster: rows go through files, and only paths, counts and broadcasts through Ray."""
+_LARGE = 1 << 20
+_ANSWERS_S = 10.0
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Nothing is sent to anybody, and what Ray's processes log stays in their files."""
+
+
+class Cluster:
+    """A cluster at `address`, or one on this machine for as long as this is open; a context manager.
+
+    `workers` 0 are as many as the cluster has room for, each with `cpus_per_worker` and `gpus_per_worker`.
+    """
+
+    def __init__(
+        self, address: str | None = None, *, workers: int = 0, cpus_per_worker: float = 1, gpus_per_worker: float = 0
+    ) -> None:
+        self._ray = _load_ray()
+        self._cpus, self._gpus = cpus_per_worker, gpus_per_worker
+        self._is_ours = not self._ray.is_initialized()
+        if self._is_ours:
+            self._connect(address, workers)
+        try:
+            self.workers = workers or self._room()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster; one on this machine ends."""
+        if self._is_ours and self._ray.is_initialized():
+            self._ray.shutdown()
+
+    @property
+    def nodes(self) -> int:
+        """How many machines there are."""
+        return sum(bool(node["Alive"]) for node in self._ray.nodes())
+
+    def map(
+        self, make: Make[Item, Result], items: Sequence[Item], *, gpus: float | None = None, cpus: float | None = None
+    ) -> Iterator[tuple[int, Result]]:
+        """See `shards.Pool`: Ray Data's `map_batches` over a pool of actors, an item at a time."""
+        if not items:
+            return
+        data = self._data()
+        rows = [{"place": at, "item": pickle.dumps(item)} for at, item in enumerate(items)]
+        size = min(self.workers, len(items))
+        found = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            _worker(self._sent(make)),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size),
+            num_cpus=self._cpus if cpus is None else cpus,
+            num_gpus=(self._gpus if gpus is None else gpus) or None,
+        )
+        with self._said_plainly():
+            for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for place, done, error in zip(*(batch[name].to_pylist() for name in _COLUMNS), strict=True):
+                    if error is not None:
+                        line, code = pickle.loads(error)
+                        raise PairmineError(line, exit_code=code)
+                    yield place, pickle.loads(done)
+
+    def shuffle(
+        self,
+        split: Make[Item, Iterable[tuple[int, Parcel]]],
+        items: Sequence[Item],
+        join: Make[tuple[int, Iterator[Parcel]], Result],
+        *,
+        groups: int,
+    ) -> Iterator[tuple[int, Result]]:
+        """See `shards.Pool`: Ray Data's `groupby`."""
+        from pairmine.engines.ray.shuffle import shuffled
+
+        if not items:
+            return
+        dumps = self._ray.cloudpickle.dumps
+        with self._said_plainly():
+            yield from shuffled(self._data(), dumps(split), items, dumps(join), groups=groups, cpus=self._cpus)
+
+    def share(self, value: Result) -> Shared[Result]:
+        """See `shards.Pool`: `value` in Ray's object store."""
+        return _Stored(self._ray.put(value))
+
+    def _sent(self, make: Make[Any, Any]) -> Shared[bytes]:
+        """What is made on the workers, in the object store where it is large."""
+        made = self._ray.cloudpickle.dumps(make)
+        return Small(made) if len(made) < _LARGE else self.share(made)
+
+    def _connect(self, address: str | None, workers: int) -> None:
+        if address is not None:
+            _check_there(address)
+        settings: dict[str, Any] = {"address": address or "local", "log_to_driver": False, "logging_level": "ERROR"}
+        if address is None:
+            settings["num_cpus"] = max(workers, 1) * self._cpus if workers else len(os.sched_getaffinity(0))
+            settings |= {"include_dashboard": False, "object_store_memory": _LOCAL_STORE_BYTES}
+        try:
+            with _silent():
+                self._ray.init(**settings)
+        except Exception as error:
+            what = f"--ray-address {address}" if address else "--engine ray"
+            raise PairmineError(
+                f"{what}: no cluster ({_first_line(error)}); start one with 'ray start --head', and run this there",
+                exit_code=GAVE_UP,
+            ) from error
+
+    def _room(self) -> int:
+        """How many workers find room at once."""
+        there = self._ray.cluster_resources()
+        counts = [int(there.get("CPU", 0) // self._cpus)] if self._cpus else []
+        if self._gpus:
+            counts.append(int(there.get("GPU", 0) / self._gpus))
+            if not counts[-1]:
+                raise PairmineError(
+                    f"--gpus-per-worker {self._gpus:g}: the cluster has {there.get('GPU', 0):g} GPUs; leave it out or "
+                    "name another cluster with --ray-address"
+                )
+        if not counts or not min(counts):
+            raise PairmineError(f"--cpus-per-worker {self._cpus:g}: the cluster has {there.get('CPU', 0):g} cores")
+        return min(counts)
+
+    def _data(self) -> Any:
+        import ray.data
+
+        for name in ("ray.data", "ray"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = False
+        return ray.data
+
+    def _said_plainly(self) -> Any:
+        return _SaidPlainly(self._ray)
+
+
+_COLUMNS = ("place", "done", "error")
+
+
+class _SaidPlainly:
+    """Turns what Ray raises once it gives up into one line; what went wrong inside a worker keeps its traceback."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        raised = self._ray.exceptions
+        lost = (
+            *(raised.RayActorError, raised.NodeDiedError, raised.OutOfMemoryError, raised.ObjectLostError),
+            ConnectionError,
+        )
+        if isinstance(error, lost):
+            raise PairmineError(
+                f"--engine ray: workers were lost ({_first_line(error)}); finished shards are kept, run the same "
+                "command again to continue",
+                exit_code=GAVE_UP,
+            ) from error
+
+
+def _worker(make: Shared[bytes]) -> Any:
+    """A class whose objects work on batches of one item each."""
+    from pairmine import __version__
+
+    class Worker:
+        """Sets the work up at its first item, so that what goes wrong there comes back as an answer."""
+
+        def __init__(self) -> None:
+            self._work: Any = None
+
+        def __call__(self, batch: Any) -> dict[str, Any]:
+            done: bytes | None = None
+            error: bytes | None = None
+            try:
+                if self._work is None:
+                    _check_version(__version__)
+                    self._work = pickle.loads(make.get())()
+                done = pickle.dumps(self._work(pickle.loads(batch["item"][0].as_py())), 5)
+            except PairmineError as found:
+                error = pickle.dumps((str(found), found.exit_code))
+            import pyarrow as pa
+
+            columns = {"place": batch["place"], "done": pa.array([done], pa.large_binary())}
+            return pa.table(columns | {"error": pa.array([error], pa.binary())})
+
+    return Worker
+
+
+def _check_version(driver: str) -> None:
+    import socket
+
+    from pairmine import __version__
+
+    if __version__ != driver:
+        raise PairmineError(
+            f"{socket.gethostname()}: has pairmine {__version__}, not {driver} as here; install one of them everywhere",
+            exit_code=BAD_INPUT,
+        )
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Small(Generic[Value]):
+    """A value that travels with whatever holds it."""
+
+    value: Value
+
+    def get(self) -> Value:
+        """The value."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class _Stored(Generic[Value]):
+    reference: Any
+
+    def get(self) -> Value:
+        import ray
+
+        return ray.get(self.reference)
+
+
+def _load_ray() -> Any:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.cloudpickle
+        import ray.exceptions
+    except ImportError as error:
+        raise PairmineError(f"--engine ray: {_first_line(error)}; {_INSTALL}") from None
+    return ray
+
+
+def _check_there(address: str) -> None:
+    """Raise PairmineError at once where nobody answers, since Ray tries for minutes."""
+    import socket
+
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdecimal():
+        raise PairmineError(f"--ray-address {address}: write HOST:PORT, as 'ray start --head' shows it, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWERS_S).close()
+    except OSError as error:
+        raise PairmineError(
+            f"--ray-address {address}: {cause(error)}; name another, or start one with 'ray start --head'",
+            exit_code=GAVE_UP,
+        ) from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Leaves out what Ray's own code, which knows no Python stream, says on stderr while it starts."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,234 @@
+"""Shards of an input, parts of an output and what a killed run leaves: without Ray, on a pool of this process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pairmine.engines import kept
+from pairmine.engines.cut import pieces_of
+from pairmine.engines.parts import fold, write_parts
+from pairmine.engines.shards import Counts, InProcess, Piece, Written
+from pairmine.errors import PairmineError
+from pairmine.files.sharded import PartedOutput, WorkFolder, read_tables
+from pairmine.files.source import open_documents, open_pairs
+from pairmine.outcome import Outcome, with_reason
+
+
+def nothing(line: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Upper:
+    """Writes documents in capitals and rejects those without a vowel; notes every shard in a file."""
+
+    log: str
+
+    def open(self) -> Upper:
+        return self
+
+    def outcomes(self, piece: Piece) -> Iterator[Written]:
+        with Path(self.log).open("a") as log:
+            log.write(f"{piece.number}\n")
+        for table in open_documents(piece.path, nothing).tables():
+            wanted = pc.match_substring_regex(table["text"], "[aeiouäö]")
+            kept, rejected = table.filter(wanted), table.filter(pc.invert(wanted))
+            kept = kept.set_column(1, "text", pc.utf8_upper(kept["text"]))
+            outcome = Outcome(kept, with_reason(rejected, "no vowel"), rows_in=table.num_rows)
+            yield Written(outcome, {"ids": kept.select(["id"])})
+
+    def facts(self) -> dict[str, Any]:
+        return {"models": []}
+
+    def sums(self) -> dict[str, int]:
+        return {"shards": 1}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    texts = ["Lima", "xyz", "Ärger", "東京 a", "brr", "Oslo", "pst", "Köln"]
+    path.write_text("".join(json.dumps({"_id": f"d{at}", "text": text}) + "\n" for at, text in enumerate(texts)))
+    return path
+
+
+def run(
+    corpus: Path, target: Path, log: Path, *, rows: int = 2, seed: int = 0
+) -> tuple[Counts, dict[str, PartedOutput]]:
+    folder = WorkFolder(str(target), {"rows": rows, "of": str(corpus)})
+    outputs = {
+        name: PartedOutput(f"{target}{ending}", None, folder, name)
+        for name, ending in (("out", target.suffix and ""), ("rejects", ".rejects.jsonl"), ("ids", ".ids"))
+    }
+    pieces = pieces_of(open_documents(str(corpus), nothing), folder, "1", rows=rows)
+    counts = Counts()
+    for _, done in write_parts(InProcess(seed=seed), folder, pieces, Upper(str(log)), outputs, step="write"):
+        counts.add(done.counts)
+        assert done.sums == {"shards": 1}
+    return counts, outputs
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 100])
+def test_parts_in_their_order_are_what_the_whole_comes_to(corpus: Path, tmp_path: Path, rows: int) -> None:
+    counts, outputs = run(corpus, tmp_path / "out.parquet", tmp_path / "log", rows=rows, seed=rows)
+    for output in outputs.values():
+        output.commit([])
+    assert pq.read_table(tmp_path / "out.parquet")["id"].to_pylist() == ["d0", "d2", "d3", "d5", "d7"]
+    rejected = [json.loads(line) for line in (tmp_path / "out.parquet.rejects.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["reason"]) for row in rejected] == [(f"d{at}", "no vowel") for at in (1, 4, 6)]
+    assert (counts.rows_in, counts.kept, dict(counts.rejected)) == (8, 5, {"no vowel": 3})
+
+
+def test_a_folder_of_parts_says_what_is_in_it_and_is_read_as_one_table(corpus: Path, tmp_path: Path) -> None:
+    _, outputs = run(corpus, tmp_path / "out", tmp_path / "log", rows=3)
+    for output in outputs.values():
+        output.commit([{"command": "x", "inputs": []}])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".pairmine.json",
+        "part-00000.parquet",
+        "part-00001.parquet",
+        "part-00002.parquet",
+    ]
+    source = open_documents(str(tmp_path / "out"), nothing)
+    assert source.read()["text"].to_pylist() == ["LIMA", "ÄRGER", "東京 A", "OSLO", "KÖLN"]
+    assert source.entries == [{"command": "x", "inputs": []}]
+    again = open_documents(str(tmp_path / "out"), nothing)
+    pieces = pieces_of(again, WorkFolder(str(tmp_path / "next"), {}), "1", rows=1)
+    assert [(piece.rows, piece.first) for piece in pieces] == [(2, 0), (2, 2), (1, 4)]
+    assert again.entries == source.entries
+    assert again.rows == 5
+
+
+def test_a_run_that_was_killed_repeats_only_unfinished_shards(corpus: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    target = tmp_path / "out.parquet"
+    run(corpus, target, log)
+    done = sorted((tmp_path / ".out.parquet.ray/done/write").iterdir())
+    assert [path.name for path in done] == [f"0000{number}.json" for number in range(4)]
+    done[2].unlink()
+    log.unlink()
+    counts, outputs = run(corpus, target, log)
+    assert log.read_text() == "2\n"
+    assert counts.kept == 5
+    outputs["out"].commit([])
+    assert pq.read_table(target).num_rows == 5
+
+
+def test_another_run_starts_from_nothing(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, tmp_path / "out.parquet", tmp_path / "log", rows=2)
+    (tmp_path / "log").unlink()
+    run(corpus, tmp_path / "out.parquet", tmp_path / "log", rows=4)
+    assert sorted((tmp_path / "log").read_text().split()) == ["0", "1"]
+
+
+def test_shards_hold_whole_queries(tmp_path: Path) -> None:
+    rows = [{"query": f"q{query}", "document": f"d{query}.{at}"} for query in range(6) for at in range(query + 1)]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pieces = pieces_of(open_pairs(str(pairs), nothing), WorkFolder(str(tmp_path / "out"), {}), "1", rows=4)
+    held = [pa.concat_tables(read_tables(piece.path)) for piece in pieces]
+    assert [piece.rows for piece in pieces] == [6, 4, 5, 6]
+    assert [piece.first for piece in pieces] == [0, 6, 10, 15]
+    assert pa.concat_tables(held)["document"].to_pylist() == [row["document"] for row in rows]
+    queries = [set(table["query_id"].to_pylist()) for table in held]
+    assert sum(map(len, queries)) == 6
+
+
+def test_an_input_that_is_cut_is_not_read_again(corpus: Path, tmp_path: Path) -> None:
+    folder = WorkFolder(str(tmp_path / "out"), {})
+    first = open_documents(str(corpus), nothing)
+    pieces = pieces_of(first, folder, "1", rows=3)
+    corpus.write_text(corpus.read_text().replace("Lima", "Rome"))
+    second = open_documents(str(corpus), nothing)
+    assert pieces_of(second, folder, "1", rows=3) == pieces
+    assert second.rows == first.rows == 8
+
+
+def test_faults_of_an_input_are_those_of_the_usual_reader(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n')
+    with pytest.raises(PairmineError, match='id "a" stands at'):
+        pieces_of(open_documents(str(path), nothing), WorkFolder(str(tmp_path / "out"), {}), "1", rows=1)
+
+
+def test_what_others_put_into_a_folder_is_never_replaced(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(PairmineError, match=r"holds what pairmine did not write \(thesis.txt\)"):
+        PartedOutput(str(tmp_path / "out"), None, WorkFolder(str(tmp_path / "out"), {}), "out")
+
+
+def test_a_run_replaces_what_the_last_one_wrote(corpus: Path, tmp_path: Path) -> None:
+    for rows, parts in ((2, 4), (4, 2)):
+        _, outputs = run(corpus, tmp_path / "out", tmp_path / "log", rows=rows)
+        outputs["out"].commit([])
+        assert len(list((tmp_path / "out").glob("part-*"))) == parts
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".old")] == []
+
+
+def test_parts_may_lie_at_an_address(corpus: Path, tmp_path: Path) -> None:
+    folder = WorkFolder(f"file://{tmp_path}/far/out", {})
+    output = PartedOutput(f"file://{tmp_path}/far/out", None, folder, "out")
+    pieces = pieces_of(open_documents(str(corpus), nothing), folder, "1", rows=3)
+    list(write_parts(InProcess(), folder, pieces, Upper(str(tmp_path / "log")), {"out": output}, step="write"))
+    output.commit([])
+    source = open_documents(f"file://{tmp_path}/far/out", nothing)
+    assert source.read()["id"].to_pylist() == ["d0", "d2", "d3", "d5", "d7"]
+    (tmp_path / "far/out/.unfinished").write_text("")
+    with pytest.raises(PairmineError, match="is not finished; run it again"):
+        open_documents(f"file://{tmp_path}/far/out", nothing)
+
+
+def _rows_of(piece: Piece) -> int:
+    return piece.rows
+
+
+def counting() -> Callable[[Piece], int]:
+    """Makes what counts a shard's rows."""
+    return _rows_of
+
+
+def test_what_a_fold_found_is_kept_for_the_next_run(corpus: Path, tmp_path: Path) -> None:
+    folder = WorkFolder(str(tmp_path / "out"), {})
+    pieces = pieces_of(open_documents(str(corpus), nothing), folder, "1", rows=3)
+    for _ in range(2):
+        found = fold(InProcess(), folder, pieces, counting, step="count")
+        assert sorted((piece.number, rows) for piece, rows in found) == [(0, 3), (1, 3), (2, 2)]
+    assert len(list(Path(folder.path, "done/count").iterdir())) == 3
+
+
+def test_a_machine_that_does_not_see_the_folder_says_so(corpus: Path, tmp_path: Path) -> None:
+    folder = WorkFolder(str(tmp_path / "out"), {})
+    pieces = pieces_of(open_documents(str(corpus), nothing), folder, "1", rows=3)
+    os.rename(folder.path, tmp_path / "elsewhere")
+    with pytest.raises(PairmineError, match="does not see its folder; name one that all machines"):
+        list(fold(InProcess(), folder, pieces, counting, step="count"))
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("true",)
+
+
+def test_a_marker_that_holds_more_than_data_is_refused() -> None:
+    table = pa.table({"a": pa.array(["x", None]).dictionary_encode(), "b": [[1], []], "c": np.float32([1, 2])})
+    held = {"table": table, "array": np.arange(3, dtype=np.uint64), "counts": Counts(rows_in=3), "set": {1, "é"}}
+    read = kept.loads(kept.dumps(held), "here")
+    assert read["table"].equals(table)
+    assert read["counts"] == held["counts"]
+    assert read["array"].tolist() == [0, 1, 2]
+    with pytest.raises(PairmineError, match=r"here: holds posix.system, which no run leaves there"):
+        kept.loads(kept.dumps(_Evil()), "here")
+    with pytest.raises(PairmineError, match="here: is damaged"):
+        kept.loads(b"\x80\x05nonsense", "here")
