@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pairmine.engines.cut import pieces_of
 from pairmine.engines.parts import fold, write_parts
 from pairmine.engines.shards import Counts, InProcess, Piece, Written
 from pairmine.errors import PairmineError
+from pairmine.files import lineage
 from pairmine.files.sharded import PartedOutput, WorkFolder, read_tables
 from pairmine.files.source import open_documents, open_pairs
 from pairmine.outcome import Outcome, with_reason
@@ -232,3 +234,58 @@ def test_a_marker_that_holds_more_than_data_is_refused() -> None:
         kept.loads(kept.dumps(_Evil()), "here")
     with pytest.raises(PairmineError, match="here: is damaged"):
         kept.loads(b"\x80\x05nonsense", "here")
+
+
+class Unpickled(InProcess):
+    """A pool whose `make` may hold functions, as what Ray sends may."""
+
+    def map(self, make: Any, items: Any, **of_workers: Any) -> Any:
+        return super().map(partial(_of, len(_MADE) - 1), items) if not _MADE.append(make) else iter(())
+
+
+_MADE: list[Any] = []
+
+
+def _of(at: int) -> Any:
+    return _MADE[at]()
+
+
+def write_folder(folder: Path, rows: list[list[dict[str, Any]]]) -> Path:
+    folder.mkdir()
+    for at, some in enumerate(rows):
+        (folder / f"{at}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    return folder
+
+
+def cut(source: Any, tmp_path: Path, *, rows: int = 2) -> tuple[list[Piece], list[dict[str, Any]]]:
+    pieces = pieces_of(source, WorkFolder(str(tmp_path / "out"), {}), "1", rows=rows, pool=Unpickled)
+    return pieces, pa.concat_tables(each for piece in pieces for each in read_tables(piece.path)).to_pylist()
+
+
+def test_files_of_a_folder_are_cut_by_the_workers_as_one_reader_would(tmp_path: Path) -> None:
+    rows = [[{"_id": f"{file}.{at}", "text": f"text {file} {at}"} for at in range(3)] for file in range(3)]
+    folder = write_folder(tmp_path / "in", rows)
+    source, usual = open_documents(str(folder), nothing), open_documents(str(folder), nothing)
+    pieces, found = cut(source, tmp_path)
+    assert found == usual.read().to_pylist()
+    assert [Path(piece.path).name for piece in pieces[:2]] == ["part-00000-00000.parquet", "part-00000-00001.parquet"]
+    assert [(piece.rows, piece.first) for piece in pieces] == [(2, 0), (1, 2), (2, 3), (1, 5), (2, 6), (1, 8)]
+    records = [lineage.Lineage(), lineage.Lineage()]
+    for record, each in zip(records, (source, usual), strict=True):
+        each.add_to(record, "source")
+    assert records[0].inputs == records[1].inputs
+
+
+def test_files_that_concern_each_other_are_read_one_after_the_other(tmp_path: Path) -> None:
+    repeated = write_folder(tmp_path / "a", [[{"id": "x", "text": "one"}, {"id": "y", "text": "two"}]] * 2)
+    assert [row["id"] for row in cut(open_documents(str(repeated), nothing), tmp_path / "a")[1]] == ["x", "y"]
+    other = write_folder(tmp_path / "b", [[{"id": "x", "text": "one"}], [{"id": "x", "text": "two"}]])
+    with pytest.raises(PairmineError, match=r'1.jsonl:1: id "x" stands at .*0.jsonl:1 with another text'):
+        cut(open_documents(str(other), nothing), tmp_path / "b")
+    late = write_folder(tmp_path / "c", [[{"id": "x", "text": "one"}], [{"id": "y", "text": "two", "title": "T"}]])
+    assert [row["title"] for row in cut(open_documents(str(late), nothing), tmp_path / "c")[1]] == [None, "T"]
+    pairs = [[{"query": "q", "document": f"{file}"}] for file in range(2)]
+    spread = write_folder(tmp_path / "d", pairs)
+    pieces, found = cut(open_pairs(str(spread), nothing), tmp_path / "d", rows=1)
+    assert [row["document"] for row in found] == ["0", "1"]
+    assert len(pieces) == 1

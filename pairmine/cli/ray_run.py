@@ -103,7 +103,15 @@ class RayEngine:
 
         self._cuts += 1
         advance = run.begin(f"rows of {source.name} cut into shards", source.rows_ahead())
-        return pieces_of(source, self.folder, str(self._cuts), rows=self.rows, apart=apart, advance=advance)
+        return pieces_of(
+            source,
+            self.folder,
+            str(self._cuts),
+            rows=self.rows,
+            apart=apart,
+            advance=advance,
+            pool=lambda: self.cluster,
+        )
 
     def write(
         self, run: Run, pieces: Sequence[Piece], work: Work, *, what: str = "rows", step: str = "write"

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from pairmine.engines.shards import Piece
+from pairmine.engines.cut_files import cut_files, is_folder_of_files
+from pairmine.engines.shards import Piece, Pool
 from pairmine.files.blocks import query_starts
 from pairmine.files.code import CodeTree
 from pairmine.files.sharded import WorkFolder, read_mark
@@ -27,12 +28,14 @@ def pieces_of(
     rows: int,
     apart: bool = False,
     advance: Callable[[int], None] = lambda rows: None,
+    pool: Callable[[], Pool] | None = None,
 ) -> list[Piece]:
     """The shards of `source`: the parts of a folder that says what is in it, else new ones in the work folder.
 
     New ones have `rows` rows or more, all of the last query with it; with `apart` a query may be in several. They are
     cut by the usual reader, so that names of columns, ids and faults are its own; once cut, they are there for a run
-    that goes on.
+    that goes on. The files of a folder are cut by the workers of `pool`, unless something in one of them concerns
+    another.
     """
     if (there := _own_parts(source)) is not None:
         advance(sum(piece.rows for piece in there))
@@ -40,20 +43,45 @@ def pieces_of(
     place = f"input/{name}"
     if isinstance(source, Source) and (text := folder.read(f"{place}/{_CUT}")) is not None:
         found = json.loads(text)
-        source.rows, source.repeats = found["rows"], found["repeats"]
+        source.take_as_read(found["rows"], found["repeats"], found["digests"])
         source.take_entries(found["entries"])
         advance(source.rows)
         return [Piece(**each) for each in found["pieces"]]
-    pieces: list[Piece] = []
-    first = 0
-    for number, tables in enumerate(_grouped(source, rows, apart)):
-        path = folder.place(f"{place}/part-{number:05}.parquet")
-        count = _write(path, tables, advance)
-        pieces.append(Piece(number, path, count, first))
-        first += count
+    pieces = _by_workers(pool, source, folder, place, rows, apart, advance)
+    if pieces is None:
+        pieces = _one_by_one(source, folder, place, rows, apart, advance)
     if isinstance(source, Source):
         body = {"pieces": [vars(piece) for piece in pieces], "rows": source.rows, "repeats": source.repeats}
-        folder.write(f"{place}/{_CUT}", json.dumps(body | {"entries": source.entries}))
+        folder.write(f"{place}/{_CUT}", json.dumps(body | {"entries": source.entries, "digests": source.digests}))
+    return pieces
+
+
+def _by_workers(
+    pool: Callable[[], Pool] | None,
+    source: Source | CodeTree,
+    folder: WorkFolder,
+    place: str,
+    rows: int,
+    apart: bool,
+    advance: Callable[[int], None],
+) -> list[Piece] | None:
+    if pool is None or not isinstance(source, Source) or not is_folder_of_files(source):
+        return None
+    source.look_at_first()
+    return cut_files(pool(), source, folder, place, rows=rows, apart=apart, advance=advance)
+
+
+def _one_by_one(
+    source: Source | CodeTree, folder: WorkFolder, place: str, rows: int, apart: bool, advance: Callable[[int], None]
+) -> list[Piece]:
+    pieces: list[Piece] = []
+    first = 0
+    for number, tables in enumerate(grouped(source, rows, apart)):
+        path = folder.place(f"{place}/part-{number:05}.parquet")
+        count = write_shard(path, tables)
+        advance(count)
+        pieces.append(Piece(number, path, count, first))
+        first += count
     return pieces
 
 
@@ -61,7 +89,7 @@ def _own_parts(source: Source | CodeTree) -> list[Piece] | None:
     """The parts of a folder that a run on shards wrote; None for any other input, and where columns are renamed."""
     if not isinstance(source, Source) or source.path == "-" or (mark := read_mark(source.path)) is None:
         return None
-    if len(mark["files"]) != len(mark["rows"]) or source.renames:
+    if len(mark["files"]) != len(mark["rows"]) or source.overrides:
         return None
     firsts = np.cumsum([0, *mark["rows"]]).tolist()
     source.rows = firsts[-1]
@@ -73,7 +101,7 @@ def _own_parts(source: Source | CodeTree) -> list[Piece] | None:
     ]
 
 
-def _grouped(source: Source | CodeTree, rows: int, apart: bool) -> Iterator[list[pa.Table]]:
+def grouped(source: Source | CodeTree, rows: int, apart: bool) -> Iterator[list[pa.Table]]:
     """The tables of each shard."""
     pending: list[pa.Table] = []
     count = 0
@@ -114,7 +142,8 @@ def _at_queries(table: pa.Table, first: int, rows: int) -> Iterator[pa.Table]:
         start, size = end, rows
 
 
-def _write(path: str, tables: list[pa.Table], advance: Callable[[int], None]) -> int:
+def write_shard(path: str, tables: list[pa.Table]) -> int:
+    """Write the rows of a shard; how many there are."""
     sink = Sink(path)
     try:
         for table in tables:
@@ -123,6 +152,4 @@ def _write(path: str, tables: list[pa.Table], advance: Callable[[int], None]) ->
     except BaseException:
         sink.abort()
         raise
-    count = sum(table.num_rows for table in tables)
-    advance(count)
-    return count
+    return sum(table.num_rows for table in tables)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +68,7 @@ class Source:
         *,
         replay: bool = False,
         opened: Source | None = None,
+        shards: Sequence[Shard] = (),
         fields: Sequence[str] = (),
     ) -> None:
         self.path = path
@@ -87,12 +88,15 @@ class Source:
         self._entries: list[lineage.Entry] = []
         self._is_ours = False
         self._is_marked: bool | None = None
+        self._digests: list[str] = []
         self._spools: list[Any] = []
         self._pipe: StandardInput | None = None
         self._shards: list[Shard] = []
         if fields:
             check_fields(fields)
-        if opened is not None:
+        if shards:
+            self._shards = list(shards)
+        elif opened is not None:
             self._shards, self._spools = opened._shards, opened._spools
         elif path == STDIN:
             self._pipe = StandardInput()
@@ -101,6 +105,13 @@ class Source:
                 self._pipe = None
         else:
             self._shards = find_shards(path, fields)
+
+    @classmethod
+    def of_shards(cls, shards: Sequence[Shard], role: Role, overrides: Mapping[str, str]) -> Self:
+        """The same reader for some of a folder's files; it says nothing."""
+        source = cls.__new__(cls)
+        Source.__init__(source, shards[0].name, role, overrides, lambda line: None, shards=shards)
+        return source
 
     def rows_ahead(self) -> int | None:
         """How many rows there are to read, None where that cannot be told beforehand."""
@@ -199,10 +210,37 @@ class Source:
         """Record the lineage that came with the input, where it was read before."""
         self._entries = entries
 
+    def look_at_first(self) -> None:
+        """Read the first rows, for what they tell of columns and of how the input came to be."""
+        raw = next(self.raw(keep=False), None)
+        if raw is not None:
+            self._map(raw)
+
+    def take_as_read(self, rows: int, repeats: int, digests: Sequence[str]) -> None:
+        """Record what reading it gave that others did; `digests` are the SHA-256 of its files, none to take them."""
+        self.rows, self.repeats = rows, repeats
+        self._digests = list(digests)
+        self._announced = True
+
     @property
-    def renames(self) -> bool:
-        """Whether the user named columns of the input."""
-        return bool(self._overrides)
+    def digests(self) -> Sequence[str]:
+        """The SHA-256 of its files, where others have taken them."""
+        return self._digests
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """The files that it is read from."""
+        return self._shards
+
+    @property
+    def overrides(self) -> Mapping[str, str]:
+        """The columns of the input that the user named: canonical name to the file's."""
+        return self._overrides
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The columns of the input by their canonical names, once some of it was read."""
+        return {} if self._mapped is None else self._mapped.names
 
     @property
     def kind(self) -> str:
@@ -228,8 +266,9 @@ class Source:
         if len(self._shards) == 1:
             return self._shards[0].sha256()
         digest = sha256()
-        for shard in self._shards:
-            digest.update(f"{shard.name.rpartition('/')[2]} {shard.sha256()}\n".encode())
+        digests = self._digests or (shard.sha256() for shard in self._shards)
+        for shard, each in zip(self._shards, digests, strict=True):
+            digest.update(f"{shard.name.rpartition('/')[2]} {each}\n".encode())
         return digest.hexdigest()
 
     def raw(self, *, keep: bool = True) -> Iterator[Raw]:

@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -67,14 +67,20 @@ class Cluster:
         return sum(bool(node["Alive"]) for node in self._ray.nodes())
 
     def map(
-        self, make: Make[Item, Result], items: Sequence[Item], *, gpus: float | None = None, cpus: float | None = None
+        self,
+        make: Make[Item, Result],
+        items: Sequence[Item],
+        *,
+        gpus: float | None = None,
+        cpus: float | None = None,
+        most: int | None = None,
     ) -> Iterator[tuple[int, Result]]:
         """See `shards.Pool`: Ray Data's `map_batches` over a pool of actors, an item at a time."""
         if not items:
             return
         data = self._data()
         rows = [{"place": at, "item": pickle.dumps(item)} for at, item in enumerate(items)]
-        size = min(self.workers, len(items))
+        size = min(self.workers, len(items), most or len(items))
         found = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _worker(self._sent(make)),
             batch_size=1,
@@ -193,6 +199,8 @@ def _worker(make: Shared[bytes]) -> Any:
     """A class whose objects work on batches of one item each."""
     from pairmine import __version__
 
+    folder = os.getcwd()
+
     class Worker:
         """Sets the work up at its first item, so that what goes wrong there comes back as an answer."""
 
@@ -205,6 +213,8 @@ def _worker(make: Shared[bytes]) -> Any:
             try:
                 if self._work is None:
                     _check_version(__version__)
+                    with suppress(OSError):  # where it is there too, relative paths mean the same
+                        os.chdir(folder)
                     self._work = pickle.loads(make.get())()
                 done = pickle.dumps(self._work(pickle.loads(batch["item"][0].as_py())), 5)
             except PairmineError as found:
