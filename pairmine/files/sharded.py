@@ -81,8 +81,7 @@ class PartedOutput:
     """An output that is made of parts, which workers write where `part` says: a folder of them, or one file.
 
     A target with the ending of a format becomes one file, joined from the parts at the end, by what `make` opens where
-    it is given. `write` takes rows of
-    the driver itself, behind all parts.
+    it is given. `write` takes rows of the driver itself, behind all parts.
     """
 
     can_restart = False
@@ -121,6 +120,9 @@ class PartedOutput:
 
     def write(self, table: pa.Table) -> None:
         """Rows of the driver, behind all parts."""
+        if self._joined is not None and not self._count:
+            self._joined.write(table)
+            return
         if self._own is None:
             self._own = Sink(self.part(self._count))
             self._count += 1
