@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pairmine.files.sink import Sink
     from pairmine.stages.dedup.matches import Near as Rule
     from pairmine.stages.mine import Documents, Masks, Queries
-    from pairmine.stages.mine.stage import OnMasked
+    from pairmine.stages.mine.search import OnMasked
 
 _PANEL = "What is never a candidate"
 
@@ -87,4 +87,4 @@ def rejects_into(sink: Sink | None, masks: Masks, queries: Queries, documents: D
     columns: dict[str, Any] = {"origin": pa.string(), "rank": pa.int32(), "score": pa.float32()}
     empty = {name: pa.array([], kind) for name, kind in columns.items()}
     sink.write(masks.table(queries, documents, none, none, none, **empty))
-    return sink.write
+    return lambda rows, turn: sink.write(rows)

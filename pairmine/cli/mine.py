@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pairmine.cli import encoder_options as encoder
+from pairmine.cli import engine_options as engines
 from pairmine.cli import fusion_options as fused
 from pairmine.cli import index_options as indexing
 from pairmine.cli import mask_options as masking
@@ -167,6 +169,11 @@ def mine(
         typer.Option("--dry-run", help="Only say how long it would take, and how much memory and disk."),
     ] = False,
     workers: shared.Workers = 0,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
     split: shared.Split = None,
     id_column: shared.IdColumn = None,
     text_column: shared.TextColumn = None,
@@ -202,6 +209,7 @@ def mine(
       pairmine mine pairs.parquet --corpus corpus.jsonl --since mined.parquet -o again.parquet
       pairmine mine pairs.parquet --corpus corpus.jsonl --dry-run
     """
+    from pairmine.backends.encoders import nothing
     from pairmine.backends.models import use_threads
     from pairmine.backends.retrievers import DenseRetriever
     from pairmine.backends.specs import DENSE
@@ -221,6 +229,7 @@ def mine(
         Queries,
         cut_from_documents,
         named_specs,
+        open_search,
         search_blocks,
         similarity_of,
         take_in,
@@ -242,6 +251,11 @@ def mine(
         if index == "exact":
             without_effect(context, "without --clusters", "seed")
     indexing.check(context, named, index, recall, clusters)
+    ray = engines.engine_of(context)
+    if ray:
+        from pairmine.cli import mine_ray
+
+        mine_ray.check(named, index, clusters, dry_run)
     strategy = _strategy(search_with, ranks, score_range, clusters, within, seed)
     if strategy.ranks and not given(context, "depth"):
         depth = strategy.ranks[1]
@@ -266,7 +280,8 @@ def mine(
         without_effect(context, "without a retriever that embeds", "store", "vector_type")
     if not any(spec.kind in DENSE for spec, _ in named):
         without_effect(context, "without a retriever that has vectors", "no_feedback")
-    near_copies = masking.near_copies(context, near, no_near, workers)
+    threads = max(1, int(cpus_per_worker)) if ray else workers
+    near_copies = masking.near_copies(context, near, no_near, threads)
     if not 0 <= bm25_k1 < math.inf or not 0 <= bm25_b <= 1:
         raise PairmineError(f"--bm25-k1 {bm25_k1:g} and --bm25-b {bm25_b:g}: k1 is 0 or more, b is from 0 to 1")
     words = {"k1": bm25_k1, "b": bm25_b}
@@ -276,8 +291,11 @@ def mine(
         rehearsal = Rehearsal(summary, quiet=quiet)
     elif output is None:
         raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
-    opening: Any = rehearsal if dry_run else Run(context, str(output), kind=kind, summary=summary, quiet=quiet)
-    with opening as run:
+
+    def opened_run() -> Any:
+        return rehearsal if dry_run else Run(context, str(output), kind=kind, summary=summary, quiet=quiet, engine=ray)
+
+    with ray or nullcontext(), opened_run() as run:
         masked_to = run.open_extra("--rejects", rejects) if rejects else None
         for path in (each for spec, _ in named for each in _files_of(spec)):
             run.guard("what a retriever reads", path)
@@ -314,8 +332,17 @@ def mine(
             device=search_device(device),
             say=run.say,
         )
+        cluster = None
+        if ray:
+            searches_on = search_device(device) or ("cuda" if gpus_per_worker else None)
+            keeps = None if store == stored.NONE else store
+            cluster = mine_ray.Cluster(ray, run, room, settings, keeps, vector_type, threads, searches_on)
         with run.progress.loading(*(spec for spec, _ in named)):
-            opened = _open(named, vectors, room, workers, settings, words, server.server_of(at), run.say, searcher)
+            opened = (
+                cluster.open(named, words)
+                if cluster
+                else _open(named, vectors, room, workers, settings, words, server.server_of(at), run.say, searcher)
+            )
         retrievers = wrapped(opened, strategy)
         similarity = similarity_of(opened, near_cosine)
         table = pair_source.read()
@@ -324,12 +351,15 @@ def mine(
         own_corpus = None
         pool = TextPool(room.texts)
         if corpus_source is not None:
-            own_corpus = Corpus.of(
-                corpus_source.each(),
-                titles=with_titles,
-                storage=pool,
-                group=group_column,
-                may_lack_group=group_column in table.column_names,
+            grouped: dict[str, Any] = {
+                "titles": with_titles,
+                "group": group_column,
+                "may_lack_group": group_column in table.column_names,
+            }
+            own_corpus = (
+                cluster.corpus(corpus_source, **grouped)
+                if cluster
+                else Corpus.of(corpus_source.each(), storage=pool, **grouped)
             )
             if title is None and own_corpus.has_titles and not with_titles:
                 run.say(
@@ -340,17 +370,19 @@ def mine(
         documents = Documents.of(table, own_corpus, titles=with_titles, group=group_column, known=elsewhere)
         if own_corpus is not None and title is None and with_titles:
             _tell_bare_positives(run, table, documents, own_corpus)
+        own_corpus = None  # its ids and keys, tens of bytes a document, are in `documents` now
         known_too = None if elsewhere is None else Known.of(elsewhere, queries, documents)
         if documents.copies:
             run.say(f"{documents.copies} documents are exact copies of others; each text is searched once")
         if documents.blank:
             run.say(f"{documents.blank} documents have no text and cannot be candidates")
-        use_threads(workers)
+        use_threads(0 if ray else workers)
         if dry_run:
             held = table.nbytes + pool.bytes_in_memory
             plan = Plan(queries, documents, room, vectors, depth, index, workers, held, near_copies is not None)
             show_plan(plan, opened, spooled=pool.bytes_on_disk, summary=summary)
             return
+        most_read = documents.searchable if near_copies else None
         masks = Masks.of(
             table,
             queries,
@@ -359,34 +391,37 @@ def mine(
             near_cosine=near_cosine,
             similarity=similarity,
             known=known_too,
-            advance=run.begin("documents read for near copies", documents.searchable if near_copies else None),
+            advance=nothing if cluster else run.begin("documents read for near copies", most_read),
+            spread=cluster.near_copies(documents) if cluster else None,
         )
         for each in retrievers if len(queries) else ():
-            take_in(each, table, queries, documents, masks, depth=depth, watch=run.begin)
-        run.sum_up(embedded=vectors.embedded, reused=vectors.reused)
-        if vectors.embedded or vectors.reused:
-            run.say(stored.embedded_line(vectors))
-        watch = run.begin("documents searched", None)
-        for each in opened:
-            if isinstance(each, DenseRetriever):
-                each.searching = watch
+            take_in(each, table, queries, documents, masks, depth=depth, **({} if cluster else {"watch": run.begin}))
+        counted = cluster or vectors
+        run.sum_up(embedded=counted.embedded, reused=counted.reused)
+        if counted.embedded or counted.reused:
+            run.say(stored.embedded_words(counted.embedded, counted.reused, vectors.folder))
         sources = fused.sources_of(retrievers, depth, strategy)
-        for outcome in search_blocks(
-            table,
-            queries,
-            documents,
-            retrievers,
-            depth=depth,
-            strategy=strategy,
-            masks=masks,
-            on_masked=masking.rejects_into(masked_to, masks, queries, documents),
-            fusion=fusion,
-            sources=sources,
-            since=before,
-            feedback=not no_feedback,
-            budget_bytes=room.work,
-        ):
-            run.write(outcome)
+        on_masked = masking.rejects_into(masked_to, masks, queries, documents)
+        asked: dict[str, Any] = {
+            "depth": depth,
+            "strategy": strategy,
+            "masks": masks,
+            "fusion": fusion,
+            "sources": sources,
+            "since": before,
+            "feedback": not no_feedback,
+            "budget_bytes": room.work,
+        }
+        if cluster:
+            cluster.settle(opened, documents)
+            cluster.rows(open_search(table, queries, documents, retrievers, **asked), on_masked)
+        else:
+            watch = run.begin("documents searched", None)
+            for each in opened:
+                if isinstance(each, DenseRetriever):
+                    each.searching = watch
+            for outcome in search_blocks(table, queries, documents, retrievers, on_masked=on_masked, **asked):
+                run.write(outcome)
         fused.report_on(run, sources, before)
         run.detail(models=[{"name": each.name, **each.facts} for each in retrievers])
         indexing.settle(context, index, opened)

@@ -65,6 +65,10 @@ class TextPool:
             found = self._whole.take(pa.array(rows))
             return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
         self._join_offsets()
+        return self._taken(rows)
+
+    def _taken(self, rows: np.ndarray) -> pa.Array:
+        """As `take`, of texts that do not lie in memory."""
         used, at = np.unique(rows, return_inverse=True)
         pieces = [self._read(run) for run in self._runs(used)]
         ordered = pa.concat_arrays(pieces) if pieces else pa.array([], pa.large_string())
@@ -115,10 +119,16 @@ class TextPool:
 
     def _read(self, rows: np.ndarray) -> pa.Array:
         """The texts at sorted `rows`, by one read."""
-        assert self._file is not None
         first, last = int(rows[0]), int(rows[-1])
         offsets = self._offsets[first : last + 2]
         start, size = int(offsets[0]), int(offsets[-1] - offsets[0])
+        own = pa.py_buffer(np.ascontiguousarray(offsets - start))
+        whole = pa.LargeStringArray.from_buffers(last - first + 1, own, pa.py_buffer(self._bytes_from(start, size)))
+        return whole if len(rows) == len(whole) else whole.take(pa.array(rows - first))
+
+    def _bytes_from(self, start: int, size: int) -> bytearray | np.ndarray:
+        """So many bytes of the texts, from byte `start` on."""
+        assert self._file is not None
         data = bytearray(size)
         view, done = memoryview(data), 0
         while done < size:
@@ -126,6 +136,4 @@ class TextPool:
             if not count:
                 raise OSError(f"a temporary file in {tempfile.gettempdir()} ended early")
             done += count
-        own = pa.py_buffer(np.ascontiguousarray(offsets - start))
-        whole = pa.LargeStringArray.from_buffers(last - first + 1, own, pa.py_buffer(data))
-        return whole if len(rows) == len(whole) else whole.take(pa.array(rows - first))
+        return data

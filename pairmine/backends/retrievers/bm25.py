@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
 from pairmine.backends.retrievers.lexical import lexical_words, pieces_of, word_lists
-from pairmine.backends.retrievers.postings import Postings, cores, in_order, index_bytes, make_postings
+from pairmine.backends.retrievers.postings import cores, in_order, index_bytes, make_postings
 from pairmine.backends.retrievers.protocol import NOT_FOUND, Hits
 from pairmine.backends.retrievers.word_search import WordSearch
 from pairmine.backends.specs import Spec, slug
@@ -46,7 +46,7 @@ class Bm25Retriever:
         self._threads = threads or cores()
         self._searchable = 0
         self._postings = make_postings([], 0, k1=k1, b=b)
-        self._queries = _Queries.none()
+        self._queries = QueryWords.none()
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
         """Index `documents` by word; the collection's statistics are those of all."""
@@ -54,7 +54,7 @@ class Bm25Retriever:
         self._postings = make_postings(
             documents, searchable, k1=self._k1, b=self._b, threads=self._threads, advance=advance
         )
-        self._queries = _Queries.none()
+        self._queries = QueryWords.none()
 
     @property
     def postings_count(self) -> int:
@@ -63,15 +63,15 @@ class Bm25Retriever:
 
     def prepare(self, queries: Sequence[str], advance: Advance = nothing) -> None:
         """Look up the words of `queries`; a word that comes twice counts twice."""
-        self._queries = _Queries.joined([_Queries.none(), *self._read(queries, advance)])
+        self._queries = QueryWords.joined([QueryWords.none(), *self._read(queries, advance)])
 
     def near(self, places: np.ndarray, texts: Sequence[str]) -> None:
         """Search with the words of documents; a word that comes twice counts twice."""
-        self._queries = _Queries.joined([self._queries, *self._read(texts, nothing)])
+        self._queries = QueryWords.joined([self._queries, *self._read(texts, nothing)])
 
-    def _read(self, texts: Sequence[str], advance: Advance) -> Iterator[_Queries]:
-        def read(piece: Sequence[str]) -> _Queries:
-            return _queries(piece, self._postings)
+    def _read(self, texts: Sequence[str], advance: Advance) -> Iterator[QueryWords]:
+        def read(piece: Sequence[str]) -> QueryWords:
+            return words_of_queries(piece, self._postings.vocabulary, self._postings.highest)
 
         for queries in in_order(read, pieces_of(texts), self._threads):
             advance(len(queries))
@@ -121,7 +121,7 @@ class Bm25Retriever:
 
 
 @dataclass(frozen=True)
-class _Queries:
+class QueryWords:
     """Known words of queries, each once with how often it comes: those of query q at `starts[q]:starts[q + 1]`.
 
     The word that can give most comes first: with it the sums of the best documents are soon beyond what
@@ -136,15 +136,15 @@ class _Queries:
         return len(self.starts) - 1
 
     @staticmethod
-    def none() -> _Queries:
-        return _Queries(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(1, np.int64))
+    def none() -> QueryWords:
+        return QueryWords(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(1, np.int64))
 
     @staticmethod
-    def joined(parts: Sequence[_Queries]) -> _Queries:
+    def joined(parts: Sequence[QueryWords]) -> QueryWords:
         lengths = np.concatenate([np.diff(part.starts) for part in parts])
         words = np.concatenate([part.words for part in parts])
         weights = np.concatenate([part.weights for part in parts])
-        return _Queries(words, weights, np.append(0, np.cumsum(lengths)))
+        return QueryWords(words, weights, np.append(0, np.cumsum(lengths)))
 
     def words_of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
         """The words of one query and their weights."""
@@ -152,18 +152,19 @@ class _Queries:
         return self.words[own], self.weights[own]
 
 
-def _queries(texts: Sequence[str], postings: Postings) -> _Queries:
+def words_of_queries(texts: Sequence[str], vocabulary: Mapping[str, int], highest: np.ndarray) -> QueryWords:
+    """The words of `texts` that are in the `vocabulary`; `highest` is what each can give a document at most."""
     from scipy.sparse import csr_array
 
     lists = word_lists(texts)
     ones = np.ones(len(lists.places), np.int32)
     counts = csr_array((ones, lists.places, lists.starts), shape=(len(lists), len(lists.words)))
     counts.sum_duplicates()
-    known = np.array([postings.vocabulary.get(word, -1) for word in lists.words], np.int32)
+    known = np.array([vocabulary.get(word, -1) for word in lists.words], np.int32)
     words = known[counts.indices]
     rows = np.repeat(np.arange(len(lists)), np.diff(counts.indptr))[words >= 0]
     weights = counts.data[words >= 0].astype(np.float32)
     words = words[words >= 0]
-    order = np.lexsort((words, -(postings.highest[words] * weights), rows))
+    order = np.lexsort((words, -(highest[words] * weights), rows))
     starts = np.append(0, np.cumsum(np.bincount(rows, minlength=len(lists))))
-    return _Queries(words[order], weights[order], starts)
+    return QueryWords(words[order], weights[order], starts)

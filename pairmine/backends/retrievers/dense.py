@@ -10,7 +10,7 @@ import numpy as np
 
 from pairmine.backends.encoders import Encoder, Side, nothing
 from pairmine.backends.models import Advance
-from pairmine.backends.retrievers.protocol import Hits
+from pairmine.backends.retrievers.protocol import Hits, Listed
 from pairmine.backends.specs import Spec
 from pairmine.backends.vectors import InMemory, Joined, Searcher, Subset, Vectors, as_vectors
 from pairmine.backends.vectors.exact import ExactSearch, pair_products
@@ -30,7 +30,7 @@ class DenseRetriever:
     """Search over unit vectors, whose inner product is the cosine; exact unless `make_searcher` makes another one.
 
     `embed` says where the vectors come from. `threads` 0 are all. `searching` is told how many documents a search
-    has gone through.
+    has gone through. With `lists`, which were found elsewhere, nothing is searched here.
     """
 
     scale = "cosine"
@@ -50,6 +50,7 @@ class DenseRetriever:
         self.name = spec.name
         self.score = score
         self.searching: Advance = nothing
+        self.lists: Listed | None = None
         self._encoder = encoder
         self._threads = threads
         self._embed = embed
@@ -63,9 +64,16 @@ class DenseRetriever:
         self._tuned_on: Vectors = nowhere
         self._searcher: Searcher | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what makes vectors and searches them, which stay where they are."""
+        left = {"_embed": embed_in_memory, "_make_searcher": None, "_searcher": None, "searching": nothing}
+        return {**self.__dict__, **left}
+
     @property
     def facts(self) -> dict[str, Any]:
         """What a lineage records of the model and, once there is one, of the index."""
+        if self.lists is not None:
+            return {**self._encoder.facts, "index": "exact"}
         return {**self._encoder.facts, **(self._searcher.facts if self._searcher is not None else {})}
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
@@ -125,6 +133,8 @@ class DenseRetriever:
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """The `k` nearest documents by cosine; of the queries' vectors half the budget is held at once."""
+        if self.lists is not None:
+            return self.lists.search(queries, k)
         pieces = max(1, math.ceil(len(queries) * 8 * self._queries.dim / self._budget))
         found = [
             self.searcher.search(self._queries.take(some), k, self.searching)

@@ -56,18 +56,42 @@ class Postings:
     def place_of(self, words: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Where the posting of each (word, document) stands, -1 where there is none, (n,) int64."""
         low, high = self.starts[words], self.starts[words + 1]
-        last = high - 1
+        last = np.maximum(high - 1, 0)
+        if not len(self.documents):
+            return np.full(len(words), -1, np.int64)
         for _ in range(int((high - low).max(initial=0)).bit_length()):
             middle = (low + high) >> 1
             below = (low < high) & (self.documents[np.minimum(middle, last)] < documents)
             low = np.where(below, middle + 1, low)
             high = np.where(below, high, middle)
+        is_inside = low < self.starts[words + 1]
         low = np.minimum(low, last)
-        return np.where(self.documents[low] == documents, low, -1)
+        return np.where(is_inside & (self.documents[low] == documents), low, -1)
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Collection:
+    """What BM25 knows of all documents: how many there are, their words together, how many of them have each word."""
+
+    documents: int
+    length: float
+    frequencies: np.ndarray
+
+    @property
+    def rarity(self) -> np.ndarray:
+        """What a word adds at most, (words,) float64."""
+        weights: np.ndarray = np.log1p((self.documents - self.frequencies + 0.5) / (self.frequencies + 0.5))
+        return weights
+
+    def norms(self, lengths: np.ndarray, k1: float, b: float) -> np.ndarray:
+        """How far documents of so many words (n,) are held back, float64."""
+        mean = max(self.length / max(self.documents, 1), 1e-9)
+        held: np.ndarray = k1 * (1 - b + b * (lengths / mean))
+        return held
+
+
+@dataclass(frozen=True)
+class Piece:
     """The postings of some documents, one word after the other: `words[i]` stands in the next `many[i]` of `documents`.
 
     It stands there `counts` times. A document's place is that in the piece, which fits 16 bits: so three bytes
@@ -90,25 +114,41 @@ def make_postings(
     ln(1 + (N - df + 0.5) / (df + 0.5)) * tf / (tf + k1 * (1 - b + b * n / mean n)): BM25 in Lucene's form.
     """
     vocabulary: dict[str, int] = {}
-    pieces: deque[_Piece] = deque()
-    for words, piece in in_order(_counted, pieces_of(documents), threads):
+    pieces: deque[Piece] = deque()
+    for words, piece in in_order(counted, pieces_of(documents), threads):
         piece.words[:] = [vocabulary.setdefault(word, len(vocabulary)) for word in words]
         pieces.append(piece)
         advance(len(piece.lengths))
-    lengths = np.concatenate([np.empty(0, np.int32), *(piece.lengths for piece in pieces)])
-    frequencies = np.zeros(len(vocabulary), np.int64)
+    count = sum(len(piece.lengths) for piece in pieces)
+    length = float(sum(piece.lengths.sum(dtype=np.float64) for piece in pieces))
+    whole = Collection(count, length, frequencies_in(pieces, len(vocabulary)))
+    return index_pieces(pieces, vocabulary, whole, searchable, k1=k1, b=b)
+
+
+def frequencies_in(pieces: Iterable[Piece], words: int) -> np.ndarray:
+    """In how many of the documents each of so many words stands, (words,) int64."""
+    frequencies = np.zeros(words, np.int64)
     for piece in pieces:
         frequencies[piece.words] += piece.many
-    rarity = np.log1p((len(lengths) - frequencies + 0.5) / (frequencies + 0.5))
-    norms = k1 * (1 - b + b * (lengths / max(lengths.sum(dtype=np.float64) / max(len(lengths), 1), 1e-9)))
-    starts = np.append(0, np.cumsum(frequencies))
-    places, scores = _merged(pieces, starts, rarity, norms)
+    return frequencies
+
+
+def index_pieces(
+    pieces: deque[Piece], vocabulary: dict[str, int], whole: Collection, searchable: int, *, k1: float, b: float
+) -> Postings:
+    """The postings of all `pieces`, documents numbered through; the statistics are those of the `whole` collection.
+
+    Pieces are given up as they are copied, so that `pieces` is empty then.
+    """
+    lengths = np.concatenate([np.empty(0, np.int32), *(piece.lengths for piece in pieces)])
+    starts = np.append(0, np.cumsum(frequencies_in(pieces, len(vocabulary))))
+    places, scores = _merged(pieces, starts, whole.rarity, whole.norms(lengths, k1, b))
     ends = _ends(starts, places, searchable)
-    highest = np.maximum.reduceat(scores, starts[:-1]) if len(scores) else scores
+    highest = _of_each(np.maximum, scores, starts)
     return Postings(vocabulary, starts, ends, places, scores, highest)
 
 
-def _counted(texts: Sequence[str]) -> tuple[list[str], _Piece]:
+def counted(texts: Sequence[str]) -> tuple[list[str], Piece]:
     """The distinct words of a piece, and their postings; the words' numbers in the vocabulary are still to come."""
     from scipy.sparse import csr_array
 
@@ -120,13 +160,13 @@ def _counted(texts: Sequence[str]) -> tuple[list[str], _Piece]:
     numbers = np.empty(len(lists.words), np.int32)
     lengths = np.diff(lists.starts).astype(np.int32)
     counts = by_word.data.astype(np.min_scalar_type(by_word.data.max(initial=1)))
-    return lists.words, _Piece(
+    return lists.words, Piece(
         lengths, numbers, np.diff(by_word.indptr).astype(np.uint16), by_word.indices.astype(np.uint16), counts
     )
 
 
 def _merged(
-    pieces: deque[_Piece], starts: np.ndarray, rarity: np.ndarray, norms: np.ndarray
+    pieces: deque[Piece], starts: np.ndarray, rarity: np.ndarray, norms: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Documents and scores of all words, one word after the other; each piece is given up as soon as it is copied."""
     documents = np.empty(starts[-1], np.int32)
@@ -148,11 +188,18 @@ def _merged(
 
 
 def _ends(starts: np.ndarray, documents: np.ndarray, searchable: int) -> np.ndarray:
-    """Where the documents below `searchable` end in each word's; every word has documents."""
-    if not len(documents):
-        return starts[1:]
-    found = np.add.reduceat(documents < searchable, starts[:-1], dtype=np.int64)
-    return starts[:-1] + found
+    """Where the documents below `searchable` end in each word's."""
+    found: np.ndarray = starts[:-1] + _of_each(np.add, (documents < searchable).astype(np.int64), starts)
+    return found
+
+
+def _of_each(what: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The sum or the greatest of each word's values, which begin at `starts`; 0 for a word that has none."""
+    found = np.zeros(len(starts) - 1, values.dtype)
+    some = np.flatnonzero(np.diff(starts))
+    if len(some):
+        found[some] = what.reduceat(values, starts[some])
+    return found
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -11,7 +11,14 @@ from pairmine.backends.models import Advance
 from pairmine.backends.vectors.exact import best
 from pairmine.backends.vectors.search import NOT_FOUND, Hits
 
-__all__ = ["NOT_FOUND", "Hits", "Retriever", "best"]
+__all__ = ["NOT_FOUND", "Hits", "Listed", "Retriever", "best"]
+
+
+class Listed(Protocol):
+    """What was searched before, or elsewhere."""
+
+    def search(self, queries: np.ndarray, k: int) -> Hits:
+        """As that of `Retriever`."""
 
 
 class Retriever(Protocol):

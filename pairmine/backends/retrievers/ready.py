@@ -64,6 +64,11 @@ class ReadyRetriever(DenseRetriever):
         self._missing = np.empty(0, bool)
         self._sources: list[dict[str, str]] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the ids, which are only for finding vectors."""
+        left = {"_say": None, "_ids": None, "_places": None, "_query_ids": None}
+        return {**super().__getstate__(), **left}
+
     @property
     def facts(self) -> dict[str, Any]:
         """What a lineage records: the files with their digests."""

@@ -49,6 +49,10 @@ class RunRetriever:
         self._listed_scores = self._key_scores = np.empty(0, np.float32)
         self._source: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the ids, which are only for reading lists."""
+        return {**self.__dict__, "_say": None, "_ids": None, "_places": None, "_query_ids": None, "_bound": None}
+
     @property
     def facts(self) -> dict[str, Any]:
         """What a lineage records: the file with its digest."""

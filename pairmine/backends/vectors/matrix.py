@@ -75,6 +75,31 @@ class Subset:
         return self._whole.take(self._places[start:stop])
 
 
+class Span:
+    """A stretch of other vectors, from place `first` to before `stop`."""
+
+    def __init__(self, whole: Vectors, first: int, stop: int) -> None:
+        self._whole = whole
+        self._first = first
+        self._count = stop - first
+
+    @property
+    def dim(self) -> int:
+        """The length of each vector."""
+        return self._whole.dim
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Copies of some of them, (n, dim) float32."""
+        return self._whole.take(places + self._first)
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Neighbours, (stop - start, dim) float32."""
+        return self._whole.block(start + self._first, stop + self._first)
+
+
 class Joined:
     """Some vectors behind others."""
 

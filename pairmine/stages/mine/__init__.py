@@ -10,6 +10,7 @@ from pairmine.stages.mine.near_copies import near_as_dedup
 from pairmine.stages.mine.overlap import Sources
 from pairmine.stages.mine.remine import Since
 from pairmine.stages.mine.retrievers import named_specs, open_retriever
+from pairmine.stages.mine.search import open_search
 from pairmine.stages.mine.stage import cut_from_documents, mine, mine_blocks, search_blocks, take_in
 from pairmine.stages.mine.strategy import NEAREST, Strategy, innermost, wrapped
 from pairmine.stages.mine.texts import Corpus, Documents, Queries
@@ -33,6 +34,7 @@ __all__ = [
     "named_specs",
     "near_as_dedup",
     "open_retriever",
+    "open_search",
     "search_blocks",
     "similarity_of",
     "take_in",

@@ -18,7 +18,7 @@ from pairmine.identity import NO_TEXT
 from pairmine.outcome import with_reason
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.mine.forms import distinct, matches
-from pairmine.stages.mine.near_copies import Asked, Crowd, near_copies
+from pairmine.stages.mine.near_copies import Asked, Crowd, Spread, near_copies
 from pairmine.stages.mine.strategy import first_dense
 from pairmine.stages.mine.texts import Documents, Queries
 
@@ -115,12 +115,14 @@ class Masks:
         similarity: Similarity | None = None,
         known: Known | None = None,
         advance: Advance = nothing,
+        spread: Spread | None = None,
     ) -> Masks:
         """Everything that the pair set knows about its queries, and `known` besides.
 
         `near` is when a document is a near copy of a positive or of the query, None to mask none of them; `advance` is
-        told of each document that is read for that. From a cosine of `near_cosine` on by `similarity` to a positive,
-        documents are too similar to it. Siblings are masked where `documents` have groups.
+        told of each document that is read for that, unless `spread` does it elsewhere. From a cosine of `near_cosine`
+        on by `similarity` to a positive, documents are too similar to it. Siblings are masked where `documents` have
+        groups.
         """
         if near_cosine is not None and not -1 <= near_cosine <= 1:
             raise PairmineError(f"--near-cosine {near_cosine:g}: a cosine from -1 to 1, as 0.95")
@@ -144,7 +146,7 @@ class Masks:
         near_marks = NearMarks.none(width)
         if near is not None:
             everything = distinct(np.concatenate([owners, of_positives[0]]), np.concatenate([places, of_positives[1]]))
-            near_marks = NearMarks.of_texts(everything, group, queries, documents, near, width, advance)
+            near_marks = NearMarks.of_texts(everything, group, queries, documents, near, width, advance, spread)
         of_text = Marks.of(
             np.concatenate([owners, askers, near_marks.keys // width]),
             np.concatenate([places, own_texts, near_marks.keys % width]),
@@ -336,13 +338,14 @@ class NearMarks:
         near: Near,
         width: int,
         advance: Advance,
+        spread: Spread | None = None,
     ) -> NearMarks:
         """The near copies among the searched documents; `positives` are query texts and places side by side."""
         owners, places = positives
         places_asked = np.unique(places[places >= 0])
         texts, first = np.unique(group, return_index=True)
         asked = [Asked(documents.texts, places_asked, True), Asked(queries.texts, first)]
-        found = near_copies(asked, documents.texts, documents.searchable, near, advance)
+        found = near_copies(asked, documents.texts, documents.searchable, near, advance, spread)
         crowds = None
         if len(found.crowded):
             positive = found.crowded < len(places_asked)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -106,10 +107,28 @@ class Asked:
     are_documents: bool = False
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The near copies among some documents, and how many of them were compared with texts of an index, by number."""
+
+    copies: NearCopies
+    texts: np.ndarray
+    compared: np.ndarray
+
+
+Spread = Callable[["Index"], Iterable[Stretch]]
+"""Looks for the near copies of an index's texts among all documents, some of them at a time, in any order."""
+
+
 def near_copies(
-    asked: Sequence[Asked], documents: Readable, searchable: int, near: Near, advance: Advance = nothing
+    asked: Sequence[Asked],
+    documents: Readable,
+    searchable: int,
+    near: Near,
+    advance: Advance = nothing,
+    spread: Spread | None = None,
 ) -> NearCopies:
-    """All near copies of the texts asked about among the first `searchable` documents.
+    """All near copies of the texts asked about among the first `searchable` documents, which `spread` may look for.
 
     A set A of shingles and another one with a Jaccard similarity of t share t |A| of them at least. So of any
     |A| - ceil(t |A|) + 1 members of A, the other one has one (prefix filter; Chaudhuri, Ganti and Kaushik, ICDE 2006),
@@ -123,11 +142,13 @@ def near_copies(
     counts = _sample_counts(documents, searchable, near.ngram)
     found: list[NearCopies] = []
     for index in _indexes(wanted, near, counts):
-        for copies, read in _in_threads(index.copies, _pieces(documents, searchable), near.workers):
-            found += copies
-            advance(read)
+        stretches = [index.among(documents, 0, searchable, advance)] if spread is None else spread(index)
+        compared = np.zeros(index.texts, np.int64)
+        for stretch in stretches:
+            found.append(stretch.copies)
+            compared[stretch.texts] += stretch.compared
         nowhere = np.empty(0, np.int64)
-        found.append(NearCopies(nowhere, nowhere, np.empty(0), index.crowded()))
+        found.append(NearCopies(nowhere, nowhere, np.empty(0), index.crowded(compared)))
     return NearCopies.joined(found)
 
 
@@ -164,10 +185,10 @@ class Crowd:
         return similarity, is_copy
 
 
-def _pieces(texts: Readable, count: int) -> Iterator[tuple[int, pa.Array]]:
-    """The first `count` texts from place to place, at most 1,024 and about 4 MB at a time."""
-    for first in range(0, count, _TEXTS):
-        taken = texts.take(np.arange(first, min(first + _TEXTS, count))).cast(pa.large_string())
+def _pieces(texts: Readable, low: int, high: int) -> Iterator[tuple[int, pa.Array]]:
+    """The texts from `low` to before `high`, from place to place, at most 1,024 and about 4 MB at a time."""
+    for first in range(low, high, _TEXTS):
+        taken = texts.take(np.arange(first, min(first + _TEXTS, high))).cast(pa.large_string())
         ends = np.cumsum(pc.fill_null(pc.binary_length(taken), 0).to_numpy())
         start = 0
         while start < len(taken):
@@ -237,7 +258,7 @@ def _in_threads(
             yield done.result(), read
 
 
-class _Index:
+class Index:
     """The kept shingles of some texts, sorted, with the text of each, and what a document must have to be compared.
 
     `owners` are numbers of texts; `wanted` (texts,) is how many of its kept shingles a near copy has at least,
@@ -261,9 +282,35 @@ class _Index:
         self._compared = np.zeros(len(self._words), np.int64)
         self._lock = Lock()
 
-    def crowded(self) -> np.ndarray:
-        """The numbers of the texts that too many documents are like to list them."""
-        return np.flatnonzero(self._compared > self._most) + self._first
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
+
+    @property
+    def texts(self) -> int:
+        """How many texts it is about."""
+        return len(self._words)
+
+    def blank(self) -> Index:
+        """One of the same texts that has compared nothing yet."""
+        other = copy(self)
+        other._compared, other._lock = np.zeros_like(self._compared), Lock()
+        return other
+
+    def crowded(self, compared: np.ndarray) -> np.ndarray:
+        """The numbers of the texts that too many documents are like to list them: so many were `compared` with each."""
+        return np.flatnonzero(compared > self._most) + self._first
+
+    def among(self, documents: Readable, low: int, high: int, advance: Advance = nothing) -> Stretch:
+        """What is found among the documents from place `low` to before `high`."""
+        found: list[NearCopies] = []
+        for copies, read in _in_threads(self.copies, _pieces(documents, low, high), self._near.workers):
+            found += copies
+            advance(read)
+        texts = np.flatnonzero(self._compared)
+        return Stretch(NearCopies.joined(found), texts, self._compared[texts])
 
     def copies(self, start: int, documents: pa.Array) -> list[NearCopies]:
         """The near copies of the texts among `documents`, those from place `start` on."""
@@ -357,12 +404,12 @@ class _Kept:
         return possible[is_kept], at[is_kept]
 
 
-def _indexes(wanted: _All, near: Near, counts: np.ndarray) -> Iterator[_Index]:
+def _indexes(wanted: _All, near: Near, counts: np.ndarray) -> Iterator[Index]:
     """The kept shingles of all texts asked about, so many texts at a time as make `_INDEXED` of them."""
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     rules: list[tuple[np.ndarray, ...]] = []
     first = size = 0
-    for start, texts in _pieces(wanted, len(wanted)):
+    for start, texts in _pieces(wanted, 0, len(wanted)):
         shingled = Shingled(texts, near.ngram)
         sets = _rarest_first(shingled.shingles, counts)
         # The small number keeps t |A| = 4.000000000000001 from being rounded up to 5.
@@ -375,7 +422,7 @@ def _indexes(wanted: _All, near: Near, counts: np.ndarray) -> Iterator[_Index]:
         size += len(kept[-1][0])
         stop = start + len(texts)
         if size >= _INDEXED or stop == len(wanted):
-            yield _Index(wanted, near, first, kept, rules)
+            yield Index(wanted, near, first, kept, rules)
             kept, rules, first, size = [], [], stop, 0
 
 

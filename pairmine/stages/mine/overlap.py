@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +14,7 @@ from pairmine.stages.mine.masks import Masks
 from pairmine.stages.mine.texts import Documents, Queries
 
 _NEAR_THE_TOP = 10
+_TALLIES = ("_found", "_alone", "_both", "_kept", "_at_rank")
 
 
 class Sources:
@@ -33,6 +35,22 @@ class Sources:
         self._keys = np.empty(0, np.int64)
         self._width = 1
         self._at_rank = np.zeros((count, depth + 1), np.int64)
+
+    def blank(self) -> Sources:
+        """One that knows the same positives and has counted nothing."""
+        other = copy(self)
+        for name in _TALLIES:
+            setattr(other, name, np.zeros_like(getattr(self, name)))
+        return other
+
+    def tallies(self) -> dict[str, np.ndarray]:
+        """All that was counted, for `add_tallies`."""
+        return {name: getattr(self, name) for name in _TALLIES}
+
+    def add_tallies(self, found: Mapping[str, np.ndarray]) -> None:
+        """Add what was counted elsewhere."""
+        for name, counts in found.items():
+            setattr(self, name, getattr(self, name) + counts)
 
     def know(self, queries: Queries, documents: Documents, masks: Masks) -> None:
         """Take in the known positives that can be found: each document of a query once."""

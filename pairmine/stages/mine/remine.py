@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,10 @@ _SHOWN_QUERIES = 5
 # A negative has become easy where its cosine times the first is below what it was, and it is below the second: the
 # rule by which Conan-embedding replaces its negatives (Li et al. 2024, arXiv 2408.15710), there for their mean.
 EASED_FACTOR, EASED_BELOW = 1.15, 0.8
+_TALLIES = (
+    *("_shift", "_rho", "_kept", "_in_place", "_rho_queries", "_new"),
+    *("_negatives", "_still_hard", "_eased"),
+)
 
 
 @dataclass
@@ -114,6 +119,27 @@ class Since:
         last = int(self._rows.rank.max(initial=0))
         self._depths = tuple(k for k in DEPTHS if k <= min(depth, last)) or (min(depth, max(last, 1)),)
         self._at = {k: np.zeros(3, np.int64) for k in self._depths}
+
+    def blank(self) -> Since:
+        """One that compares with the same rows and has counted nothing."""
+        other = copy(self)
+        for name in _TALLIES:
+            setattr(other, name, type(getattr(self, name))())
+        other._at = {k: np.zeros_like(counts) for k, counts in self._at.items()}
+        other._most_changed = []
+        return other
+
+    def tallies(self) -> dict[str, Any]:
+        """All that was counted, for `add_tallies`."""
+        return {name: getattr(self, name) for name in (*_TALLIES, "_at", "_most_changed")}
+
+    def add_tallies(self, found: Mapping[str, Any]) -> None:
+        """Add what was counted elsewhere, of queries behind those that were counted so far."""
+        for name in _TALLIES:
+            setattr(self, name, getattr(self, name) + found[name])
+        for k, counts in found["_at"].items():
+            self._at[k] += counts
+        self._most_changed = sorted(self._most_changed + found["_most_changed"])[:_SHOWN_QUERIES]
 
     def _compares(self, retriever: Retriever) -> bool:
         """Whether a cosine of this retriever can be held against one of the earlier run."""

@@ -97,7 +97,7 @@ class NearDocument:
         self.name = f"{self.inner.name}/near"
         self.score, self.scale = self.inner.score, self.inner.scale
         self._queries = 0
-        self._anchors = np.empty(0, np.int64)
+        self.anchors = np.empty(0, np.int64)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class NearDocument:
 
     def aim(self, anchors: np.ndarray, texts: Texts) -> None:
         """Take in the place of each query's positive, -1 for none, and all texts by place."""
-        self._anchors = anchors
+        self.anchors = anchors
         places = np.maximum(anchors, 0)
         self.inner.near(places, texts.at(places))
 
@@ -123,10 +123,14 @@ class NearDocument:
         """The documents nearest to each query's positive, with the scores of that."""
         found = np.full((len(queries), k), NOT_FOUND, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        rows = np.flatnonzero(self._anchors[queries] >= 0)
+        rows = np.flatnonzero(self.anchors[queries] >= 0)
         if len(rows):
-            found[rows], scores[rows] = self.inner.search(queries[rows] + self._queries, k)
+            found[rows], scores[rows] = self.inner.search(self.asked(queries), k)
         return found, scores
+
+    def asked(self, queries: np.ndarray) -> np.ndarray:
+        """The numbers by which the inner one knows the positives of `queries`, of those that have one."""
+        return np.asarray(queries[self.anchors[queries] >= 0] + self._queries)
 
     def pair_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """The scores of queries and documents."""
@@ -135,7 +139,7 @@ class NearDocument:
     def near_scores(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """The scores of the queries' positives and documents; NaN where there is no positive."""
         scores = np.full(len(queries), np.nan, np.float32)
-        rows = np.flatnonzero(self._anchors[queries] >= 0)
+        rows = np.flatnonzero(self.anchors[queries] >= 0)
         if len(rows):
             scores[rows] = self.inner.pair_scores(queries[rows] + self._queries, documents[rows])
         return scores
@@ -253,6 +257,13 @@ def wrapped(retrievers: Sequence[Retriever], strategy: Strategy) -> list[Retriev
     if strategy.clusters is not None:
         found = [SecondCluster(each, strategy) if isinstance(each, DenseRetriever) else each for each in found]
     return [NearDocument(each) for each in found] if strategy.search_with == "positive" else found
+
+
+def asked_of(retriever: Retriever, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of `queries` the innermost retriever is asked for, as rows, and by which numbers."""
+    if isinstance(retriever, NearDocument):
+        return np.flatnonzero(retriever.anchors[queries] >= 0), retriever.asked(queries)
+    return np.arange(len(queries)), queries
 
 
 def innermost(retriever: Retriever) -> Retriever:

@@ -224,8 +224,8 @@ class Corpus:
             keys.append(keys_of(searched))
             others.append(_other_keys(table, titles, keys[-1]))
             names.append(_names_in(table, group))
-        if group is not None and group not in columns and not may_lack_group:
-            raise PairmineError(f"--group-column {group}: no such column (found: {', '.join(columns)})")
+        if not may_lack_group:
+            check_group(group, columns)
         codes, group_names = _numbered(names)
         return cls(
             pa.chunked_array([chunk for column in ids for chunk in column.chunks], pa.string()),
@@ -237,10 +237,33 @@ class Corpus:
             has_titles,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Corpus], texts: Storage) -> Corpus:
+        """Corpora one behind the other, whose texts are `texts`."""
+        codes, group_names = _numbered([pa.chunked_array([_named(part)]) for part in parts])
+        has_others = any(part.others for part in parts)
+        others = [part.others[0] if part.others else part.keys for part in parts]
+        return cls(
+            pa.chunked_array([chunk for part in parts for chunk in part.ids.chunks], pa.string()),
+            texts,
+            _joined([part.keys for part in parts]),
+            [_joined(others)] if has_others else [],
+            codes,
+            group_names,
+            any(part.has_titles for part in parts),
+        )
+
     def bare(self, keys: np.ndarray) -> int:
         """How many text keys are of documents that are searched with a title, which these texts leave out."""
         others = np.concatenate(self.others) if self.others else self.keys[:0]
         return int((np.isin(keys, others) & ~np.isin(keys, self.keys)).sum())
+
+
+def check_group(group: str | None, columns: Iterable[str]) -> None:
+    """Raise a PairmineError where the `columns` of a corpus lack that of groups."""
+    columns = list(columns)
+    if group is not None and group not in columns:
+        raise PairmineError(f"--group-column {group}: no such column (found: {', '.join(columns)})")
 
 
 def _names_in(table: pa.Table, group: str | None) -> pa.ChunkedArray:
@@ -250,6 +273,14 @@ def _names_in(table: pa.Table, group: str | None) -> pa.ChunkedArray:
     if group not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     return table[group].cast(pa.string())
+
+
+def _named(corpus: Corpus) -> pa.Array:
+    """The group of each document by name."""
+    if not len(corpus.groups):
+        return pa.array([], pa.string())
+    known = corpus.groups != NOT_FOUND
+    return corpus.group_names.cast(pa.string()).take(pa.array(corpus.groups, mask=~known))
 
 
 def _numbered(names: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, pa.Array]:

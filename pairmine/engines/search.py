@@ -1,0 +1,247 @@
+"""The best of all documents for each query, where the documents lie in spans that many workers search.
+
+Every span gives its own best, and these are merged by a tree: sixteen lists become one, until there is one. Each
+document's score is computed by itself and equal ones stand in the order of the documents, so that the lists are those
+of a search over everything, whatever the spans. Lists go through files, 12 bytes for a document in one, so that no
+machine ever holds those of all queries; a file that is there is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+
+from pairmine.backends.vectors.exact import best
+from pairmine.backends.vectors.parts import RowFile, write_rows
+from pairmine.backends.vectors.search import NOT_FOUND, Hits
+from pairmine.engines.shards import Pool, Shared
+from pairmine.files.sharded import WorkFolder, exists
+
+QUERIES = 16_384
+"""Queries that are searched together: while a span's vectors are read once, so many times are they multiplied."""
+FAN_IN = 16
+"""Lists that become one at a time."""
+_HIT_BYTES = 12
+_SPANS_A_WORKER = 2
+Span = tuple[int, int]
+"""The first place of some documents, and that behind their last."""
+
+
+class Searched(Protocol):
+    """Documents and queries, wherever they lie, as plain data that travels to those who search."""
+
+    def search(self, span: Span, queries: np.ndarray, k: int) -> Hits:
+        """The best `k` documents of a span for queries by number, (n, k) places among all and scores, best first."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Queries by number, ascending, of which each has a list of `k` documents in the file `path`."""
+
+    queries: np.ndarray
+    k: int
+    path: str
+
+
+class TooShort(Exception):
+    """Of some queries of a retriever, longer lists are needed than there are: `k` documents of each."""
+
+    def __init__(self, queries: np.ndarray, k: int) -> None:
+        super().__init__(queries, k)
+        self.queries, self.k = queries, k
+
+
+class Lists:
+    """The lists that were found for `count` queries among `searchable` documents; 8 bytes a query, plain data to send.
+
+    A list that is added takes the place of a shorter one of its query.
+    """
+
+    def __init__(self, count: int, searchable: int) -> None:
+        self._searchable = searchable
+        self._blocks: list[tuple[RowFile, int]] = []
+        self._block = np.full(count, -1, np.int32)
+        self._row = np.zeros(count, np.int32)
+
+    def add(self, block: Block) -> None:
+        """Take in the lists of some queries."""
+        self._block[block.queries] = len(self._blocks)
+        self._row[block.queries] = np.arange(len(block.queries))
+        self._blocks.append((RowFile(block.path, _HIT_BYTES * block.k), block.k))
+
+    def search(self, queries: np.ndarray, k: int) -> Hits:
+        """The first `k` of each query's list. Raises TooShort where a list is shorter than that."""
+        places = np.full((len(queries), k), NOT_FOUND, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        number = self._block[queries]
+        lengths = np.array([length for _, length in self._blocks] + [0])
+        if (few := lengths[number] < min(k, self._searchable)).any():
+            raise TooShort(np.asarray(queries)[few], k)
+        for each in np.unique(number[number >= 0]):
+            rows = np.flatnonzero(number == each)
+            file, length = self._blocks[each]
+            found, values = _read(file, self._row[np.asarray(queries)[rows]], length)
+            wide = min(k, length)
+            places[rows, :wide], scores[rows, :wide] = found[:, :wide], values[:, :wide]
+        return places, scores
+
+
+def spans_of(count: int, rows: int, workers: int) -> list[Span]:
+    """So many documents in spans of whole shards of `rows`, about two for each worker."""
+    shards = -(-count // rows)
+    together = rows * max(1, -(-shards // (_SPANS_A_WORKER * workers)))
+    return [(first, min(first + together, count)) for first in range(0, count, together)]
+
+
+class SpreadSearch:
+    """Searches `searched` on a pool, span by span; `name` is that of a place in the work folder."""
+
+    def __init__(
+        self, pool: Pool, folder: WorkFolder, name: str, searched: Searched, spans: Sequence[Span], count: int
+    ) -> None:
+        self._pool, self._folder, self._name = pool, folder, name
+        self._searched = pool.share(searched)
+        self.spans = list(spans)
+        self.lists = Lists(count, max((stop for _, stop in spans), default=0))
+
+    def find(self, queries: np.ndarray, lengths: np.ndarray, watch: Callable[[int], None]) -> None:
+        """Add lists of `lengths` (n,) documents for `queries` (n,); `watch` is told of each query in each span."""
+        asked: list[_Asked] = []
+        for k in np.unique(lengths) if self.spans else ():
+            for some in _cut(np.sort(queries[lengths == k])):
+                folder = f"lists/{self._name}/{k}-{_digest(some)}"
+                asked.append(_Asked(len(asked), some, int(k), folder, self._folder.place(f"{folder}/whole")))
+        missing = [each for each in asked if not exists(each.path)]
+        self._search(asked, missing, watch)
+        self._merge(missing)
+        for each in asked:
+            self.lists.add(Block(each.queries, each.k, each.path))
+
+    def _search(self, asked: list[_Asked], missing: list[_Asked], watch: Callable[[int], None]) -> None:
+        """Have every span searched for the queries of `missing`, which are some of `asked`."""
+        items: list[_Item] = []
+        for first, stop in self.spans:
+            for each in missing:
+                each.files.append(self._folder.place(f"{each.folder}/{first}-{stop}"))
+                items.append(_Item(each.number, (first, stop), each.files[-1]))
+        blocks = [(each.queries, each.k) for each in asked]
+        make = _Searching(self._folder, self._searched, self._pool.share(blocks))
+        for _, count in self._pool.map(make, [item for item in items if not exists(item.path)]):
+            watch(count)
+
+    def _merge(self, missing: list[_Asked]) -> None:
+        """Make one file of the files of each, a level of the tree at a time."""
+        level = 0
+        while missing:
+            merges = [merge for each in missing for merge in each.merges(self._folder, level)]
+            for _ in self._pool.map(_Merging(self._folder), [each for each in merges if not exists(each.path)]):
+                pass
+            missing = [each for each in missing if each.files != [each.path]]
+            level += 1
+
+
+@dataclass
+class _Asked:
+    """Queries that are searched for together, and the files that hold their lists so far."""
+
+    number: int
+    queries: np.ndarray
+    k: int
+    folder: str
+    path: str
+    files: list[str] = field(default_factory=list)
+
+    def merges(self, work: WorkFolder, level: int) -> list[_Merge]:
+        """What makes fewer files of these, which then take their place; the last one is `path`."""
+        groups = [self.files[start : start + FAN_IN] for start in range(0, len(self.files), FAN_IN)]
+        # Named after what goes in: a run that goes on with more workers has other spans.
+        paths = [work.place(f"{self.folder}/level-{level}-{_digest_of(group)}") for group in groups]
+        paths = paths if len(paths) > 1 else [self.path]
+        merges = [_Merge(group, path, len(self.queries), self.k) for group, path in zip(groups, paths, strict=True)]
+        self.files = paths
+        return merges
+
+
+@dataclass(frozen=True)
+class _Item:
+    number: int
+    span: Span
+    path: str
+
+
+@dataclass(frozen=True)
+class _Merge:
+    files: Sequence[str]
+    path: str
+    rows: int
+    k: int
+
+
+@dataclass(frozen=True)
+class _Searching:
+    """Makes what searches a span for a block of queries, on a worker."""
+
+    folder: WorkFolder
+    searched: Shared[Searched]
+    blocks: Shared[list[tuple[np.ndarray, int]]]
+
+    def __call__(self) -> Callable[[_Item], int]:
+        self.folder.check_seen()
+        searched, blocks = self.searched.get(), self.blocks.get()
+
+        def search_one(item: _Item) -> int:
+            queries, k = blocks[item.number]
+            write_rows(item.path, searched.search(item.span, queries, k))
+            return len(queries)
+
+        return search_one
+
+
+@dataclass(frozen=True)
+class _Merging:
+    """Makes what merges lists, on a worker."""
+
+    folder: WorkFolder
+
+    def __call__(self) -> Callable[[_Merge], None]:
+        self.folder.check_seen()
+        return _merge_files
+
+
+def _merge_files(item: _Merge) -> None:
+    parts = [_read(RowFile(path, _HIT_BYTES * item.k), np.arange(item.rows), item.k) for path in item.files]
+    write_rows(item.path, merged(parts, item.k))
+
+
+def merged(parts: Sequence[Hits], k: int) -> Hits:
+    """The best `k` of several lists of the same queries, equal scores in the order of the places."""
+    if len(parts) == 1:
+        return parts[0]
+    places, scores = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
+    return best(places, scores, k)
+
+
+def _read(file: RowFile, rows: np.ndarray, k: int) -> Hits:
+    """The lists in some rows of a file, each of them `k` places (int64) and then `k` scores (float32)."""
+    found = file.take(np.asarray(rows, np.int64))
+    return (
+        np.ascontiguousarray(found[:, : 8 * k]).view("<i8").reshape(len(rows), k),
+        np.ascontiguousarray(found[:, 8 * k :]).view("<f4").reshape(len(rows), k),
+    )
+
+
+def _cut(queries: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(queries), QUERIES):
+        yield queries[start : start + QUERIES]
+
+
+def _digest(queries: np.ndarray) -> str:
+    return blake2b(np.ascontiguousarray(queries, np.int64).tobytes(), digest_size=8).hexdigest()
+
+
+def _digest_of(files: Sequence[str]) -> str:
+    return blake2b("\n".join(files).encode(), digest_size=8).hexdigest()
