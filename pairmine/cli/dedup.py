@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,12 +10,14 @@ import typer
 from pairmine.cli import dedup_options as own
 from pairmine.cli import dedup_scale as scale
 from pairmine.cli import dedup_semantic as semantics
+from pairmine.cli import engine_options as engines
 from pairmine.cli import options as shared
 from pairmine.cli.run import Run, written
 from pairmine.cli.store_options import DEFAULT, StorePath
 
 if TYPE_CHECKING:
     from pairmine.cli.dedup_scale import Streamed
+    from pairmine.cli.ray_run import RayEngine
     from pairmine.stages.dedup.against import Against
     from pairmine.stages.dedup.stage import Deduped
 
@@ -56,6 +59,12 @@ def dedup(
     append: own.Append = True,
     workers: shared.Workers = 0,
     seed: shared.Seed = 0,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
+    work_folder: engines.WorkFolder = None,
     id_column: shared.IdColumn = None,
     text_column: shared.TextColumn = None,
     title_column: shared.TitleColumn = None,
@@ -89,11 +98,13 @@ def dedup(
     own.check(context)
     scale.check(context)
     semantics.check(context)
+    ray = _engine(context)
     columns = {"id": id_column, "text": text_column, "title": title_column}
     large = scale.Scale(
         output, memory, scratch, index, append and not dry_run, is_memory_written=written(context, "memory")
     )
     with (
+        ray or nullcontext(),
         large,
         Run(
             context,
@@ -103,6 +114,7 @@ def dedup(
             summary=summary,
             quiet=quiet,
             make_sink=Nowhere if dry_run else None,
+            engine=ray,
         ) as run,
     ):
         groups_to = run.open_extra("--groups", groups_file) if groups_file else None
@@ -135,8 +147,12 @@ def dedup(
             "seed": seed,
             "tell": run.say,
         }
-        if (table := large.table(opened, options)) is None:
-            outcome: Streamed | Deduped = large.stream(run, opened, options, scale.identity(context))
+        if ray:
+            from pairmine.cli.dedup_shards import dedup_shards
+
+            outcome: Streamed | Deduped = dedup_shards(ray, run, opened, options)
+        elif (table := large.table(opened, options)) is None:
+            outcome = large.stream(run, opened, options, scale.identity(context))
         else:
             outcome = remove_copies(table, **options)
             del table
@@ -149,6 +165,25 @@ def dedup(
         advise(run, context.params)
         if dry_run:
             run.add_to_report([*largest_groups(outcome.choices), "dry run: nothing was written"])
+
+
+def _engine(context: typer.Context) -> RayEngine | None:
+    """The engine, None for the local one; raises a PairmineError for what Ray does not do."""
+    from pairmine.cli.run import without_effect
+    from pairmine.errors import PairmineError
+
+    values = context.params
+    if values["engine"] == "ray":
+        for name, why in (("index", "is kept on one machine"), ("semantic", "holds the vectors of a whole corpus")):
+            if values[name] is not None:
+                raise PairmineError(f"--{name} {why}; leave out --engine ray")
+        without_effect(context, "with --engine ray", "memory", "scratch")
+        if values["by"] != "document":
+            raise PairmineError(f"--by {values['by']} is for pair sets, and --engine ray dedups a corpus; leave it out")
+    if not values["dry_run"]:
+        without_effect(context, "without --dry-run, as all lies beside OUT", "work_folder")
+        return engines.engine_of(context)
+    return engines.engine_of(context, engines.place_without_output(context))
 
 
 def _open_eval_sets(run: Run, context: typer.Context) -> Against:

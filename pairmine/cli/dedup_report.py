@@ -54,7 +54,10 @@ def report_near(run: Run, threshold: float, permutations: int) -> None:
 
 
 def warn(run: Run, giants: Sequence[Giant], losses: Sequence[Loss]) -> None:
-    """Say so where a group looks like a chain of different texts, and where more than half of a source leaves."""
+    """Say so where a group looks like a chain of different texts, and where more than half of a source leaves.
+
+    Sources come by what they lose, since shards that are done in any order meet them in any order.
+    """
     for giant in giants:
         run.add_to_report(
             [
@@ -62,7 +65,7 @@ def warn(run: Run, giants: Sequence[Giant], losses: Sequence[Loss]) -> None:
                 f"{giant.apart:.0%} are no copies of it but of others in between; --group star keeps them apart"
             ]
         )
-    for loss in losses:
+    for loss in sorted(losses, key=lambda loss: (-loss.left, loss.value)):
         if loss.is_much:
             which = f'of {loss.rows:,} rows with {loss.column} "{loss.value}"'
             share = f"{loss.left:,} ({loss.left / loss.rows:.0%})"

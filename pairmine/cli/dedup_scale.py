@@ -197,7 +197,7 @@ class Scale:
             return None
         size = sum(map(os.path.getsize, source.files or ()))
         load_ahead(size)
-        near = _near(options)
+        near = near_of(options)
         if near is None or options["against"] is not None or size * _UNPACKED > self._room:
             return read_within(source, self._room)
         check_near(near)
@@ -227,8 +227,8 @@ class Scale:
             )
         if self._room < _TIGHT:
             return_freed()
-        _check(source, options)
-        near = _near(options)
+        check_corpus(source, options)
+        near = near_of(options)
         source.compares_ids = False
         if options["against_only"]:
             found = nothing_found(sum(table.num_rows for table in source.survey()))
@@ -284,7 +284,7 @@ class Scale:
             near=near,
             keep=options["keep"],
             group=options["group"],
-            conflict=lambda: _compare_ids(source),
+            conflict=lambda: compare_ids(source),
             advance=run.begin("documents read again", rows),
         )
 
@@ -352,14 +352,15 @@ class Scale:
         return Path(self._ours[-1]) / "scratch"
 
 
-def _near(options: Mapping[str, Any]) -> Near | None:
+def near_of(options: Mapping[str, Any]) -> Near | None:
+    """The settings of near copies among the options of `dedup`, None where exact ones alone are looked for."""
     from pairmine.stages.dedup.matches import Near
 
     chosen = {each.name: options[each.name] for each in fields(Near) if each.name in options}
     return Near(**chosen) if options["near"] else None
 
 
-def _check(source: Source, options: Mapping[str, Any]) -> None:
+def check_corpus(source: Source, options: Mapping[str, Any]) -> None:
     """Raise a PairmineError for what no corpus of these columns can be asked for, as `dedup` does."""
     from pairmine.stages.dedup.stage import dedup, tell_replaced
 
@@ -368,7 +369,7 @@ def _check(source: Source, options: Mapping[str, Any]) -> None:
     tell_replaced(first, **{name: options[name] for name in ("action", "group_ids", "against", "tell")})
 
 
-def _compare_ids(source: Source) -> None:
+def compare_ids(source: Source) -> None:
     """Read the corpus as others do, for whom the reader says where one id has two texts."""
     source.compares_ids = True
     for _ in source.batches():

@@ -123,3 +123,18 @@ class RaggedSpill:
         for piece in self._pieces:
             self._write(piece)
         self._pieces, self._bytes = [], 0
+
+
+class Spills:
+    """A folder for both, of a process's own; what does not fit into `budget_bytes` each lies there."""
+
+    def __init__(self, folder: Path, budget_bytes: int) -> None:
+        self._folder, self._budget = folder, budget_bytes
+
+    def pairs(self) -> PairSpill:
+        """A place for pairs."""
+        return PairSpill(self._folder, self._budget)
+
+    def rows(self, name: str) -> RaggedSpill:
+        """A place for rows of numbers."""
+        return RaggedSpill(self._folder / f"rows-{name}", self._budget)

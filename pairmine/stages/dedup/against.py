@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,6 +109,12 @@ class Against:
     def short(self) -> int:
         """How many test texts must be the whole of another text to be found."""
         return int((self._grams == 0).sum())
+
+    def quiet(self) -> Against:
+        """The same, to travel to another process: it tells nobody what it does, and works in one thread."""
+        found = copy(self)
+        found._tell, found._workers = None, 1
+        return found
 
     def find(self, texts: pa.ChunkedArray) -> Hits:
         """Which of `texts`, none null, are in a test set; the same for any number of threads."""

@@ -17,18 +17,19 @@ from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.stages.dedup.against import Against
 from pairmine.stages.dedup.bounds import Advance, Earlier, Keys, Nothing, Scratch, Tables
-from pairmine.stages.dedup.choice import Choice, Giant, choose_units, giants, group_names
-from pairmine.stages.dedup.copies import Copies, best_ranks
+from pairmine.stages.dedup.choice import Choice, Giant, group_names
+from pairmine.stages.dedup.decide import decide, notes_of
 from pairmine.stages.dedup.groups import LARGE_SHARE
 from pairmine.stages.dedup.kernel.hashes import mixed
+from pairmine.stages.dedup.kernel.shingles import Texts
 from pairmine.stages.dedup.leaving import Loss, Verdicts, losses, reject_copies
 from pairmine.stages.dedup.matches import Near
-from pairmine.stages.dedup.preference import BEST, column_ranks, places_of
+from pairmine.stages.dedup.preference import BEST
 from pairmine.stages.dedup.sketching import band_count, hashed, keys_of, sets_of
 from pairmine.stages.dedup.stage import reasons_of, reject_contaminated
 from pairmine.stages.dedup.suspects import Suspects, find_suspects
 from pairmine.stages.dedup.units import Units, sides_of
-from pairmine.stages.dedup.verified import Sets, matches_among
+from pairmine.stages.dedup.verified import Sets
 
 SEEN_IN, GROUP = "seen_in", "document_group"
 MOST = 1 << 31
@@ -145,18 +146,9 @@ def find_copies(
     if gathered.is_in_conflict:
         conflict()
     ids = pa.concat_arrays([earlier.ids(places[places < earlier.rows]), *gathered.ids])
-    ranks = _ranks(gathered.values, len(places), keep)
-    copies = _copies(places, suspects, sets, near, group, ranks, scratch.budget_bytes)
-    units = Units("document", ids, pa.chunked_array([], pa.large_string()), np.arange(len(places)))
-    choice = choose_units(units, copies, ranks)
-    notes = {
-        "groups": choice.groups,
-        "largest group": int(choice.sizes.max(initial=0)) if choice.groups else 0,
-        "pairs compared": copies.compared,
-        "pairs passed over": copies.passed_over,
-    }
-    large = [giant for giant in giants(choice, copies) if giant.size > LARGE_SHARE * rows]
-    return Found(places, choice, earlier, rows, notes, large)
+    decided = decide(suspects, sets, places, ids, gathered.values, scratch.budget_bytes, near, keep, group)
+    choice, large = decided.choice, [giant for giant in decided.giants if giant.size > LARGE_SHARE * rows]
+    return Found(places, choice, earlier, rows, notes_of(choice, decided.compared, decided.passed_over), large)
 
 
 @dataclass(frozen=True)
@@ -182,30 +174,46 @@ def _gather(
     earlier = suspects.earlier
     first = 0
     for table in tables():
-        here = _between(rows, first, first + table.num_rows)
+        here = between(rows, first, first + table.num_rows)
         if len(here):
-            some = table.take(pa.array(here - first))
-            units = _units(some)
-            ids.append(units.ids)
-            values.append(_values(some, units, keep))
-        candidates = _between(sets.places - earlier, first, first + table.num_rows)
+            of_ids, of_values = ids_and_values(table.take(pa.array(here - first)), keep)
+            ids.append(of_ids)
+            values.append(of_values)
+        candidates = between(sets.places - earlier, first, first + table.num_rows)
         if near and len(candidates):
-            sets.append(sets_of(_units(table.take(pa.array(candidates - first))).texts, near))
-        again = _between(suspects.again, first, first + table.num_rows)
+            sets.append(sets_at(table, candidates - first, near))
+        again = between(suspects.again, first, first + table.num_rows)
         if len(again):
-            twice.append(_contents(table.take(pa.array(again - first))))
+            twice.append(contents(table.take(pa.array(again - first))))
         first += table.num_rows
         advance(table.num_rows)
-    found = np.unique(np.concatenate(twice), axis=0)
-    return _Gathered(ids, values, len(np.unique(found[:, 0])) < len(found))
+    return _Gathered(ids, values, are_in_conflict(twice))
 
 
-def _between(ascending: np.ndarray, low: int, high: int) -> np.ndarray:
+def between(ascending: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Those of the `ascending` numbers from `low` to before `high`."""
     start, stop = np.searchsorted(ascending, [low, high])
     return ascending[start:stop]
 
 
-def _contents(table: pa.Table) -> np.ndarray:
+def ids_and_values(table: pa.Table, keep: str) -> tuple[pa.Array, pa.Array]:
+    """The ids of some documents, and what `keep` ranks them by."""
+    units = _units(table)
+    return units.ids, _values(table, units, keep)
+
+
+def sets_at(table: pa.Table, rows: np.ndarray, near: Near) -> Texts:
+    """The shingles and words of these rows of `table`."""
+    return sets_of(_units(table.take(pa.array(rows))).texts, near)
+
+
+def are_in_conflict(found: Sequence[np.ndarray]) -> bool:
+    """Whether one id has two texts among `contents`."""
+    distinct = np.unique(np.concatenate(found), axis=0)
+    return len(np.unique(distinct[:, 0])) < len(distinct)
+
+
+def contents(table: pa.Table) -> np.ndarray:
     """A hash of each document's id and one of its title and text, (n, 2) uint64."""
     titles = table["title"] if "title" in table.column_names else pa.nulls(table.num_rows, pa.string())
     content = mixed(hashed(pc.fill_null(titles, ""))) + hashed(table["text"])
@@ -219,28 +227,6 @@ def _values(table: pa.Table, units: Units, keep: str) -> pa.Array:
     if keep.startswith(BEST):
         return table[keep.removeprefix(BEST)].combine_chunks()
     return pa.nulls(table.num_rows)
-
-
-def _ranks(values: list[pa.Array], count: int, keep: str) -> np.ndarray:
-    """As `preference.unit_ranks`; of `count` documents those of the index come first."""
-    if keep == "first" or not values:
-        return np.arange(count)
-    column = pa.chunked_array(values)
-    keys = -column.to_numpy() if keep == "longest" else column_ranks(column)
-    ahead = np.full(count - len(keys), np.iinfo(np.int64).min)
-    return places_of(np.concatenate([ahead, keys]))
-
-
-def _copies(
-    places: np.ndarray, suspects: Suspects, sets: Sets, near: Near | None, group: str, ranks: np.ndarray, budget: int
-) -> Copies:
-    exact = np.arange(len(places))
-    exact[np.searchsorted(places, suspects.copies)] = np.searchsorted(places, suspects.firsts)
-    if near is None:
-        return Copies(exact, exact, None)
-    best = best_ranks(exact, ranks)
-    matches = matches_among(suspects, places, sets, near, group=group, ranks=best, budget_bytes=budget)
-    return Copies(exact, matches.groups[exact], matches)
 
 
 # --- third reading --------------------------------------------------------------------------------------

@@ -34,8 +34,15 @@ class Rows(Protocol):
     def sizes(self) -> np.ndarray: ...
 
 
-class Scratch(Protocol):
-    """Where keys, pairs and sets are set aside; see `files.sketches.SketchFolder`."""
+class Spills(Protocol):
+    """Where pairs and sets are set aside; see `files.spills`."""
+
+    def pairs(self) -> Pairs: ...
+    def rows(self, name: str) -> Rows: ...
+
+
+class Scratch(Spills, Protocol):
+    """Where keys are set aside as well; see `files.sketches.SketchFolder`."""
 
     block_rows: int
     budget_bytes: int
@@ -43,8 +50,6 @@ class Scratch(Protocol):
     def has(self, block: int) -> bool: ...
     def put(self, block: int, keys: Iterable[tuple[str, Keys]]) -> None: ...
     def parts(self, name: str, budget_bytes: int) -> Iterator[Keys]: ...
-    def pairs(self) -> Pairs: ...
-    def rows(self, name: str) -> Rows: ...
 
 
 class Earlier(Protocol):

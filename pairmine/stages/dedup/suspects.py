@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,29 +65,39 @@ def find_suspects(scratch: Scratch, earlier: Earlier, rows: int, bands: int, eng
 
 def _same_text(scratch: Scratch, earlier: Earlier) -> Keys:
     """Documents that have the text of an earlier one, ascending, and the first that has it."""
-    copies, firsts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for keys, rows in scratch.parts("exact", scratch.budget_bytes):
-        places = rows + np.int64(earlier.rows)
-        starts = _starts(keys)
-        first = places[starts]
-        number, row = earlier.find("exact", keys[starts])
-        np.minimum.at(first, number, row.astype(np.int64))
-        of_place = np.repeat(first, np.diff(starts, append=len(keys)))
-        is_copy = of_place != places
-        copies.append(places[is_copy])
-        firsts.append(of_place[is_copy])
-    order = np.argsort(np.concatenate(copies))
-    return np.concatenate(copies)[order], np.concatenate(firsts)[order]
+    parts = [same_key(*keys, earlier) for keys in scratch.parts("exact", scratch.budget_bytes)]
+    return by_copy([copies for copies, _ in parts], [firsts for _, firsts in parts])
+
+
+def same_key(keys: np.ndarray, rows: np.ndarray, earlier: Earlier) -> tuple[np.ndarray, np.ndarray]:
+    """Of ascending whole-text `keys`, with the first row of a key first: the places of copies, and of whom."""
+    places = rows + np.int64(earlier.rows)
+    starts = _starts(keys)
+    first = places[starts]
+    number, row = earlier.find("exact", keys[starts])
+    np.minimum.at(first, number, row.astype(np.int64))
+    of_place = np.repeat(first, np.diff(starts, append=len(keys)))
+    is_copy = of_place != places
+    return places[is_copy], of_place[is_copy]
+
+
+def by_copy(copies: Sequence[np.ndarray], firsts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All `copies`, ascending, and the first one of each."""
+    every = np.concatenate([np.empty(0, np.int64), *copies])
+    order = np.argsort(every)
+    return every[order], np.concatenate([np.empty(0, np.int64), *firsts])[order]
 
 
 def _same_id(scratch: Scratch) -> np.ndarray:
     """Rows whose id stands in another row as well, unless two ids share a key."""
-    found = [np.empty(0, np.int64)]
-    for keys, rows in scratch.parts("id", scratch.budget_bytes):
-        starts = _starts(keys)
-        sizes = np.diff(starts, append=len(keys))
-        found.append(rows[np.repeat(sizes > 1, sizes)].astype(np.int64))
-    return np.sort(np.concatenate(found))
+    found = [repeated(*keys) for keys in scratch.parts("id", scratch.budget_bytes)]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+
+
+def repeated(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The rows of those of the ascending `keys` that stand there more than once, (n,) int64."""
+    sizes = np.diff(_starts(keys), append=len(keys))
+    return rows[np.repeat(sizes > 1, sizes)].astype(np.int64)
 
 
 def _with_earlier(keys: np.ndarray, places: np.ndarray, earlier: Earlier, name: str) -> Keys:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pairmine.stages.dedup.bounds import Earlier, Scratch
+from pairmine.stages.dedup.bounds import Earlier, Spills
 from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.stages.dedup.matches import Matches, Near, grouped
 from pairmine.stages.dedup.sketching import keys_of_sets
@@ -23,7 +23,7 @@ class Sets:
     `append` takes the latter in order; after `finish` all can be read, and `counts` says how many members each has.
     """
 
-    def __init__(self, places: np.ndarray, scratch: Scratch, earlier: Earlier) -> None:
+    def __init__(self, places: np.ndarray, scratch: Spills, earlier: Earlier) -> None:
         self.places = places
         self.counts = Counts(np.empty(0, np.int64), np.empty(0, np.int64))
         self._earlier = earlier
