@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,13 +57,22 @@ class Server:
     base_url: str | None = None
     key_file: str | None = None
     concurrency: int | None = None
-    rpm: int | None = None
-    tpm: int | None = None
+    rpm: float | None = None
+    tpm: float | None = None
     timeout_s: float = 600.0
     retries: int = 8
     vllm_args: Mapping[str, Any] = field(default_factory=dict)
     batch: bool = False
     batch_folder: str | None = None
+
+    def share(self, workers: int) -> Server:
+        """What one of so many `workers` may ask of it, that all of them together keep to the ceilings."""
+        return replace(
+            self,
+            concurrency=None if self.concurrency is None else max(1, self.concurrency // workers),
+            rpm=None if self.rpm is None else self.rpm / workers,
+            tpm=None if self.tpm is None else self.tpm / workers,
+        )
 
 
 KINDS = ("openai", "vllm", "fake")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pairmine.cli import engine_options as engines
 from pairmine.cli import options as shared
+from pairmine.cli.generate_input import open_bad_examples, open_input, read_bad_examples, size_of, upto
 from pairmine.cli.llm_options import (
     DryRun,
     LlmOptions,
@@ -28,8 +32,6 @@ if TYPE_CHECKING:
 
     from pairmine.backends.specs import Spec
     from pairmine.cli.llm_session import Session
-    from pairmine.files.source import Source
-    from pairmine.llm.recipes.bad_examples import BadExample
     from pairmine.llm.recipes.recipe import PromptRecipe
     from pairmine.llm.recipes.rendering import Renderer
 
@@ -123,6 +125,11 @@ def generate(
     rejects: shared.Rejects = None,
     summary: shared.Summary = None,
     quiet: shared.Quiet = False,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
 ) -> None:
     """Have an LLM write positives and hard negatives.
 
@@ -137,6 +144,7 @@ def generate(
     """
     from pairmine.backends.llms import KINDS
     from pairmine.backends.specs import parse_spec
+    from pairmine.cli.engine_options import engine_of
     from pairmine.cli.llm_session import Session
     from pairmine.llm.recipes.rendering import Renderer
 
@@ -145,16 +153,19 @@ def generate(
     spec = parse_spec(llm, KINDS, "--llm")
     options = of_kind(context, options, spec.kind)
     target = _check(context, found, path, output, spec)
-    bad = _open_bad_examples(bad_examples, say)
-    renderer = Renderer(
+    on_ray = engine_of(context)
+    bad = open_bad_examples(bad_examples, say)
+    render = partial(
+        Renderer,
         found,
         seed,
         draws=_draws(draw or []),
         options=assignments("--set", set_ or []),
         shots=shots,
-        bad_examples=_read_bad_examples(bad, bad_examples),
+        bad_examples=read_bad_examples(bad, bad_examples),
         bad_shots=bad_shots,
     )
+    renderer = render()
     columns = {
         "id": id_column,
         "text": text_column,
@@ -169,7 +180,7 @@ def generate(
         from pairmine.stages.generate import tasks_of
 
         with Session(options, spec, found, say, only_looks=not probe) as session:
-            tables = _upto(_open(found, path, columns, say), limit, found)
+            tables = upto(open_input(found, path, columns, say), limit, found)
             show_estimate(
                 session,
                 renderer,
@@ -180,16 +191,25 @@ def generate(
             )
         return
     with (
-        Run(context, target, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=_UNITS) as run,
+        on_ray or nullcontext(),
+        Run(
+            context, target, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=_UNITS, engine=on_ray
+        ) as run,
         Session(options, spec, found, run.say) as session,
     ):
         session.guard(run, recipe_file)
-        opened = _open(found, path, columns, run.say)
+        opened = open_input(found, path, columns, run.say)
         if opened is not None:
             run.reads(opened, "source")
         if bad is not None:
             run.reads(bad, "bad_examples")
-        asked = _write(run, session, renderer, _upto(opened, limit, found), samples, threshold)
+        tables = upto(opened, limit, found)
+        if on_ray:
+            from pairmine.cli.generate_shards import write_shards
+
+            asked = write_shards(on_ray, run, session, render, opened, tables if limit else None, samples, threshold)
+        else:
+            asked = _write(run, session, renderer, tables, samples, threshold)
     _judge(run, options, asked)
 
 
@@ -206,7 +226,7 @@ def _write(
 
     # A first look at all rows tells a bad line before the first call is paid for, and how much there is to do.
     reads = session.recipe.reads
-    rows = 1 if reads == "nothing" else sum(_size(table, reads) for table in tables())
+    rows = 1 if reads == "nothing" else sum(size_of(table, reads) for table in tables())
     run.detail(**session.facts)
     asker = session.start()
     plan = session.plan(renderer)
@@ -286,6 +306,7 @@ def _check(context: typer.Context, recipe: PromptRecipe, path: str | None, outpu
         without_effect(context, "with --keep-duplicates", "duplicates")
     if context.params["batch_files"]:
         without_effect(context, "with --batch-files, which pays nobody", "max_usd", "max_tokens", "probe")
+    engines.one_machine(context, "dry_run", "offline", "batch", "batch_files")
     if context.params["offline"]:
         without_effect(context, "with --offline", "batch", "batch_files", "concurrency", "rpm", "tpm", "probe")
     return output or ""
@@ -313,98 +334,6 @@ def _draws(given: list[str]) -> dict[str, list[str]]:
             raise PairmineError(f"--draw {each}: write NAME=A,B, as in --draw form=question,keywords")
         found[name.strip()] = chosen
     return found
-
-
-def _open(recipe: PromptRecipe, path: str | None, columns: dict[str, Any], say: Callable[[str], None]) -> Source | None:
-    """The input; None for a recipe that reads nothing."""
-    from pairmine.files.columns import Wanted
-    from pairmine.files.source import open_documents, open_pairs, open_queries, open_rows
-
-    known = {
-        "documents": ("id", "text", "title"),
-        "queries": ("id", "text"),
-        "pairs": ("query", "document"),
-        "groups": ("query", "document"),
-    }.get(recipe.reads, tuple(each.name for each in recipe.inputs))
-    given = {name: value for name, value in columns.items() if value}
-    for name in given:
-        if name not in known:
-            raise PairmineError(
-                f"recipe {recipe.name} reads {', '.join(known)}, no {name}; leave that column option out"
-            )
-    if path is None:
-        return None
-    if recipe.reads == "documents":
-        return open_documents(path, say, replay=True, columns=given)
-    if recipe.reads == "queries":
-        return open_queries(path, say, columns=given)
-    if recipe.reads in ("pairs", "groups"):
-        return open_pairs(path, say, replay=True, columns=given)
-    wanted = [
-        Wanted(each.name, each.aliases, f"--column {each.name}=", each.required and each.name != recipe.rest)
-        for each in recipe.inputs
-    ]
-    return open_rows(path, wanted, say, rest=recipe.rest, **given)
-
-
-def _open_bad_examples(path: str | None, say: Callable[[str], None]) -> Source | None:
-    from pairmine.files.columns import Wanted
-    from pairmine.files.source import open_rows
-
-    if path is None:
-        return None
-    if path == "-":
-        raise PairmineError("--bad-examples -: a pipe is read once, and this is read beside the input; name a file")
-    names = ("reply", "reason", "text", "query", "document", "step")
-    return open_rows(path, [Wanted(name, (), "") for name in names], say)
-
-
-def _read_bad_examples(source: Source | None, path: str | None) -> list[BadExample]:
-    from pairmine.llm.recipes.bad_examples import bad_examples
-
-    if source is None:
-        return []
-    return bad_examples((row for table in source.tables() for row in table.to_pylist()), f"--bad-examples {path}")
-
-
-def _upto(source: Source | None, limit: int | None, recipe: PromptRecipe) -> Callable[[], Iterator[pa.Table]]:
-    """The source's tables, as often as asked, up to `limit` rows, or queries where a recipe reads groups."""
-
-    def tables() -> Iterator[pa.Table]:
-        left = limit
-        for table in _tables(source, recipe.reads):
-            if left is None:
-                yield table
-                continue
-            size = _size(table, recipe.reads)
-            yield table if size <= left else table.slice(0, _rows_of(table, left, recipe.reads))
-            left -= min(left, size)
-            if not left:
-                return
-
-    return tables
-
-
-def _tables(source: Source | None, reads: str) -> Iterator[pa.Table]:
-    from pairmine.files.source import PairSource
-
-    if source is None:
-        return iter(())
-    return source.chunks() if reads == "groups" and isinstance(source, PairSource) else source.tables()
-
-
-def _size(table: pa.Table, reads: str) -> int:
-    """How many rows are asked about: those of a query together are one where a recipe reads groups."""
-    from pairmine.stages.generate import group_starts
-
-    return len(group_starts(table)) if reads == "groups" else table.num_rows
-
-
-def _rows_of(table: pa.Table, count: int, reads: str) -> int:
-    """How many rows of the table the first `count` of `_size` have."""
-    from pairmine.stages.generate import group_starts
-
-    return int(group_starts(table)[count]) if reads == "groups" else count
 
 
 def register(app: typer.Typer) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,7 +16,11 @@ from pairmine.llm.money import dollars
 if TYPE_CHECKING:
     from pairmine.backends.llms import LLM
     from pairmine.backends.specs import Spec
+    from pairmine.cli.progress import Advance
     from pairmine.cli.run import Run
+    from pairmine.engines.desk import Desk
+    from pairmine.engines.purse import Progress
+    from pairmine.engines.shards import Pool
     from pairmine.ledger import Ledger
     from pairmine.llm.asking import Asker
     from pairmine.llm.counting import TokenCounter
@@ -61,6 +66,8 @@ class Session:
         check_limits(self.price, max_usd=options.max_usd, max_tokens=options.max_tokens, model=str(spec))
         self.llm: LLM | None = None
         self._ledger: Ledger | None = None
+        self._asker: Asker[Asked] | None = None
+        self._done: Callable[[], Asker[Asked] | Progress]
 
     @property
     def ledger(self) -> Ledger:
@@ -68,10 +75,27 @@ class Session:
         from pairmine.ledger import Ledger
 
         if self._ledger is None:
-            self._ledger = Ledger(self.options.ledger, read_only=self.options.offline or self._only_looks)
+            is_read_only = self.options.offline or self._only_looks
+            self._ledger = Ledger(self.options.ledger, read_only=is_read_only)
             if self._ledger.remark:
                 self._say(self._ledger.remark)
+            self._take_in(self._ledger, is_read_only)
         return self._ledger
+
+    def _take_in(self, ledger: Ledger, is_read_only: bool) -> None:
+        """Put what a killed run on Ray kept into the ledger; one that is under way keeps it for itself."""
+        from pairmine.engines.ledgers import has_shards, merge_shards
+
+        if not has_shards(self.options.ledger):
+            return
+        remark = "a run on Ray with this ledger has not put its replies there yet; they are not seen here"
+        if is_read_only:
+            self._say(f"{self.options.ledger}: {remark}")
+            return
+        try:
+            merge_shards(ledger, wait_s=0.0)
+        except PairmineError:
+            self._say(f"{self.options.ledger}: {remark}")
 
     def guard(self, run: Run, recipe_file: str | None) -> None:
         """See to it that no output of `run` takes the place of what this session needs."""
@@ -101,9 +125,44 @@ class Session:
 
         if not self.options.offline:
             self.llm = open_llm(self.spec, self.server, ledger=self.ledger, say=self._say)
-        self._asker: Asker[Asked] = Asker(self.llm, self.ledger, recipe=self.recipe.name, allowance=self._budget())
+        asker: Asker[Asked] = Asker(self.llm, self.ledger, recipe=self.recipe.name, allowance=self._budget())
+        self._asker = asker
+        self._done = lambda: asker
         self._started = time.monotonic()
-        return self._asker
+        return asker
+
+    @contextlib.contextmanager
+    def desk(self, pool: Pool, shards: int, advance: Advance) -> Iterator[Desk]:
+        """Where the workers of `pool` ask, in place of `start`; `advance` is told of tasks as they are done."""
+        from pairmine.engines.desk import Limits, desk_of
+
+        limits = Limits(self.price, self.options.max_usd, self.options.max_tokens)
+        workers = min(pool.workers, shards, self.most_workers or shards)
+        self._started = time.monotonic()
+        with (
+            desk_of(
+                pool,
+                self.spec,
+                self.server,
+                self.ledger,
+                model=self.model,
+                workers=workers,
+                limits=limits,
+                tokenizer=self.options.tokenizer,
+            ) as desk,
+            _Following(lambda: desk.purse.begin("progress")(), advance) as following,
+        ):
+            self._done = lambda: following.seen
+            yield desk
+
+    @property
+    def most_workers(self) -> int | None:
+        """How many workers may ask at once: no more than requests."""
+        return self.options.concurrency
+
+    def asked(self, progress: Progress) -> None:
+        """Note what all workers together came to."""
+        self._done = lambda: progress
 
     def counter(self) -> TokenCounter:
         """What counts prompt tokens."""
@@ -134,7 +193,7 @@ class Session:
 
     def status(self) -> str:
         """What the progress line says beside the rows: tokens a second, dollars, errors."""
-        asker = self._asker
+        asker = self._done()
         seconds = max(time.monotonic() - self._started, 1e-3)
         parts = [f"{asker.spent.completion_tokens / seconds:,.0f} tokens/s"]
         usd = asker.spent.usd(self.price)
@@ -148,7 +207,7 @@ class Session:
 
     def spent(self) -> dict[str, Any]:
         """What this run asked and paid, for --summary: it differs from run to run, so it is in no output."""
-        asker = self._asker
+        asker = self._done()
         return {
             "asked": asker.spent.to_dict(self.price),
             "from_ledger": asker.replays.to_dict(self.price),
@@ -157,7 +216,7 @@ class Session:
 
     def report(self) -> list[str]:
         """The same for people."""
-        asker = self._asker
+        asker = self._done()
         usd = asker.spent.usd(self.price)
         cost = f", {dollars(usd)}" if usd is not None else ""
         asked = (
@@ -202,13 +261,43 @@ class Session:
 
     def _save(self) -> None:
         """Keep what had arrived when the run was cut short; what cut it short stays the error that is told."""
-        asker: Asker[Asked] | None = getattr(self, "_asker", None)
-        if asker is None:
+        if self._asker is None:
             return
         try:
-            asker.save()
+            self._asker.save()
         except PairmineError as error:
             self._say(f"replies that had arrived are not kept: {error}")
+
+
+class _Following:
+    """Asks every second, in a thread of its own, how far all workers are, and tells `advance`."""
+
+    def __init__(self, look: Callable[[], Progress], advance: Advance) -> None:
+        from pairmine.engines.purse import Progress
+
+        self.seen = Progress()
+        self._look = look
+        self._advance = advance
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> _Following:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=5.0)
+
+    def _follow(self) -> None:
+        while not self._over.wait(1.0):
+            before = self.seen.tasks
+            try:
+                self.seen = self._look()
+            except Exception:  # the run is over, and says why
+                return
+            if self.seen.tasks > before:
+                self._advance(self.seen.tasks - before)
 
 
 def _server(options: LlmOptions) -> Any:

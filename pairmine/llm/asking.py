@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from pairmine.backends.llms import LLM, Answer
@@ -18,13 +20,17 @@ NOT_KEPT = Failure("not in the ledger")
 
 # Calls looked up at once, and kept ready at least, so that the model never waits for the next prompt.
 _READY = 256
+_LOOK_AGAIN_S = 0.5
+
+Found = Reply | Failure | None
+"""What is known of a call: its reply, why another asker got none, or None while another one asks it."""
 
 
 class Keeper(Protocol):
-    """Where replies are kept; `ledger.Ledger` is one."""
+    """Where replies are kept; `ledger.Ledger` is one, which knows of no other askers."""
 
-    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Reply]:
-        """The replies that are there, by key."""
+    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Found]:
+        """What is known of the calls, by key; one that is not there is to be asked."""
 
     def keep(self, answers: Sequence[tuple[Call, Reply]], *, recipe: str, backend: str) -> int | None:
         """Keep the replies for good; they are safe when this returns. A key that has a reply keeps that one.
@@ -36,7 +42,7 @@ class Keeper(Protocol):
 class Forgetful:
     """A keeper for trials: it remembers nothing."""
 
-    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Reply]:
+    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Found]:
         """Nothing."""
         return {}
 
@@ -50,7 +56,7 @@ class ReadOnly(Forgetful):
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
 
-    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Reply]:
+    def find(self, keys: Sequence[bytes]) -> Mapping[bytes, Found]:
         """What the other one has."""
         return self._keeper.find(keys)
 
@@ -76,6 +82,25 @@ class Allowance(Protocol):
     @property
     def spent_line(self) -> str:
         """What was spent of what was allowed, for people."""
+
+
+@runtime_checkable
+class _Shared(Protocol):
+    """A keeper of several askers, none of which asks what another one has asked."""
+
+    def failed(self, failures: Mapping[bytes, Failure]) -> None:
+        """These calls got no reply, and the others are to be told so."""
+
+
+@runtime_checkable
+class _Leasing(Protocol):
+    """An allowance of several askers, which is asked for many calls at once."""
+
+    def lease(self, calls: Sequence[Call]) -> None:
+        """Find out which of `calls`, from the first on, `may_admit` is to let through.
+
+        Waits while none may go, the asker has none under way, and others have.
+        """
 
 
 @runtime_checkable
@@ -111,6 +136,8 @@ class Asker(Generic[Owner]):
         self._new: deque[tuple[Call, Owner]] = deque()
         self._missing: deque[Call] = deque()
         self._owners: dict[bytes, list[tuple[Call, Owner]]] = {}
+        self._elsewhere: list[tuple[Call, Owner]] = []
+        self._looked_at = 0.0
         # Handed back by the model; they stay here until they are kept, whatever happens meanwhile.
         self._held: list[Answer] = []
         self._refused = False
@@ -129,7 +156,7 @@ class Asker(Generic[Owner]):
     @property
     def is_idle(self) -> bool:
         """Whether nothing is asked any more."""
-        return not self._new and not self._owners
+        return not self._new and not self._owners and not self._elsewhere
 
     @property
     def backlog(self) -> int:
@@ -146,6 +173,7 @@ class Asker(Generic[Owner]):
         Raises PairmineError with exit code 3 once the allowance is used up and all that was sent is kept, with 2
         when not even one call fits into it. After an error of the keeper the answers are still here, for `save`.
         """
+        self._look_again()
         found = self._look_up()
         self._send()
         # A batch is made of all that is to be asked, so nothing may be left here when the model is waited for.
@@ -161,6 +189,8 @@ class Asker(Generic[Owner]):
                 if self._refused:
                     raise self._out_of_money()
                 if not self._missing:
+                    if self._elsewhere:
+                        time.sleep(_LOOK_AGAIN_S)
                     return []
             # A model that has no room, though nothing is under way, says why when it is waited for.
             self._held = self._llm.wait()
@@ -176,19 +206,23 @@ class Asker(Generic[Owner]):
             self._held = [*self._held, *self._llm.arrived()]
         self._keep()
 
+    def drain(self) -> None:
+        """Wait for what is sent and keep it; those who asked hear nothing."""
+        if self._llm is not None:
+            self._held = [*self._held, *self._llm.wait()]
+            self._settle()
+
     def _look_up(self) -> list[tuple[Owner, Call, Reply | Failure]]:
         answers: list[tuple[Owner, Call, Reply | Failure]] = []
         batch = [self._new.popleft() for _ in range(min(len(self._new), _READY))]
         kept = self._keeper.find([call.key for call, _ in batch]) if batch else {}
         for call, owner in batch:
-            reply = kept.get(call.key)
-            if reply is not None:
-                self.replays.add(reply)
-                if self._watch:
-                    self._watch(call, reply)
-                if self._allowance:
-                    self._allowance.replayed(call, reply)
-                answers.append((owner, call, reply))
+            if call.key in kept:
+                known = kept[call.key]
+                if known is None:
+                    self._elsewhere.append((call, owner))
+                else:
+                    answers.append((owner, call, self._known(call, known)))
             elif self._llm is None:
                 self.failed += 1
                 answers.append((owner, call, NOT_KEPT))
@@ -199,9 +233,28 @@ class Asker(Generic[Owner]):
                 self._missing.append(call)
         return answers
 
+    def _known(self, call: Call, answer: Reply | Failure) -> Reply | Failure:
+        """Count an answer that nobody has to be asked for."""
+        if isinstance(answer, Reply):
+            self.replays.add(answer)
+            if self._watch:
+                self._watch(call, answer)
+            if self._allowance:
+                self._allowance.replayed(call, answer)
+        return answer
+
+    def _look_again(self) -> None:
+        """Look up now and then what others were asking."""
+        if self._elsewhere and time.monotonic() - self._looked_at >= _LOOK_AGAIN_S:
+            self._looked_at = time.monotonic()
+            self._new.extend(self._elsewhere)
+            self._elsewhere = []
+
     def _send(self) -> None:
         if self._llm is None:
             return
+        if isinstance(self._allowance, _Leasing):
+            self._allowance.lease(list(islice(self._missing, self._llm.room)))
         while self._missing and not self._refused and self._llm.room > 0:
             call = self._missing[0]
             if self._allowance is not None:
@@ -215,6 +268,8 @@ class Asker(Generic[Owner]):
     def _settle(self) -> list[tuple[Owner, Call, Reply | Failure]]:
         """Keep what the model handed back, then give it to whoever asked."""
         first = self._keep()
+        if isinstance(self._keeper, _Shared):
+            self._keeper.failed({call.key: answer for call, answer in self._held if isinstance(answer, Failure)})
         answers: list[tuple[Owner, Call, Reply | Failure]] = []
         for call, answer in self._held:
             if self._allowance:
@@ -226,12 +281,12 @@ class Asker(Generic[Owner]):
             else:
                 self.failed += 1
             # The first reply wins in the ledger, and a rerun from there must write the same rows.
-            told = first.get(call.key, answer)
+            told = first.get(call.key) or answer
             answers += [(owner, asked, told) for asked, owner in self._owners.pop(call.key, ())]
         self._held = []
         return answers
 
-    def _keep(self) -> Mapping[bytes, Reply]:
+    def _keep(self) -> Mapping[bytes, Found]:
         """Keep the replies at hand. Where another process was quicker, what the ledger holds in their place."""
         paid = {call.key: (call, answer) for call, answer in self._held if isinstance(answer, Reply)}
         if self._llm is None or not paid:

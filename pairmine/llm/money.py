@@ -147,6 +147,22 @@ class Spend:
         self.completion_tokens += reply.completion_tokens
         self.cached_tokens += reply.cached_tokens
 
+    def join(self, other: Spend) -> None:
+        """Count what another one counted."""
+        self.calls += other.calls
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.cached_tokens += other.cached_tokens
+
+    def since(self, before: Spend) -> Spend:
+        """What was counted since it was `before`."""
+        return Spend(
+            self.calls - before.calls,
+            self.prompt_tokens - before.prompt_tokens,
+            self.completion_tokens - before.completion_tokens,
+            self.cached_tokens - before.cached_tokens,
+        )
+
     @property
     def tokens(self) -> int:
         """Prompt and reply together."""
@@ -261,14 +277,14 @@ class Budget:
         self._longest_sum -= call.sampling.max_tokens
         self._lengths_of(call).under_way -= 1
         if isinstance(answer, Reply):
-            billed = _billed(answer, prompt)
-            self.spent.add(billed)
+            paid = billed(answer, prompt)
+            self.spent.add(paid)
             self._settled_prompts += prompt
-            self._lengths_of(call).add(billed.completion_tokens)
+            self._lengths_of(call).add(paid.completion_tokens)
 
     def replayed(self, call: Call, reply: Reply) -> None:
         """`call` was answered by the ledger: nothing is spent, but the reply tells how long others will be."""
-        self._lengths_of(call).add(_billed(reply, 0).completion_tokens)
+        self._lengths_of(call).add(billed(reply, 0).completion_tokens)
 
     def too_small_for(self, call: Call) -> str | None:
         """Why `call` alone is more than a limit allows, for people; None once something was spent.
@@ -326,7 +342,7 @@ class Budget:
         return spent + self.price.usd(prompt, completion_tokens) <= share * self._max_usd
 
 
-def _billed(reply: Reply, counted_prompt: int) -> Reply:
+def billed(reply: Reply, counted_prompt: int) -> Reply:
     """`reply` with its usage; where the server tells none, our count and a token for three bytes of text."""
     if reply.prompt_tokens or reply.completion_tokens:
         return reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,42 @@ _NGRAM = 3
 _PERMUTATIONS = 256
 
 
+@dataclass(frozen=True)
+class Sketches:
+    """What is left of the texts of some groups: enough to tell copies among them.
+
+    `owner` (texts,) int64 is the group of each text, `groups` their number. `keys` (texts, bands) uint32 are those of
+    its bands, `sets[i]` uint32 ascending its 3-grams, none where it has no word.
+    """
+
+    owner: np.ndarray
+    groups: int
+    keys: np.ndarray
+    sets: Sequence[np.ndarray]
+
+
+class Sketching:
+    """Makes sketches for one threshold, of each text by itself."""
+
+    def __init__(self, threshold: float) -> None:
+        self.bands = Bands.drawn(*banding(threshold, _PERMUTATIONS), seed=0)
+
+    def of(self, groups: Sequence[Sequence[str]]) -> Sketches:
+        """The sketches of the texts of each group."""
+        owner = np.repeat(np.arange(len(groups)), [len(each) for each in groups])
+        sets = read_texts([text for group in groups for text in group], _NGRAM).shingles
+        short = (sets.values >> np.uint64(32)).astype(np.uint32)
+        texts = np.split(short, sets.offsets[1:-1]) if len(sets) else []
+        return Sketches(owner, len(groups), self._keys(sets), texts)
+
+    def _keys(self, sets: Ragged) -> np.ndarray:
+        """(n, bands) uint32; that a key of one band is one of another by chance costs a comparison and no more."""
+        keys = band_keys(sets, self.bands).T
+        salt = np.arange(self.bands.count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        short: np.ndarray = ((keys ^ salt) >> np.uint64(32)).astype(np.uint32)
+        return short
+
+
 class Repeats:
     """Tells which texts are near copies of an earlier kept one: Jaccard of word 3-grams at `threshold` or more.
 
@@ -26,7 +63,8 @@ class Repeats:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._bands = Bands.drawn(*banding(threshold, _PERMUTATIONS), seed=0)
+        self._sketching = Sketching(threshold)
+        self._count = self._sketching.bands.count
         self._index = _Index()
         self._kept = _Sets()
 
@@ -35,19 +73,19 @@ class Repeats:
 
         The texts of a group that holds none are kept; texts of one group are not held against each other.
         """
-        owner = np.repeat(np.arange(len(groups)), [len(each) for each in groups])
-        sets = read_texts([text for group in groups for text in group], _NGRAM).shingles
-        short = (sets.values >> np.uint64(32)).astype(np.uint32)
-        texts = np.split(short, sets.offsets[1:-1]) if len(sets) else []
-        keys = self._keys(sets)
-        worded = np.flatnonzero(sets.sizes > 0)
-        is_repeat = np.zeros(len(groups), bool)
+        return self.among_sketches(self._sketching.of(groups))
+
+    def among_sketches(self, sketches: Sketches) -> np.ndarray:
+        """The same of texts whose sketches were made before."""
+        owner, keys, texts = sketches.owner, sketches.keys, sketches.sets
+        worded = np.flatnonzero(np.array([len(each) for each in texts], np.int64) > 0)
+        is_repeat = np.zeros(sketches.groups, bool)
         # Earlier calls first, then this one: what is a copy of the former is nothing to be held against.
         left, right = self._pairs(keys, worded, self._index)
         alike = self._are_alike([texts[at] for at in left], [self._kept[number] for number in right])
         is_repeat[owner[left[alike]]] = True
         here = _Index()
-        here.add(keys[worded].ravel(), np.repeat(worded, self._bands.count))
+        here.add(keys[worded].ravel(), np.repeat(worded, self._count))
         left, right = self._pairs(keys, worded, here)
         later = (right < left) & (owner[right] != owner[left])
         left, right = left[later], right[later]
@@ -56,20 +94,13 @@ class Repeats:
             is_repeat[owner[text]] |= not is_repeat[owner[earlier]]
         kept = worded[~is_repeat[owner[worded]]]
         numbers = self._kept.add([texts[text] for text in kept])
-        self._index.add(keys[kept].ravel(), np.repeat(numbers, self._bands.count))
+        self._index.add(keys[kept].ravel(), np.repeat(numbers, self._count))
         return is_repeat
-
-    def _keys(self, sets: Ragged) -> np.ndarray:
-        """(n, bands) uint32; that a key of one band is one of another by chance costs a comparison and no more."""
-        keys = band_keys(sets, self._bands).T
-        salt = np.arange(self._bands.count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        short: np.ndarray = ((keys ^ salt) >> np.uint64(32)).astype(np.uint32)
-        return short
 
     def _pairs(self, keys: np.ndarray, worded: np.ndarray, index: _Index) -> tuple[np.ndarray, np.ndarray]:
         """Texts and numbers in the index that share a band, each pair once, by text and then by number."""
         positions, numbers = index.find(keys[worded].ravel())
-        codes = np.unique(worded[positions // self._bands.count] << 32 | numbers)
+        codes = np.unique(worded[positions // self._count] << 32 | numbers)
         return codes >> 32, codes & 0xFFFFFFFF
 
     def _are_alike(self, ones: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,6 @@ from pairmine.llm.recipes.rendering import Emitted, Refused, RowProblem
 from pairmine.llm.tasks import Plan, Problem, Task
 from pairmine.outcome import Outcome, with_reason
 from pairmine.schema import SCORE_PREFIX, as_pairs, free_name, score_field
-from pairmine.stages.generate.repeats import Repeats
 
 LOST = "samples without parts, for want of a reply"
 _READ: Mapping[str, Set[str]] = {"rows": set(), "groups": {"doc_id", "document"}}
@@ -36,17 +36,27 @@ class _Reject:
     problem: Problem
 
 
-class Rows:
-    """Turns tasks into outcomes, in their order. Each task, or each part of it, plans one row per entry of `emits`."""
+class Copies(Protocol):
+    """Tells the copies among what was written; `Repeats` is one."""
 
-    def __init__(self, plan: Plan, *, stand_in: bool, repeats: Repeats | None) -> None:
+    def among(self, groups: Sequence[Sequence[str]]) -> np.ndarray:
+        """Whether each group of texts holds a copy of an earlier one, (groups,) bool."""
+
+
+class Rows:
+    """Turns tasks into outcomes, in their order. Each task, or each part of it, plans one row per entry of `emits`.
+
+    `written` are the keys of queries that earlier rows have written.
+    """
+
+    def __init__(self, plan: Plan, *, stand_in: bool, repeats: Copies | None, written: Collection[int] = ()) -> None:
         self._plan = plan
         self._recipe: PromptRecipe = plan.recipe
         self._tail = "/fake" if stand_in else ""
         self._repeats = repeats
         self._emits = {emit.role: emit for emit in plan.recipe.emits}
         self._more = _more_fields(plan.recipe)
-        self._queries = _Queries()
+        self._queries = _Queries(written)
 
     def outcome(self, tasks: Sequence[Task]) -> Outcome:
         """What `tasks` yielded: every planned row is kept or rejected with its reason."""
@@ -75,11 +85,9 @@ class Rows:
 
     def _are_repeats(self, units: Sequence[Task]) -> Sequence[bool]:
         """Whether each wrote what an earlier one did; one that yields nothing anyway is held against nobody."""
-        fields = self._recipe.duplicates.fields if self._recipe.duplicates else ()
-        if self._repeats is None or not fields:
+        if self._repeats is None or not self._recipe.duplicates:
             return [False] * len(units)
-        groups = [[] if unit.problems else list(_texts(unit, fields)) for unit in units]
-        found: list[bool] = self._repeats.among(groups).tolist()
+        found: list[bool] = self._repeats.among([compared(unit, self._recipe) for unit in units]).tolist()
         return found
 
     def _rows_of(self, task: Task, is_repeat: bool) -> tuple[list[Emitted], list[_Reject]]:
@@ -198,6 +206,11 @@ def _with_scales(table: pa.Table, fields: Mapping[str, pa.Field]) -> pa.Table:
     return table
 
 
+def is_same_input(one: Task, other: Task) -> bool:
+    """Whether two tasks are about one input row."""
+    return one.row.table is other.row.table and one.row.at == other.row.at
+
+
 def _by_input(units: Iterable[tuple[Task, bool]]) -> Iterator[list[tuple[Task, bool]]]:
     """The units of one input row after the other: its samples, and the parts of these, stand together."""
     for _, group in groupby(units, key=lambda unit: (id(unit[0].row.table), unit[0].row.at)):
@@ -254,8 +267,8 @@ def _shown_part(part: Any) -> str | None:
 class _Queries:
     """The queries and documents so far. Rows of one query stand together in a pair set, each document once."""
 
-    def __init__(self) -> None:
-        self._earlier: set[int] = set()
+    def __init__(self, written: Collection[int]) -> None:
+        self._earlier: set[int] = set(written)
         self._own: set[int] = set()
         self._documents: set[tuple[str, int]] = set()
         self._input: tuple[Any, int] = (None, -1)
@@ -271,18 +284,36 @@ class _Queries:
     def refuse(self, task: Task, row: Emitted) -> str | None:
         """Why a row cannot stand: its document is the query, or one that the query has, or its query was written
         about an earlier input; None, and the row is noted, where it can."""
-        key = text_key(row.document)
-        if key == text_key(row.query):
+        if copies_query(row):
             return "copies the query"
+        key = text_key(row.document)
         if (row.query_id, key) in self._documents:
             return "copies another text of its query"
-        is_given = row.query_id in (task.item.row.get("id"), task.item.row.get("query_id"))
-        if not is_given and hash(row.query_id) in self._earlier:
+        query = query_key(task, row)
+        if query in self._earlier:
             return "its query was written before"
-        if not is_given:
-            self._own.add(hash(row.query_id))
+        if query is not None:
+            self._own.add(query)
         self._documents.add((row.query_id, key))
         return None
+
+
+def copies_query(row: Emitted) -> bool:
+    """Whether the document of a row is its query."""
+    return text_key(row.document) == text_key(row.query)
+
+
+def query_key(task: Task, row: Emitted) -> int | None:
+    """A 64-bit key of the query that a row writes, None where it is the input's own."""
+    if row.query_id in (task.item.row.get("id"), task.item.row.get("query_id")):
+        return None
+    return int.from_bytes(blake2b(row.query_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def compared(unit: Task, recipe: PromptRecipe) -> list[str]:
+    """The texts of a unit that are held against earlier ones; none where it yields nothing anyway."""
+    fields = recipe.duplicates.fields if recipe.duplicates else ()
+    return [] if unit.problems else list(_texts(unit, fields))
 
 
 def _texts(task: Task, fields: Sequence[tuple[str, str]]) -> Iterator[str]:

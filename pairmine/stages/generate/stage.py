@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,18 +20,19 @@ from pairmine.llm.tasks import WINDOW, Asked, Plan, Row, Task, in_order
 from pairmine.outcome import Outcome, joined
 from pairmine.stages.generate.groups import queries_in
 from pairmine.stages.generate.repeats import Repeats
-from pairmine.stages.generate.rows import Rows
+from pairmine.stages.generate.rows import Copies, Rows, is_same_input
 
 _ROWS_A_TABLE = 2048
 
 
-def tasks_of(plan: Plan, tables: Iterable[pa.Table], samples: int) -> Iterator[Task]:
+def tasks_of(plan: Plan, tables: Iterable[pa.Table], samples: int, first: int = 0) -> Iterator[Task]:
     """A task for each row and sample, a row's samples side by side; of a recipe that reads nothing one per sample.
 
-    Where it reads groups, the rows of one query stand together in a table, and make one row.
+    Where it reads groups, the rows of one query stand together in a table, and make one row. The samples of a recipe
+    that reads nothing are counted from `first`.
     """
     if plan.recipe.reads == "nothing":
-        for sample in range(samples):
+        for sample in range(first, first + samples):
             yield Task(plan, plan.renderer.item({}, sample), Row(pa.table({}), 0))
         return
     rows_of = queries_in if plan.recipe.reads == "groups" else _rows_in
@@ -76,32 +77,35 @@ def write_pairs(
     asker: Asker[Asked],
     *,
     stand_in: bool = False,
-    duplicates: float | None = None,
+    duplicates: float | Copies | None = None,
+    written: Collection[int] = (),
     window: int = WINDOW,
     advance: Advance = lambda _: None,
 ) -> Iterator[Outcome]:
     """Outcomes in the order of the tasks, whatever order their replies come in.
 
     `duplicates` is the Jaccard similarity from which on a generation counts as a copy of an earlier
-    one, None to keep them all. `advance` is told of tasks as they are done. At most `window` tasks, or parts
-    of tasks, are under way. Raises what `Asker.turn` raises.
+    one, or what tells the copies, None to keep them all. `written` are the keys of queries that stand already.
+    `advance` is told of tasks as they are done. At most `window` tasks, or parts of tasks, are under way. Raises what
+    `Asker.turn` raises.
     """
-    rows = Rows(plan, stand_in=stand_in, repeats=None if duplicates is None else Repeats(duplicates))
+    repeats = Repeats(duplicates) if isinstance(duplicates, float | int) else duplicates
+    rows = Rows(plan, stand_in=stand_in, repeats=repeats, written=written)
     done = in_order(tasks, asker, window=window, advance=advance)
     for block in _blocks(done):
         yield rows.outcome(block)
 
 
 def _blocks(done: Iterator[Task]) -> Iterator[list[Task]]:
-    """Tasks in lists that make a table each, of tasks or of their parts."""
+    """Tasks in lists that make a table each, of tasks or of their parts; those of one input row are not parted."""
     block: list[Task] = []
     units = 0
     for task in done:
-        block.append(task)
-        units += len(task.units)
-        if units >= _ROWS_A_TABLE:
+        if units >= _ROWS_A_TABLE and not is_same_input(block[-1], task):
             yield block
             block, units = [], 0
+        block.append(task)
+        units += len(task.units)
     if block:
         yield block
 
