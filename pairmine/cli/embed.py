@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from pairmine.cli import engine_options as engines
 from pairmine.cli import options as shared
 from pairmine.cli import server_options as server
 from pairmine.cli.encoder_options import Backend, Device, Dtype, MaxLength, TruncateDim, TrustRemoteCode
 from pairmine.cli.llm_options import OutputOrNone
 from pairmine.cli.run import Run, choice, without_effect, without_idle
-from pairmine.cli.store_options import DEFAULT, StorePath, VectorType, embedded_line, open_store
+from pairmine.cli.store_options import DEFAULT, NONE, StorePath, VectorType, embedded_words
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import numpy as np
 
-    from pairmine.backends.encoders import Encoder
-    from pairmine.backends.vectors.store import VectorStore
+    from pairmine.backends.specs import Spec
+    from pairmine.cli.embed_work import EmbedWork
+    from pairmine.cli.mine_plan import Rehearsal
+    from pairmine.cli.ray_run import RayEngine
+    from pairmine.engines.shards import Piece
     from pairmine.files.source import Source
-    from pairmine.outcome import Outcome
 
 _KINDS = ("st", "openai", "fake")
 _SIDES = ("document", "query")
-_SAMPLE = 256
 
 
 def embed(
@@ -72,6 +74,11 @@ def embed(
     store: StorePath = DEFAULT,
     vector_type: VectorType = "float32",
     workers: shared.Workers = 0,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only count texts, and estimate time and disk by embedding some of them."),
@@ -98,9 +105,9 @@ def embed(
       pairmine embed corpus.jsonl --dry-run
     """
     from pairmine.backends.vectors.codec import VECTOR_TYPES
-    from pairmine.cli.mine_plan import Rehearsal
+    from pairmine.cli.embed_work import EmbedWork
     from pairmine.errors import PairmineError
-    from pairmine.files.npy import ENDING, NpySink
+    from pairmine.files.npy import ENDING
     from pairmine.files.source import open_texts
 
     choice("--side", side, _SIDES)
@@ -109,15 +116,14 @@ def embed(
         flag = "--title-column" if title_column else "--title" if title else "--no-title"
         raise PairmineError(f"{flag} has no effect with --side query; leave one of them out")
     columns = {"id": id_column, "text": text_column} | ({"title": title_column} if side == "document" else {})
+    ray = engines.engine_of(context)
+    engines.one_machine(context, "dry_run")
     spec = _checked(encoder)
     at = dict(zip(server.NAMES, (base_url, api_key_file, concurrency, rpm, tpm, request_arg, tokenizer), strict=True))
     if spec.kind != "openai":
         without_effect(context, f"with --encoder {spec}", *server.NAMES)
-    opening = {
-        "spec": spec,
+    settings = {
         "server": server.server_of(at) if spec.kind == "openai" else None,
-        "side": side,
-        "prompt": prompt,
         "max_length": max_length,
         "truncate_dim": truncate_dim,
         "dtype": dtype,
@@ -126,77 +132,89 @@ def embed(
         "trust_remote_code": trust_remote_code,
     }
     if spec.kind != "st":
-        opening = without_idle(context, opening, *shared.OF_A_MODEL)
+        settings = without_idle(context, settings, *shared.OF_A_MODEL)
+    _check_fake(spec, prompt, device)
+    settings[f"{side}_prompt"] = prompt
+    work = EmbedWork(spec, side, title, settings, None if store == NONE else store, vector_type)  # type: ignore[arg-type]
+
+    def opened(run: Run | Rehearsal) -> Source:
+        source_ = open_texts(source, run.say, queries=side == "query", **columns)
+        return cast("Source", run.reads(source_, "source"))
+
     if dry_run:
+        from pairmine.cli.embed_estimate import show_estimate
+        from pairmine.cli.mine_plan import Rehearsal
+
         without_effect(context, "with --dry-run", "output", "kind", "rejects")
         trial = Rehearsal(summary, quiet=quiet)
-        texts = _Texts(trial.reads(open_texts(source, trial.say, queries=side == "query", **columns)), side, title)
-        _show_estimate(texts, opening, workers, store, vector_type, summary, trial.say)
+        show_estimate(work, opened(trial), workers, summary, trial.say)
         return
     if output is None:
         raise PairmineError("missing option '--output' / '-o'; only --dry-run goes without it")
     is_npy = output.lower().endswith(ENDING)
     if is_npy and vector_type == "int8":
         raise PairmineError(f"{output}: has no room for the scales of int8 vectors; write .parquet or .arrow")
-    make_sink: Any = NpySink if is_npy else None
-    with Run(
-        context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=("rows", "vectors"),
-        make_sink=make_sink,
-    ) as run:  # fmt: skip
-        opened = run.reads(open_texts(source, run.say, queries=side == "query", **columns), "source")
-        texts = _Texts(opened, side, title)
-        model = _open(run, workers, **opening)
-        kept = open_store(store, vector_type, run.say)
-        advance = run.begin("texts", None if texts.is_pairs else opened.rows_ahead())
-        for outcome in _outcomes(texts, model, kept, vector_type, advance):
-            run.write(outcome)
-        run.sum_up(embedded=kept.embedded, reused=kept.reused)
-        run.add_to_report([embedded_line(kept)])
+    with (
+        ray or nullcontext(),
+        Run(
+            context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, units=("rows", "vectors"),
+            make_sink=_npy_sink(ray) if is_npy else None, engine=ray,
+        ) as run,
+    ):  # fmt: skip
+        sums = _on_cluster(run, opened(run), work, ray) if ray else _here(run, opened(run), work, workers)
+        run.sum_up(embedded=sums["embedded"], reused=sums["reused"])
+        run.add_to_report([embedded_words(sums["embedded"], sums["reused"], work.store)])
 
 
-class _Texts:
-    """The texts of an input in tables of some ten thousand rows."""
+def _npy_sink(ray: RayEngine | None) -> Callable[[str, str | None], Any]:
+    """What opens a bare matrix; of shards it is joined at the end."""
+    from pairmine.files.npy import NpySink
 
-    def __init__(self, source: Source, side: Any, title: bool | None) -> None:
-        from pairmine.errors import PairmineError
-        from pairmine.files.source import PairSource
-
-        self.side = side
-        self.titles = title is not False
-        self.is_pairs = isinstance(source, PairSource)
-        if self.is_pairs and title is not None:
-            raise PairmineError(f"--{'' if title else 'no-'}title has no effect on a pair set, which has no titles")
-        self._source = source
-
-    def tables(self) -> Iterator[tuple[pa.Table, int, pa.Table | None]]:
-        """Tables with id and text; of a pair set with the number of rows read and those without a text."""
-        from pairmine.files.seen import SeenIds
-        from pairmine.stages.embed import stretches, texts_of_pairs
-
-        if not self.is_pairs:
-            for table in stretches(self._source.tables()):
-                yield table, table.num_rows, None
-            return
-        seen = SeenIds()
-        yield from texts_of_pairs(self._source.tables(), self.side, lambda ids: seen.add(ids).repeated)
+    if ray is None:
+        return NpySink
+    return lambda target, kind: ray.make_sink(target, kind, "out", NpySink)
 
 
-def _outcomes(texts: _Texts, encoder: Encoder, store: VectorStore, vector_type: str, advance: Any) -> Iterator[Outcome]:
-    from pairmine.outcome import Outcome
-    from pairmine.stages.embed import embed_texts
+def _here(run: Run, source: Source, work: EmbedWork, workers: int) -> Mapping[str, int]:
+    from pairmine.backends.models import use_threads
 
-    def dim() -> int:
-        return int(encoder.encode(["x"], texts.side).shape[1])
+    texts = work.texts(source)
+    if work.spec.kind == "st":
+        use_threads(workers)
+    with run.progress.loading(work.spec):
+        job = work.open(run.say)
+    run.detail(**job.facts())
+    advance = run.begin("texts", None if texts.is_pairs else source.rows_ahead())
+    for outcome in job.of(texts, advance):
+        run.write(outcome)
+    return job.sums()
 
-    def vectors(some: Any) -> Any:
-        found = store.vectors(encoder, some, texts.side, advance)
-        return found.block(0, len(found))
 
-    for table, rows, rejected in texts.tables():
-        outcome = embed_texts(table, vectors, dim=dim, titles=texts.titles, vector_type=vector_type)
-        if rejected is not None:
-            outcome = Outcome(outcome.kept, rejected, rows_in=rows, reshapes=True)
-        yield outcome
+def _on_cluster(run: Run, source: Source, work: EmbedWork, ray: RayEngine) -> Mapping[str, int]:
+    is_pairs = work.texts(source).is_pairs
+    pieces = ray.pieces(run, source, apart=True)
+    work = replace(work.shared_by(ray.cluster.workers), is_pairs=is_pairs)
+    if is_pairs and len(pieces) > 1:
+        work = replace(work, earlier=_ids_of_earlier(run, pieces, work, ray))
+    return ray.write(run, pieces, work, what="texts")
+
+
+def _ids_of_earlier(run: Run, pieces: Sequence[Piece], work: EmbedWork, ray: RayEngine) -> tuple[str, ...]:
+    """Write for each shard which of its ids an earlier one has, and tell where that is."""
+    from pairmine.cli.embed_work import Ids, write_keys
+    from pairmine.files.seen import SeenIds
+
+    places = [ray.folder.place(f"earlier/{piece.number:05}.parquet") for piece in pieces]
+    seen = SeenIds()
+    waiting: dict[int, np.ndarray] = {}
+    turn = 0
+    for piece, keys in ray.fold(run, pieces, Ids(work), what="ids", step="ids"):
+        waiting[piece.number] = keys
+        while turn in waiting:
+            keys = waiting.pop(turn)
+            write_keys(places[turn], keys[seen.add_keys(keys).repeated])
+            turn += 1
+    return tuple(places)
 
 
 def _checked(encoder: str) -> Any:
@@ -208,136 +226,12 @@ def _checked(encoder: str) -> Any:
     return spec
 
 
-def _encoder(workers: int, *, spec: Any, side: str, prompt: str | None, **settings: Any) -> Encoder:
-    from pairmine.backends.encoders import open_encoder
-    from pairmine.backends.models import use_threads
+def _check_fake(spec: Spec, prompt: str | None, device: str | None) -> None:
     from pairmine.errors import PairmineError
 
-    if spec.kind == "fake" and (prompt or settings["device"]):
+    if spec.kind == "fake" and (prompt or device):
         flag = "--prompt" if prompt else "--device"
         raise PairmineError(f"{flag} is for st: encoders; leave it out with --encoder {spec}")
-    if spec.kind == "st":
-        use_threads(workers)
-    prompts: dict[str, Any] = {f"{side}_prompt": prompt}
-    return open_encoder(spec, flag="--encoder", **prompts, **settings)
-
-
-def _open(run: Run, workers: int, **opening: Any) -> Encoder:
-    with run.progress.loading(opening["spec"]):
-        model = _encoder(workers, **opening)
-    run.detail(models=[{"name": opening["spec"].name, **model.facts}])
-    return model
-
-
-# --- before anything is embedded ----------------------------------------------------------------------
-
-
-def _show_estimate(
-    texts: _Texts, opening: dict[str, Any], workers: int, store: str, vector_type: str, summary: str | None, tell: Any
-) -> None:
-    """Print on standard output what a run would embed, how long that would take and what it would put on disk."""
-    import json
-
-    from pairmine.backends.vectors.codec import Codec
-    from pairmine.files.partial import STDOUT, write_atomically
-
-    encoder = _encoder(workers, **opening)
-    kept = open_store(store, vector_type, tell)
-    rows, count, new, sample = _count(texts, encoder, kept)
-    if hasattr(encoder, "estimate"):
-        _show_cost(encoder.estimate(sample, texts.side), rows, count, new, summary)
-        return
-    seconds, dim = _rate(encoder, sample, texts.side)
-    size = new * (Codec(vector_type, dim).row_bytes + 16)
-    facts = [
-        ("rows", f"{rows:,}"),
-        ("texts", f"{count:,}"),
-        ("to embed", f"{new:,}"),
-        ("in the store", f"{count - new:,}"),
-        ("time", f"about {_span(seconds * new)}" if new else "none"),
-        ("disk", f"{_megabytes(size)} in {store}" if kept.folder is not None else "none; --store none keeps nothing"),
-    ]
-    width = max(len(name) for name, _ in facts)
-    lines = [f"  {name:<{width}}  {value}" for name, value in facts]
-    sys.stdout.flush()
-    write_atomically(STDOUT, "\n".join(["pairmine embed: dry run", *lines]) + "\n")
-    if summary:
-        body = {
-            "command": "embed", "rows": rows, "texts": count, "to_embed": new, "in_store": count - new,
-            "seconds": round(seconds * new, 1), "bytes": size if kept.folder is not None else 0, "dim": dim,
-        }  # fmt: skip
-        write_atomically(summary, json.dumps(body, indent=2) + "\n")
-
-
-def _show_cost(of_sample: Any, rows: int, count: int, new: int, summary: str | None) -> None:
-    """Print what a server would be asked, from what a sample would take; nothing is sent to it."""
-    import json
-
-    from pairmine.files.partial import STDOUT, write_atomically
-
-    share = new / max(of_sample.texts, 1)
-    tokens, usd = round(of_sample.tokens * share), None if of_sample.usd is None else of_sample.usd * share
-    facts = [
-        ("rows", f"{rows:,}"),
-        ("texts", f"{count:,}"),
-        ("to embed", f"{new:,}"),
-        ("in the store", f"{count - new:,}"),
-        ("tokens", f"about {tokens:,}"),
-        ("dollars", "no price is known" if usd is None else f"about {usd:,.2f}"),
-    ]
-    lines = [f"  {name:<12}  {value}" for name, value in facts]
-    write_atomically(STDOUT, "\n".join(["pairmine embed: dry run", *lines]) + "\n")
-    if summary:
-        body = {"command": "embed", "rows": rows, "texts": count, "to_embed": new, "in_store": count - new}
-        write_atomically(summary, json.dumps(body | {"tokens": tokens, "usd": usd}, indent=2) + "\n")
-
-
-def _count(texts: _Texts, encoder: Encoder, store: VectorStore) -> tuple[int, int, int, list[str]]:
-    """Rows, texts, those to embed, and a fair sample of these."""
-    import random
-
-    import pyarrow.compute as pc
-
-    from pairmine import schema
-    from pairmine.stages.embed import is_blank
-
-    draw = random.Random(0)
-    sample: list[str] = []
-    rows = count = new = 0
-    for table, read, _ in texts.tables():
-        joined = schema.document_text(table) if texts.titles else table["text"]
-        some = joined.filter(pc.invert(is_blank(joined))).to_pylist()
-        known = store.known(encoder, some, texts.side).tolist()
-        rows, count = rows + read, count + len(some)
-        for text, is_known in zip(some, known, strict=True):
-            if is_known:
-                continue
-            new += 1
-            if len(sample) < _SAMPLE:
-                sample.append(text)
-            elif (at := draw.randrange(new)) < _SAMPLE:
-                sample[at] = text
-    return rows, count, new, sample
-
-
-def _rate(encoder: Encoder, sample: list[str], side: Any) -> tuple[float, int]:
-    """Seconds to a text, measured on `sample` after a start, and the length of a vector."""
-    dim = int(encoder.encode(sample[:4] or ["x"], side).shape[1])
-    if not sample:
-        return 0.0, dim
-    started = time.perf_counter()
-    encoder.encode(sample, side)
-    return (time.perf_counter() - started) / len(sample), dim
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:,.0f} s" if seconds >= 1 else "a second"
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def register(app: typer.Typer) -> None:

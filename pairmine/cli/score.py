@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from pairmine.cli import encoder_options as encoder
+from pairmine.cli import engine_options as engines
 from pairmine.cli import options as shared
 from pairmine.cli import score_options as own
 from pairmine.cli.llm_options import (
@@ -22,21 +23,16 @@ from pairmine.cli.llm_options import (
     takes_llm_options,
 )
 from pairmine.cli.run import Run, say, without_effect, without_idle
-from pairmine.cli.store_options import DEFAULT, NONE, StorePath, embedded_line, open_store
+from pairmine.cli.store_options import DEFAULT, NONE, StorePath
 from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pyarrow as pa
-
-    from pairmine.backends.encoders import Encoder
-    from pairmine.backends.scorers import Scorer
     from pairmine.backends.specs import Spec
-    from pairmine.backends.vectors.store import VectorStore
-    from pairmine.cli.progress import Advance
+    from pairmine.cli.score_run import Filled
+    from pairmine.cli.score_work import FillWork
     from pairmine.files.source import PairSource
-    from pairmine.outcome import Outcome
     from pairmine.stages.score_rows import RowChoice
 
 
@@ -101,6 +97,11 @@ def score(
     dry_run: DryRun = False,
     probe: Probe = 0,
     workers: shared.Workers = 0,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
     split: shared.Split = None,
     query_column: shared.QueryColumn = None,
     document_column: shared.DocumentColumn = None,
@@ -135,14 +136,22 @@ def score(
       pairmine score scored.parquet --scorer openai:gpt-5-mini --set relation=relevance --band ce:0.1:0.9 \\
         --max-judged 5000 --dry-run
     """
-    from pairmine.backends.models import use_threads
     from pairmine.backends.specs import parse_spec
     from pairmine.cli.judging import Judging
-    from pairmine.cli.scoring import KINDS, Explains, Sends, checked_rows, column_name, complain, show_requests
+    from pairmine.cli.scoring import KINDS, Sends, column_name, complain, show_requests
     from pairmine.files.source import open_pairs
 
     def opened(tell: Callable[[str], None]) -> PairSource:
         return open_pairs(pairs, tell, split=split, replay=True, query=query_column, document=document_column)
+
+    ray = engines.engine_of(context)
+    engines.one_machine(context, "dry_run")
+
+    def filled(target: str, work: FillWork) -> Filled:
+        from pairmine.cli.score_run import fill
+
+        with ray or nullcontext(), Run(context, target, kind=kind, summary=summary, quiet=quiet, engine=ray) as run:
+            return fill(run, run.reads(opened(run.say), "pairs"), work, engine=ray, workers=workers)
 
     if sum(each is not None for each in (scorer, vectors, feedback)) != 1:
         raise PairmineError(
@@ -159,15 +168,14 @@ def score(
         "truncate_dim": truncate_dim,
         "backend": backend,
     }
+    kept_in = None if store == NONE else store
     if vectors is not None:
         target = _checked_for_vectors(context, vectors, side, output)
-        with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-            _add_vectors(run, run.reads(opened(run.say), "pairs"), vectors, side, workers, store, **settings)
+        filled(target, _columns("--vectors", vectors, side, kept_in, settings))
         return
     if feedback is not None:
         target = _checked_for_feedback(context, feedback, output)
-        with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-            _add_feedback(run, run.reads(opened(run.say), "pairs"), feedback, workers, store, **settings)
+        filled(target, _columns("--feedback", feedback, "document", kept_in, settings))
         return
     assert scorer is not None
     without_effect(context, "without --vectors", "side")
@@ -181,131 +189,59 @@ def score(
 
     if takes == "judge":
         options = of_kind(context, options, spec.kind)
+        engines.one_machine(context, "offline", "batch", "batch_files")
         judging = Judging(options, spec, recipe or "judge", set_ or [], shots)
         if dry_run:
             judging.estimate(opened(say), choice, probe, summary)
             return
-        with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-            judging.run(run, run.reads(opened(run.say), "pairs"), choice, name)
-        complain(judging.judge, options)
+        with ray or nullcontext(), Run(context, target, kind=kind, summary=summary, quiet=quiet, engine=ray) as run:
+            judged = judging.run(run, run.reads(opened(run.say), "pairs"), choice, name, ray)
+        complain(judged, options)
         return
     settings |= {"endpoint": endpoint, "scale": scale, "batch_documents": batch_documents}
-    settings |= {"activation": activation, "store": None if store == NONE else store}
+    settings |= {"activation": activation, "store": kept_in}
     settings = {each: value for each, value in settings.items() if each in own.TAKES[takes]}
+
+    settings |= _server_settings(spec, options)
     if dry_run:
-        show_requests(opened(say), choice, cast(Sends, _open(spec, settings, options, say)), summary)
+        from pairmine.backends.scorers import open_scorer
+
+        show_requests(opened(say), choice, cast(Sends, open_scorer(spec, say=say, **cast(Any, settings))), summary)
         return
-    with Run(context, target, kind=kind, summary=summary, quiet=quiet) as run:
-        source = run.reads(opened(run.say), "pairs")
-        rows = checked_rows(source, choice=choice)
-        use_threads(workers)
-        with run.progress.loading(spec):
-            model = _open(spec, settings, options, run.say)
-        _score(run, source, rows, model, choice, spec, name)
-    if isinstance(model, Explains):
-        complain(model, options)
+    complain(filled(target, _column(spec, settings, choice, name)), options)
 
 
-def _open(spec: Spec, settings: dict[str, Any], options: LlmOptions, say: Callable[[str], None]) -> Scorer:
-    """The scorer of `spec`, ready to score."""
-    from pairmine.backends.scorers import open_scorer
-
-    if spec.kind == "rerank":
-        settings = settings | _server_settings(options)
-        settings |= {"rpm": options.rpm, "tpm": options.tpm}
-        settings["request_args"] = assignments("--request-arg", options.request_arg or [])
-    elif spec.kind == "ql":
-        settings = settings | _server_settings(options)
-        settings["vllm_args"] = assignments("--vllm-arg", options.vllm_arg or [])
-    return open_scorer(spec, say=say, **settings)
-
-
-def _server_settings(options: LlmOptions) -> dict[str, object]:
-    """What says where a server is and how it is asked."""
-    return {
+def _server_settings(spec: Spec, options: LlmOptions) -> dict[str, object]:
+    """What says where a server or an engine is, and how it is asked; nothing for other scorers."""
+    if spec.kind not in ("rerank", "ql"):
+        return {}
+    found: dict[str, object] = {
         "base_url": options.base_url,
         "key_file": options.api_key_file,
         "concurrency": options.concurrency,
         "timeout_s": options.timeout,
         "retries": options.retries,
     }
+    if spec.kind == "ql":
+        return found | {"vllm_args": assignments("--vllm-arg", options.vllm_arg or [])}
+    args = assignments("--request-arg", options.request_arg or [])
+    return found | {"rpm": options.rpm, "tpm": options.tpm, "request_args": args}
 
 
-def _score(run: Run, source: PairSource, rows: int, model: Scorer, choice: RowChoice, spec: Spec, name: str) -> None:
-    from pairmine.backends.scorers import Closes
-    from pairmine.cli.scoring import Explains, check_same_model, report_kept, unscored, write_scores
+def _column(spec: Spec, settings: dict[str, object], choice: RowChoice, name: str) -> FillWork:
+    """The work of --scorer."""
+    from pairmine.cli.score_work import ScoreWork
 
-    facts = {"models": [{"name": spec.name, **model.facts}]}
-    if choice.wanted.missing:
-        check_same_model(source, name, facts)
-    run.detail(**facts)
-    with closing(model) if isinstance(model, Closes) else nullcontext():
-        write_scores(run, source, choice, model, name, run.begin("rows", choice.many(rows)))
-    if isinstance(model, Explains):
-        run.add_to_report(unscored(model))
-    report_kept(run, model)
+    return ScoreWork(spec, settings, choice, name)
 
 
-def _add_vectors(
-    run: Run,
-    source: PairSource,
-    vectors: str,
-    side: str,
-    workers: int,
-    store: str,
-    **settings: object,
-) -> None:
-    from pairmine.stages.score import SIDES, VectorAdder
-
-    def make(encoder: Encoder, kept: VectorStore) -> VectorAdder:
-        return VectorAdder(encoder, side, kept)
-
-    _add_columns(run, source, vectors, "--vectors", SIDES[side], workers, store, make, **settings)
-
-
-def _add_feedback(run: Run, source: PairSource, model: str, workers: int, store: str, **settings: object) -> None:
-    from pairmine.stages.score_feedback import FeedbackAdder
-
-    _add_columns(run, source, model, "--feedback", ("document",), workers, store, FeedbackAdder, **settings)
-
-
-class _Adder(Protocol):
-    """Adds columns to pair sets."""
-
-    facts: dict[str, Any]
-
-    def add(self, pairs: pa.Table, advance: Advance) -> Outcome:
-        """`pairs` with them."""
-
-
-def _add_columns(
-    run: Run,
-    source: PairSource,
-    model: str,
-    flag: str,
-    sides: tuple[str, ...],
-    workers: int,
-    store: str,
-    make: Callable[[Encoder, VectorStore], _Adder],
-    **settings: object,
-) -> None:
-    """Write what the adder that is made of an encoder and a store adds to each chunk; all texts are checked first."""
-    from pairmine.backends.encoders import open_encoder
-    from pairmine.backends.models import use_threads
+def _columns(flag: str, model: str, side: str, store: str | None, settings: dict[str, object]) -> FillWork:
+    """The work of --vectors and of --feedback."""
     from pairmine.backends.specs import parse_spec
-    from pairmine.cli.scoring import checked_rows
+    from pairmine.cli.score_work import ColumnsWork
+    from pairmine.stages.score_rows import RowChoice, Wanted
 
-    spec = parse_spec(model, ("st", "fake"), flag)
-    rows = checked_rows(source, sides)
-    use_threads(workers)
-    kept = open_store(store, "float32", run.say)
-    with run.progress.loading(spec):
-        adder = make(open_encoder(spec, flag=flag, **settings), kept)  # type: ignore[arg-type]
-    run.detail(models=[{"name": spec.name, **adder.facts}])
-    advance = run.begin("rows", rows)
-    for chunk in source.chunks():
-        run.write(adder.add(chunk, advance))
-    run.add_to_report([embedded_line(kept)])
+    return ColumnsWork(flag, parse_spec(model, ("st", "fake"), flag), side, store, settings, RowChoice(Wanted(), ""))
 
 
 def _row_choice(name: str, band: str | None, only: str | None, most: int | None, missing: bool) -> RowChoice:

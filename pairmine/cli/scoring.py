@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -14,7 +13,6 @@ from pairmine.backends.specs import Spec, parse_spec, slug
 from pairmine.cli.llm_options import LlmOptions, ask_again
 from pairmine.cli.progress import Advance
 from pairmine.cli.run import FAILED, Run
-from pairmine.cli.store_options import embedded_line
 from pairmine.errors import CHECK_FAILED, PairmineError
 
 if TYPE_CHECKING:
@@ -117,16 +115,10 @@ def _known_by(facts: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 def write_scores(run: Run, source: PairSource, choice: RowChoice, scorer: Scorer, name: str, advance: Advance) -> None:
     """Score the chosen rows of `source` and write all of them."""
-    from pairmine.stages.score import score_pairs
-    from pairmine.stages.score_rows import score_rows
+    from pairmine.stages.score_rows import score_chosen
 
     for chunk in source.chunks():
-        chosen, notes = choice.of(chunk)
-        if chosen.all():
-            outcome = score_pairs(chunk, scorer, name=name, advance=advance)
-        else:
-            outcome = score_rows(chunk, scorer, chosen, name=name, keep=choice.wanted.missing, advance=advance)
-        run.write(replace(outcome, notes={**outcome.notes, **notes}))
+        run.write(score_chosen(chunk, scorer, choice, name=name, advance=advance))
 
 
 def show_requests(source: PairSource, choice: RowChoice, model: Sends, summary: str | None) -> None:
@@ -149,18 +141,6 @@ def show_requests(source: PairSource, choice: RowChoice, model: Sends, summary: 
     if summary:
         body = {"command": "score", "rows": rows, "pairs": pairs, "requests": requests}
         write_atomically(summary, json.dumps(body, indent=2) + "\n")
-
-
-def report_kept(run: Run, scorer: Scorer) -> None:
-    """Have `run` tell how much a model was asked and how much was found; nothing of a scorer that keeps nothing."""
-    from pairmine.backends.scorers import BiEncoderScorer
-
-    if isinstance(scorer, Keeps):
-        run.sum_up(scored=scorer.asked, reused=scorer.reused)
-        run.add_to_report([f"{scorer.asked:,} pairs scored, {scorer.reused:,} found in {scorer.folder}"])
-    elif isinstance(scorer, BiEncoderScorer) and scorer.store is not None:
-        run.sum_up(embedded=scorer.store.embedded, reused=scorer.store.reused)
-        run.add_to_report([embedded_line(scorer.store)])
 
 
 def unscored(scorer: Explains) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,11 @@ def open_store(path: str, vector_type: str, say: Callable[[str], None]) -> Vecto
 
 def embedded_line(store: VectorStore) -> str:
     """How many texts were embedded and how many found, for people."""
-    if store.folder is None:
-        return f"{store.embedded:,} texts embedded; --store none keeps no vectors"
-    return f"{store.embedded:,} texts embedded, {store.reused:,} found in {store.folder}"
+    return embedded_words(store.embedded, store.reused, store.folder)
+
+
+def embedded_words(embedded: int, reused: int, folder: str | Path | None) -> str:
+    """The same, of numbers that were added up; `folder` is the store's, None for one that keeps nothing."""
+    if folder is None:
+        return f"{embedded:,} texts embedded; --store none keeps no vectors"
+    return f"{embedded:,} texts embedded, {reused:,} found in {Path(folder)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
@@ -36,14 +37,19 @@ class SeenIds:
         """
         keys = np.fromiter(map(hash, ids), np.int64, len(ids))
         parts = [_hashes(column, len(ids)) for column in contents]
-        values = _mixed(parts) if parts else np.zeros(len(ids), np.uint32)
-        rows = np.arange(self._rows, self._rows + len(ids), dtype=np.uint32)
-        self._rows += len(ids)
+        return self.add_keys(keys, _mixed(parts) if parts else None)
+
+    def add_keys(self, keys: np.ndarray, values: np.ndarray | None = None) -> Repeats:
+        """The same of rows whose ids are known by `keys`, (n,) int64, and their contents by `values`, (n,) uint32."""
+        if values is None:
+            values = np.zeros(len(keys), np.uint32)
+        rows = np.arange(self._rows, self._rows + len(keys), dtype=np.uint32)
+        self._rows += len(keys)
 
         first_of, inverse = np.unique(keys, return_index=True, return_inverse=True)[1:]
         earlier_value = values[first_of][inverse]
         earlier_row = rows[first_of][inverse]
-        repeated = first_of[inverse] != np.arange(len(ids))
+        repeated = first_of[inverse] != np.arange(len(keys))
         for run_keys, run_values, run_rows in self._runs:
             at = np.minimum(np.searchsorted(run_keys, keys), len(run_keys) - 1)
             hit = run_keys[at] == keys
@@ -63,6 +69,12 @@ class SeenIds:
         while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
             run = _merged(self._runs.pop(), run)
         self._runs.append(run)
+
+
+def id_keys(ids: Sequence[str]) -> np.ndarray:
+    """A key of 64 bits for each id, (n,) int64, the same in every process, which `hash` is not."""
+    digests = b"".join(blake2b(each.encode("utf-8", "surrogatepass"), digest_size=8).digest() for each in ids)
+    return np.frombuffer(digests, "<i8").astype(np.int64)
 
 
 def _hashes(column: Sequence[bytes | None] | None, count: int) -> np.ndarray:

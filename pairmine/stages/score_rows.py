@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -62,13 +62,13 @@ class RowChoice:
         """Note what there is to choose from."""
         chosen, _ = self._eligible(pairs)
         self.rows += int(chosen.sum())
-        if self.wanted.most is None:
-            return
-        places = np.concatenate([self._nearest, self._places(pairs)[chosen]])
-        # Equal pairs count once, the nearest of them.
-        places = np.sort(places, order=["distance", "pair"])
-        _, first = np.unique(places["pair"], return_index=True)
-        self._nearest = places[np.sort(first)][: self.wanted.most]
+        if self.wanted.most is not None:
+            self._keep(self._places(pairs)[chosen])
+
+    def merge(self, other: RowChoice) -> None:
+        """Note what another choice of the same kind has seen elsewhere, as if it had been looked at here."""
+        self.rows += other.rows
+        self._keep(other._nearest)
 
     def many(self, rows: int) -> int | None:
         """How many of all `rows` are to be scored; None where equal pairs make that less than known."""
@@ -89,6 +89,14 @@ class RowChoice:
         within = chosen & np.isin(self._places(pairs)["pair"], self._nearest["pair"])
         _note(notes, f"not scored: beyond --max-judged {self.wanted.most}", chosen & ~within)
         return within, notes
+
+    def _keep(self, places: np.ndarray) -> None:
+        """The nearest of those known so far and `places`."""
+        places = np.concatenate([self._nearest, places])
+        # Equal pairs count once, the nearest of them.
+        places = np.sort(places, order=["distance", "pair"])
+        _, first = np.unique(places["pair"], return_index=True)
+        self._nearest = places[np.sort(first)][: self.wanted.most]
 
     def _eligible(self, pairs: pa.Table) -> tuple[np.ndarray, dict[str, int]]:
         """The rows that pass all but `most`; of the others the first reason counts."""
@@ -131,6 +139,18 @@ class RowChoice:
 
 
 _PLACE = np.dtype([("distance", np.float64), ("pair", np.uint64)])
+
+
+def score_chosen(
+    pairs: pa.Table, scorer: Scorer, choice: RowChoice, *, name: str, advance: Advance = nothing
+) -> Outcome:
+    """`pairs` with the column `score_<name>`, filled for the rows of `choice`, with the others counted by reason."""
+    chosen, notes = choice.of(pairs)
+    if chosen.all():
+        outcome = score_pairs(pairs, scorer, name=name, advance=advance)
+    else:
+        outcome = score_rows(pairs, scorer, chosen, name=name, keep=choice.wanted.missing, advance=advance)
+    return replace(outcome, notes={**outcome.notes, **notes})
 
 
 def score_rows(
