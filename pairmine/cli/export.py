@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from pairmine.cli import engine_options as engines
 from pairmine.cli import export_split, publish
 from pairmine.cli import options as shared
 from pairmine.cli.ahead import ahead
 from pairmine.cli.run import Run
 
 if TYPE_CHECKING:
+    from pairmine.cli.ray_run import RayEngine
+    from pairmine.files.sharded import PartedOutput
     from pairmine.files.source import PairSource
     from pairmine.stages.export import Survey, Target
 
@@ -76,6 +80,11 @@ def export(
     push_to: publish.PushTo = None,
     private: publish.Private = False,
     dry_run: publish.DryRun = False,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
     kind: shared.Format = None,
     rejects: shared.Rejects = None,
     summary: shared.Summary = None,
@@ -98,8 +107,10 @@ def export(
     import sys
 
     from pairmine.cli.export_output import Destination, refused_in
+    from pairmine.cli.export_shards import check_target, is_planned, moved
     from pairmine.cli.run import choice
     from pairmine.errors import PairmineError
+    from pairmine.files.locations import format_of
     from pairmine.files.source import open_documents, open_pairs
     from pairmine.stages.export import export as reshape
     from pairmine.stages.export import find_target
@@ -127,50 +138,64 @@ def export(
     check_options(target, {name.replace("_", "-"): value for name, value in words.items()}, positives)
     if output == "-" and kind is None and "arrow" not in target.formats:
         kind = target.formats[0]
-    _check_format(target, output, kind)
+    cluster = engines.engine_of(context)
+    if cluster:
+        check_target(target, output, push_to)
+        kind = kind or (None if format_of(output) else target.formats[0])
+    _check_format(target, output, kind, in_parts=cluster is not None)
     if corpus and not target.corpus:
         raise PairmineError(f"--corpus has no effect on {to}: it holds no corpus")
     destination = Destination(target, prompt)
-    beside = None if sidecar == "none" else sidecar or destination.sidecar_of(output)
+    beside = None if sidecar == "none" else sidecar or destination.sidecar_of(output, in_parts=cluster is not None)
     others = {"--sidecar": beside, "--rejects": rejects, "--summary": summary, "--card": card}
     destination.keep_out(output, {"PAIRS": pairs, "--corpus": corpus} | others)
     publication = publish.Publication(context, target, output, beside, destination)
-    with Run(
-        context,
-        output,
-        kind=kind,
-        rejects=rejects,
-        summary=summary,
-        quiet=quiet,
-        units=("pair rows", "training rows"),
-        make_sink=destination.make_sink,
-    ) as run:
+    with (
+        cluster or nullcontext(),
+        Run(
+            context,
+            output,
+            kind=kind,
+            rejects=rejects,
+            summary=summary,
+            quiet=quiet,
+            units=("pair rows", "training rows"),
+            make_sink=destination.maker(cluster),
+            engine=cluster,
+        ) as run,
+    ):
         publication.join(run)
         source = run.reads(open_pairs(pairs, run.say, replay=True), "pairs")
         only = export_split.Only(split, source.name)
-        whole = run.reads(open_documents(corpus, run.say), "corpus") if corpus else None
-        survey = _survey(source, target, words, positives, only)
-        extra = run.open_extra("--sidecar", beside) if beside else None
-        advance = run.begin("pair rows", survey.rows)
-        written, is_planned = 0, False
-        for chunk in ahead(only.rows(source.chunks())):
-            with refused_in(source.name):
-                exported = reshape(chunk, to=to, survey=survey, positives=positives, shared=destination.shared, **words)
-            run.write(exported.outcome)
-            destination.put(exported)
-            publication.look(exported)
-            if extra is not None:
-                extra.write(_moved(exported.sidecar, written))
-            written += exported.outcome.kept.num_rows
-            is_planned |= "batch" in chunk.column_names and chunk["batch"].null_count < chunk.num_rows
-            advance(chunk.num_rows)
+        if cluster:
+            survey, planned = _in_shards(cluster, run, source, target, words, positives, only, split, beside)
+            publication.look_through(destination.parts())
+        else:
+            whole = run.reads(open_documents(corpus, run.say), "corpus") if corpus else None
+            survey = _survey(source, target, words, positives, only)
+            extra = run.open_extra("--sidecar", beside) if beside else None
+            advance = run.begin("pair rows", survey.rows)
+            planned = False
+            for chunk in ahead(only.rows(source.chunks())):
+                with refused_in(source.name):
+                    exported = reshape(
+                        chunk, to=to, survey=survey, positives=positives, shared=destination.shared, **words
+                    )
+                if extra is not None:
+                    extra.write(moved(exported.sidecar, run.counts()["rows_out"]))
+                run.write(exported.outcome)
+                destination.put(exported)
+                publication.look(exported.outcome.kept)
+                planned |= is_planned(chunk)
+                advance(chunk.num_rows)
+        written = run.counts()["rows_out"]
         if not written:
             raise PairmineError(f"{pairs}: no training row for {to} comes out of it; {why_none(target, survey)}")
-        if whole is not None:
+        if not cluster and whole is not None:
             destination.add_corpus(whole.each(), whole.name)
         destination.tell(run)
         _hint(run, target, survey, negatives)
-        if is_planned and written > survey.queries:
+        if planned and written > survey.queries:
             run.say(
                 f"{written:,} training rows of {survey.queries:,} planned queries: those of a query stand together, "
                 "so its batch is longer and repeats its positive; a format with one row to a query keeps the plan"
@@ -178,12 +203,39 @@ def export(
     publication.push()
 
 
+def _in_shards(
+    engine: RayEngine,
+    run: Run,
+    source: PairSource,
+    target: Target,
+    words: Mapping[str, Any],
+    positives: str,
+    only: export_split.Only,
+    split: str | None,
+    sidecar: str | None,
+) -> tuple[Survey, bool]:
+    """Export shard by shard on a cluster; the counts, and whether batches are planned."""
+    from pairmine.cli.export_shards import ExportWork, Surveying, number_sidecar, survey_shards
+    from pairmine.stages.export.requirements import column_of
+
+    pieces = engine.pieces(run, source)
+    scores = column_of(words["scores"]) if words["scores"] else None
+    making = Surveying(scores, target.name, split, source.name)
+    survey, planned = survey_shards(engine, run, pieces, making, only)
+    _check(source, target, words, positives, survey)
+    numbered = run.open_extra("--sidecar", sidecar) if sidecar else None
+    work = ExportWork(target.name, survey, positives, words, split, source.name)
+    engine.write(run, pieces, work, what="pair rows")
+    if numbered:
+        number_sidecar(engine, cast("PartedOutput", numbered))
+    return survey, planned
+
+
 def _survey(
     source: PairSource, target: Target, words: Mapping[str, Any], positives: str, only: export_split.Only
 ) -> Survey:
     """Count the rows and check them for what the format needs, before anything is written."""
-    from pairmine.cli.export_output import refused_in
-    from pairmine.stages.export.requirements import check_survey, column_of, score_column
+    from pairmine.stages.export.requirements import column_of
     from pairmine.stages.export.survey import Surveyor
 
     scores = words["scores"]
@@ -191,13 +243,23 @@ def _survey(
     for table in only.rows(source.survey()):
         surveyor.add(table)
     survey = surveyor.result()
-    with refused_in(source.name):
-        column = score_column(scores, survey.score_columns) if scores else None
-        check_survey(target, survey, negatives=words["negatives"], first_positive=positives == "first", scores=column)
+    _check(source, target, words, positives, survey)
     return survey
 
 
-def _check_format(target: Target, output: str, kind: str | None) -> None:
+def _check(source: PairSource, target: Target, words: Mapping[str, Any], positives: str, survey: Survey) -> None:
+    """Raise a PairmineError where the format needs what the counts say is not there."""
+    from pairmine.cli.export_output import refused_in
+    from pairmine.stages.export.requirements import check_survey, score_column
+
+    scores = words["scores"]
+    with refused_in(source.name):
+        column = score_column(scores, survey.score_columns) if scores else None
+        check_survey(target, survey, negatives=words["negatives"], first_positive=positives == "first", scores=column)
+
+
+def _check_format(target: Target, output: str, kind: str | None, *, in_parts: bool) -> None:
+    """Raise a PairmineError for a file that the trainer does not open; a folder has its parts named as it wants."""
     from pairmine.errors import PairmineError
     from pairmine.files.locations import format_of
 
@@ -208,7 +270,8 @@ def _check_format(target: Target, output: str, kind: str | None) -> None:
     if chosen is not None and chosen not in target.formats:
         remedy = "pass another --format" if kind else "change the ending"
         raise PairmineError(f"{output}: {target.trainer} reads {' or '.join(target.formats)}, not {chosen}; {remedy}")
-    if output != "-" and target.endings and not output.endswith(target.endings):
+    name = f"{output}.{kind}" if in_parts and known is None else output
+    if output != "-" and target.endings and not name.endswith(target.endings):
         raise PairmineError(
             f"{output}: {target.trainer} opens files that end in {' or '.join(target.endings)} alone; name it so"
         )
@@ -217,12 +280,6 @@ def _check_format(target: Target, output: str, kind: str | None) -> None:
             f'{output}: {target.trainer} takes a file with "{target.not_in_name}" in its name for one parted by tabs; '
             "give it another name"
         )
-
-
-def _moved(sidecar, by: int):  # type: ignore[no-untyped-def]
-    import pyarrow.compute as pc
-
-    return sidecar.set_column(0, sidecar.schema.field(0), pc.add(sidecar["row"], by))
 
 
 def _hint(run: Run, target: Target, survey: Survey, negatives: int | None) -> None:

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import pyarrow as pa
 
+    from pairmine.cli.ray_run import RayEngine
     from pairmine.cli.run import Run
     from pairmine.files.folder import FolderSink
+    from pairmine.files.sharded import PartedOutput
     from pairmine.stages.export import Exported, Target
 
 
@@ -38,9 +40,17 @@ class Destination:
         self._target = target
         self._prompt = prompt
         self._folder: FolderSink | None = None
+        self._parted: PartedOutput | None = None
 
-    def sidecar_of(self, output: str) -> str | None:
-        """Where the ids of the training rows go unless the user says it; a folder has them in its own files."""
+    def sidecar_of(self, output: str, *, in_parts: bool = False) -> str | None:
+        """Where the ids of the training rows go unless the user says it; a folder has them in its own files.
+
+        Beside a folder that an engine writes `in_parts` they are such a folder too.
+        """
+        from pairmine.files.locations import format_of
+
+        if in_parts and format_of(output) is None:
+            return f"{output.rstrip('/')}.ids"
         return None if self.is_folder or output == "-" else f"{output}.ids.parquet"
 
     def keep_out(self, output: str, others: dict[str, str | None]) -> None:
@@ -53,6 +63,25 @@ class Destination:
         for flag, path in others.items():
             if self.is_folder and path and os.path.realpath(path).startswith(inside):
                 raise PairmineError(f"{flag} {path}: lies in the folder that -o names; put it beside that")
+
+    def maker(self, engine: RayEngine | None) -> Callable[[str, str | None], Any]:
+        """What opens the output: as `make_sink` does, or in parts that an `engine` joins into that."""
+        from pairmine.files.folder import ArraySink
+
+        if engine is None:
+            return self.make_sink
+        array = ArraySink if self._target.formats == ("json",) else None
+
+        def make(output: str, kind: str | None) -> PartedOutput:
+            self._parted = engine.make_sink(output, kind, "out", array)
+            return self._parted
+
+        return make
+
+    def parts(self) -> Iterator[pa.Table]:
+        """The training rows that an engine wrote in parts."""
+        assert self._parted is not None
+        return self._parted.tables()
 
     def make_sink(self, output: str, kind: str | None) -> Any:
         """The sink for `output`; raises PairmineError where a folder cannot be put there."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
+from pairmine.cli import engine_options as engines
 from pairmine.cli import filter_options as own
 from pairmine.cli import options as shared
 from pairmine.cli.run import Run
@@ -14,6 +17,9 @@ from pairmine.cli.run import Run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pairmine.cli.filter_work import FilterWork
+    from pairmine.cli.ray_run import RayEngine
+    from pairmine.files.source import PairSource
     from pairmine.stages.filter.deciding import RuleCount
 
 
@@ -62,6 +68,11 @@ def filter_(
     curate: own.Curate = None,
     monotone: own.Monotone = None,
     weight: own.Weight = None,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
     kind: shared.Format = None,
     rejects: shared.Rejects = None,
     summary: shared.Summary = None,
@@ -100,14 +111,13 @@ def filter_(
       pairmine filter scored.parquet --gate st:0.75:0.80 --weight gaussian-decay -o pairs.parquet
       pairmine filter graded.parquet --no-pick --weight ordinal -o weighed.parquet
     """
-    from pairmine.cli.ahead import ahead
     from pairmine.cli.filter_report import report_rules
+    from pairmine.cli.filter_work import Choosing, FilterWork
     from pairmine.cli.run import given, without_effect
     from pairmine.errors import PairmineError
     from pairmine.files.source import open_pairs
     from pairmine.schema import FEEDBACK
-    from pairmine.stages.filter import filter_pairs, looks_at_all, takes_by
-    from pairmine.stages.filter.deciding import add_up
+    from pairmine.stages.filter import looks_at_all, takes_by
     from pairmine.stages.filter.rules import SUSPECTS, usual_columns
 
     own.check(
@@ -139,72 +149,126 @@ def filter_(
             "--by has no effect with --no-pick, since no margin, score limit or weight asks for it; leave one out"
         )
     own_fillers = "fill" in shortage and corpus is None
+    settings = {
+        "absolute_margin": absolute_margin,
+        "max_score": max_score,
+        "min_score": min_score,
+        "ranks": wanted,
+        "negatives": negatives,
+        "pick": None if no_pick else pick,
+        "pool": pool,
+        "shortage": shortage,
+        "relax_steps": relax_steps,
+        "seed": seed,
+        "complexity": complexity,
+        "max_edit_ratio": max_edit_ratio,
+        "edit_distance": edits,
+        "edits_of": edits_of,
+        "swap_by": swap_by,
+        "gate": gate,
+        "curate": curate,
+        "monotone": monotone,
+        "drop_same_cluster": drop_same_cluster,
+        "weights": weights,
+        "anchor": anchor,
+        "min_positive_score": min_positive_score,
+        "consistency": consistency,
+        "candidate_gate": candidate_gate,
+        "suspects_pool": suspects_pool,
+        "suspects_by": summed,
+        "skip": skip,
+        "actions": action or [],
+        "exempt": exempt or [],
+        "hold": hold or [],
+    }
+
+    def settle(run: Run, first: pa.Table) -> FilterWork:
+        """The work, now that the first rows say what columns there are."""
+        usual = decides and not no_suspects and FEEDBACK in first.column_names
+        choosing = Choosing(candidate_gate, told, decides, usual or suspects is not None)
+        column = choosing.by(first) if by is None else by
+        if by is None and column and choosing.is_worth_saying:
+            run.say(f"deciding by {column}")
+        suspected = SUSPECTS if suspects is None and usual and column else suspects
+        if suspected is None:
+            without_effect(context, "without --suspects", "suspects_pool", "suspects_by")
+        held_to = margins if suspected is None or given(context, "relative_margin") else []
+        own.check_anchor(context, held_to or absolute_margin, None if no_pick or gate else pick)
+        if suspected is not None:
+            _say_suspects(run, first.schema, summed or usual_columns(first.schema, column or ""))
+        return FilterWork(settings, choosing, column, suspected, held_to)
+
     whole = own_fillers or looks_at_all(None if no_pick else pick, weights)
-    with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet) as run:
+    cluster = engines.engine_of(context)
+    with (
+        cluster or nullcontext(),
+        Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, engine=cluster) as run,
+    ):
         source = run.reads(open_pairs(pairs, run.say), "pairs")
-        fillers = _fillers(run, corpus) if corpus else None
-        counts: list[RuleCount] = []
-        pieces = source.chunks(unified=False)
-        chunks = [source.read()] if whole else pieces if pairs == "-" else ahead(pieces)
-        advance = run.begin("rows")
-        for number, chunk in enumerate(chunks):
-            usual = decides and not no_suspects and FEEDBACK in chunk.column_names
-            if by is None:
-                by = _by(run, chunk, candidate_gate, told, decides, suspects=usual or suspects is not None)
-            if suspects is None and usual and by:
-                suspects = SUSPECTS
-            if suspects is None:
-                without_effect(context, "without --suspects", "suspects_pool", "suspects_by")
-            elif not given(context, "relative_margin"):
-                margins = []
-            own.check_anchor(context, margins or absolute_margin, None if no_pick or gate else pick)
-            if own_fillers:
-                fillers = _own_fillers(chunk)
-            outcome = filter_pairs(
-                chunk,
-                by=by,
-                relative_margin=[margin for margin in margins if by or ":" in margin],
-                absolute_margin=absolute_margin,
-                max_score=max_score,
-                min_score=min_score,
-                ranks=wanted,
-                negatives=negatives,
-                pick=None if no_pick else pick,
-                pool=pool,
-                shortage=shortage,
-                relax_steps=relax_steps,
-                fillers=fillers,
-                seed=seed,
-                complexity=complexity,
-                max_edit_ratio=max_edit_ratio,
-                edit_distance=edits,
-                edits_of=edits_of,
-                swap_by=swap_by,
-                gate=gate,
-                curate=curate,
-                monotone=monotone,
-                drop_same_cluster=drop_same_cluster,
-                weights=weights,
-                anchor=anchor,
-                min_positive_score=min_positive_score,
-                consistency=consistency,
-                candidate_gate=candidate_gate,
-                suspects=suspects,
-                suspects_pool=suspects_pool,
-                suspects_by=summed,
-                skip=skip,
-                actions=action or [],
-                exempt=exempt or [],
-                hold=hold or [],
-            )
-            if suspects is not None and not number:
-                _say_suspects(run, chunk.schema, summed or usual_columns(chunk.schema, by or ""))
-            run.write(outcome)
-            counts = add_up([counts, outcome.rules])
-            advance(chunk.num_rows)
+        if cluster:
+            counts = _on_cluster(cluster, run, source, settle, corpus, own_fillers=own_fillers)
+        else:
+            fillers = _fillers(run, corpus) if corpus else None
+            counts = _here(run, source, settle, fillers, whole=whole, own_fillers=own_fillers)
         report_rules(run, counts)
         _advise(run, negatives, shortage)
         _say_unmatched(run, exempt, hold)
+
+
+def _here(
+    run: Run,
+    source: PairSource,
+    settle: Callable[[Run, pa.Table], FilterWork],
+    fillers: pa.Table | None,
+    *,
+    whole: bool,
+    own_fillers: bool,
+) -> list[RuleCount]:
+    """Filter in this process, a chunk of whole queries at a time or all at once; what the rules did."""
+    from pairmine.cli.ahead import ahead
+    from pairmine.cli.filter_fillers import own_fillers as fillers_of
+    from pairmine.stages.filter.deciding import add_up
+
+    counts: list[RuleCount] = []
+    pieces = source.chunks(unified=False)
+    chunks: Iterator[pa.Table] = iter([source.read()]) if whole else pieces if source.path == "-" else ahead(pieces)
+    advance = run.begin("rows")
+    work: FilterWork | None = None
+    for chunk in chunks:
+        if work is None:
+            work = settle(run, chunk)
+        outcome = work.decide(chunk, fillers_of(chunk) if own_fillers else fillers)
+        run.write(outcome)
+        counts = add_up([counts, outcome.rules])
+        advance(chunk.num_rows)
+    return counts
+
+
+def _on_cluster(
+    engine: RayEngine,
+    run: Run,
+    source: PairSource,
+    settle: Callable[[Run, pa.Table], FilterWork],
+    corpus: str | None,
+    *,
+    own_fillers: bool,
+) -> list[RuleCount]:
+    """Filter shard by shard on a cluster; what the rules did."""
+    from pairmine.cli.filter_compared import compare_all
+    from pairmine.cli.filter_fillers import files_of_corpus, files_of_pairs
+    from pairmine.cli.filter_work import of_sums, tables_of
+    from pairmine.files.source import open_documents
+
+    pieces = engine.pieces(run, source)
+    work = settle(run, next(tables_of(pieces[0])))
+    if corpus:
+        documents = run.reads(open_documents(corpus, run.say), "corpus")
+        work = replace(work, fillers=files_of_corpus(engine, run, engine.pieces(run, documents)))
+    elif own_fillers:
+        work = replace(work, fillers=files_of_pairs(engine, run, pieces))
+    if works := work.comparing():
+        work = replace(work, whole=True, compared=compare_all(engine, run, pieces, works))
+    return of_sums(engine.write(run, pieces, work))
 
 
 def _advise(run: Run, negatives: int, shortage: str) -> None:
@@ -250,28 +314,6 @@ def _take_by(*limits: list[str] | None) -> bool:
     return any(":" not in text for texts in limits for text in texts or ())
 
 
-def _by(
-    run: Run, chunk: pa.Table, candidate_gate: str | None, told: bool, decides: bool, *, suspects: bool
-) -> str | None:
-    """The score column to decide by; None where none stands out and no rule that was told and no row needs one.
-
-    A threshold without a column means the best judge there is, so `suspects` alone go by the dense score.
-    """
-    from pairmine.errors import PairmineError
-    from pairmine.stages.filter import default_by
-
-    try:
-        judge = (candidate_gate or "").partition(":judge=")[2].rpartition(":")[0]
-        by = default_by(chunk.schema, suspects=suspects and not told, judge=judge)
-    except PairmineError:
-        if told or (decides and ("label" not in chunk.column_names or chunk["label"].null_count)):
-            raise
-        return None
-    if told or suspects or decides:
-        run.say(f"deciding by {by}")
-    return by
-
-
 def _ends(flag: str, text: str | None, example: str) -> tuple[int | None, int | None] | None:
     """Two whole numbers with a colon between them, either of which may be left out."""
     from pairmine.errors import PairmineError
@@ -285,28 +327,10 @@ def _ends(flag: str, text: str | None, example: str) -> tuple[int | None, int | 
 
 
 def _fillers(run: Run, corpus: str) -> pa.Table:
-    import pyarrow as pa
-
+    from pairmine.cli.filter_fillers import corpus_fillers
     from pairmine.files.source import open_documents
-    from pairmine.identity import text_keys
-    from pairmine.schema import document_text
 
-    table = run.reads(open_documents(corpus, run.say), "corpus").read()
-    texts = document_text(table).cast(pa.string())
-    return pa.table({"doc_id": table["id"], "document": texts, "text_key": text_keys(texts)})
-
-
-def _own_fillers(pairs: pa.Table) -> pa.Table:
-    import numpy as np
-    import pyarrow as pa
-
-    from pairmine.errors import PairmineError
-
-    if "document" not in pairs.column_names:
-        raise PairmineError("--shortage fill: the pair set has no document texts; pass --corpus")
-    codes = pairs["doc_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    rows = pa.array(np.sort(np.unique(codes, return_index=True)[1]))
-    return pairs.select(["doc_id", "document"]).take(rows)
+    return corpus_fillers(run.reads(open_documents(corpus, run.say), "corpus").read())
 
 
 def register(app: typer.Typer) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pairmine.cli import engine_options as engines
 from pairmine.cli import mix_batches as planned
 from pairmine.cli import mix_split as splits
 from pairmine.cli import options as shared
@@ -16,6 +19,8 @@ from pairmine.errors import PairmineError
 
 if TYPE_CHECKING:
     from pairmine.files.source import PairSource
+    from pairmine.outcome import Outcome
+    from pairmine.stages.mix import Batching, Source
 
 _NAMED = re.compile(r"^([A-Za-z0-9][\w.+-]*)=(.+)$", re.S)
 
@@ -70,6 +75,11 @@ def mix(
     split_copies: splits.SplitCopies = splits.NEAR,
     seed: shared.Seed = 0,
     workers: shared.Workers = 0,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    gpus_per_worker: engines.GpusPerWorker = 0.0,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
     kind: shared.Format = None,
     rejects: shared.Rejects = None,
     summary: shared.Summary = None,
@@ -94,6 +104,7 @@ def mix(
         --encoder st:all-MiniLM-L6-v2 -o train.parquet
       pairmine mix pairs.parquet --split train=.8,dev=.1,test=.1 -o pairs.{split}.parquet
     """
+    from pairmine.cli.mix_shards import check_mix, mix_shards
     from pairmine.stages.mix import Source, Weighing, check_settings, joined
     from pairmine.stages.mix import mix as mix_sources
 
@@ -105,25 +116,47 @@ def mix(
     batching = planned.batching_of(context)
     check_settings(names, weighing, batching, batches == "clusters")
     parted = splits.splitting_of(context)
-    make_sink = parted.make_sink if parted else None
-    with Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, make_sink=make_sink) as run:
+    cluster = engines.engine_of(context)
+    if cluster:
+        check_mix(context)
+    with (
+        cluster or nullcontext(),
+        Run(
+            context,
+            output,
+            kind=kind,
+            rejects=rejects,
+            summary=summary,
+            quiet=quiet,
+            make_sink=parted.maker(cluster) if parted else None,
+            engine=cluster,
+        ) as run,
+    ):
         if parted:
             parted.claim(run)
         if parted and parted.is_alone:
-            parted.write(run, named[0][1])
+            parted.write(run, named[0][1], cluster)
             return
         opened = _open_sources(run, named)
         vectors_of = planned.open_vectors(run, context, names, run.begin("queries"))
-        outcome = mix_sources(
-            [Source(name, joined(source.survey())) for name, source in opened],
-            weighing,
-            batching,
-            seed=seed,
-            vectors_of=vectors_of,
-            workers=cores(workers),
-            tell=run.say,
-        )
+
+        def mixed(read: Callable[[], list[Source]], batching: Batching) -> Outcome:
+            # Nothing here holds on to what is read: `mix` lets go of it half-way.
+            return mix_sources(
+                read(),
+                weighing,
+                batching,
+                seed=seed,
+                vectors_of=vectors_of,
+                workers=cores(workers),
+                tell=run.say,
+            )
+
         run.detail(sources=names)
+        if cluster:
+            mix_shards(cluster, run, opened, mixed, batching, parted, rejects=bool(rejects))
+            return
+        outcome = mixed(lambda: [Source(name, joined(source.survey())) for name, source in opened], batching)
         run.write(parted.after(run, outcome) if parted else outcome)
 
 

@@ -14,11 +14,13 @@ from pairmine.errors import PairmineError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pairmine.cli.ray_run import RayEngine
     from pairmine.files.source import PairSource
     from pairmine.outcome import Outcome
     from pairmine.stages.mix.components import Ties
     from pairmine.stages.mix.parts import Part
     from pairmine.stages.mix.splits import SplitPlan
+    from pairmine.stages.mix.standins import NearCopies
 
 _PANEL = "Splits"
 
@@ -82,26 +84,32 @@ class Splitting:
     seed: int
     workers: int
 
-    @property
-    def make_sink(self) -> Callable[[str, str | None], Any] | None:
-        """What opens a file for each split; None where all rows go into one."""
+    def maker(self, engine: RayEngine | None) -> Callable[[str, str | None], Any] | None:
+        """What opens a file for each split, or parts that an `engine` joins into them; None where one file has all."""
         from pairmine.files.split_sink import maker
 
-        return maker([part.name for part in self.parts]) if self.files else None
+        if not self.files:
+            return None
+        files = maker([part.name for part in self.parts])
+        return (lambda output, kind: engine.make_sink(output, kind, "out", files)) if engine else files
 
     def claim(self, run: Run) -> None:
         """See to it that no other output or input of the run takes the place of a split's file."""
         run.also_writes("-o", self.files)
 
-    def write(self, run: Run, path: str) -> None:
-        """Read a pair set twice, to plan and to part it, and write it chunk by chunk."""
+    def write(self, run: Run, path: str, engine: RayEngine | None = None) -> None:
+        """Read a pair set twice, to plan and to part it, and write it chunk by chunk, or shard by shard."""
         import pyarrow as pa
 
+        from pairmine.cli.mix_shards import split_shards
         from pairmine.files.source import open_pairs
         from pairmine.stages.mix.splits import part_pairs, queries_in
 
         source = run.reads(open_pairs(path, run.say, replay=True), "pairs")
-        plan = self._plan(run, self._telling(run, source))
+        if engine:
+            tell_renamed(run, *split_shards(engine, run, source, self))
+            return
+        plan = self.plan(run, self._telling(run, source))
         # What planning took would otherwise stay with the allocator while the rows are written.
         pa.default_memory_pool().release_unused()
         advance = run.begin("pair rows written", source.rows)
@@ -111,7 +119,7 @@ class Splitting:
             run.write(outcome)
             first += queries_in(chunk)
             advance(chunk.num_rows)
-        _tell_renamed(run, chunk, outcome)
+        tell_renamed(run, chunk.column_names, outcome.kept.column_names)
 
     def _telling(self, run: Run, source: PairSource) -> pa.Table:
         """The rows that say what ties the queries, out of a first reading."""
@@ -135,14 +143,15 @@ class Splitting:
         from pairmine.stages.mix.components import telling
         from pairmine.stages.mix.splits import part_pairs
 
-        plan = self._plan(run, telling(mixed.kept, self.ties, self.time))
+        plan = self.plan(run, telling(mixed.kept, self.ties, self.time))
         found = part_pairs(mixed.kept, plan)
-        _tell_renamed(run, mixed.kept, found)
+        tell_renamed(run, mixed.kept.column_names, found.kept.column_names)
         rejected = pa.concat_tables([mixed.rejected, found.rejected.select(mixed.rejected.column_names)])
         notes = {**mixed.notes, **found.notes}
         return Outcome(found.kept, rejected, rows_in=mixed.rows_in, added=mixed.added, notes=notes)
 
-    def _plan(self, run: Run, rows: pa.Table) -> SplitPlan:
+    def plan(self, run: Run, rows: pa.Table, near: NearCopies | None = None) -> SplitPlan:
+        """Which split each query goes to, by the rows that tell what ties them; `near` is known of stand-ins."""
         from pairmine.stages.mix.splits import plan_splits
 
         plan = plan_splits(
@@ -151,6 +160,7 @@ class Splitting:
             seed=self.seed,
             ties=self.ties,
             time=self.time,
+            near=near,
             workers=cores(self.workers),
             tell=run.say,
         )
@@ -205,6 +215,7 @@ def _check_mixing(context: typer.Context, is_alone: bool) -> None:
         without_effect(context, "with --split and one pair set, which keeps all its rows", *_MIXING)
 
 
-def _tell_renamed(run: Run, pairs: pa.Table, outcome: Outcome) -> None:
-    if renamed := [name for name in outcome.kept.column_names if name not in (*pairs.column_names, "split")]:
+def tell_renamed(run: Run, before: Sequence[str], after: Sequence[str]) -> None:
+    """Say so where a column that the pairs had is called otherwise now."""
+    if renamed := [name for name in after if name not in (*before, "split")]:
         run.say(f'the column "split" that the pairs had is now "{renamed[0]}"')

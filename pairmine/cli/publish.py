@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,12 @@ from pairmine.cli.run import given, without_effect
 from pairmine.cli.voice import answer
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pairmine.cli.export_output import Destination
     from pairmine.cli.run import Run
     from pairmine.files.partial import Partial
-    from pairmine.stages.export import Exported, Target
+    from pairmine.stages.export import Target
 
 _PANEL = "Hub"
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -149,14 +152,25 @@ class Publication:
             self._partial = Partial(self._file)
         run.also(self)
 
-    def look(self, exported: Exported) -> None:
-        """Keep the first rows, to show them."""
+    def look(self, training: pa.Table) -> None:
+        """Keep the first training rows, to show them."""
         from pairmine.files.writers import short_floats
+
+        if self._wanted:
+            self._examples += short_floats(training.slice(0, self._wanted)).to_pylist()
+
+    def look_through(self, training: Iterable[pa.Table]) -> None:
+        """Keep the first rows of tables, and read no more of these than that takes."""
+        tables = iter(training)
+        while self._wanted and (table := next(tables, None)) is not None:
+            self.look(table)
+
+    @property
+    def _wanted(self) -> int:
+        """How many rows are wanted yet."""
         from pairmine.stages.export.card import EXAMPLES
 
-        if self._wants_card and len(self._examples) < EXAMPLES:
-            rows = exported.outcome.kept.slice(0, EXAMPLES - len(self._examples))
-            self._examples += short_floats(rows).to_pylist()
+        return EXAMPLES - len(self._examples) if self._wants_card else 0
 
     def restart(self) -> None:
         """Forget the rows."""

@@ -16,6 +16,7 @@ from pairmine.stages.filter.deciding import RuleCount
 from pairmine.stages.filter.gates import Gates, parse_band, parse_monotone, pass_gates, relabelled
 from pairmine.stages.filter.known import reject_bereft
 from pairmine.stages.filter.picks import MOST, Pick, parse_pick
+from pairmine.stages.filter.propensity import Compare
 from pairmine.stages.filter.rows import read_labels, read_queries
 from pairmine.stages.filter.rules import (
     RELAXABLE,
@@ -79,6 +80,7 @@ def filter_pairs(
     actions: Sequence[str] | Mapping[str, str] = (),
     exempt: Sequence[str] = (),
     hold: Sequence[str] = (),
+    compare: Compare | None = None,
 ) -> Filtered:
     """Leave each query its positives and `negatives` negatives out of its candidates.
 
@@ -161,7 +163,7 @@ def filter_pairs(
 
     Last, `weights` ("NAME[:key=value,...]", see `weights.KINDS`) multiply into the column `weight`,
     which counts as 1 where it is null or was not there. "inverse-propensity", as a weight or a pick,
-    compares a row with all others of `pairs`.
+    compares a row with all others of `pairs`, or as `compare` does where these are part of a larger set.
 
     In `kept` each query has its positives, relabelled ones last, decided negatives, picked negatives best
     first, those that came back, fills. A weight that is there is a number from 0 on. `notes` counts queries
@@ -214,7 +216,7 @@ def filter_pairs(
     if picking is not None:
         picking.check(schema, by)
     supply = Fillers(fillers, schema) if lack.last == "fill" else None
-    choice = Choice(rules, negatives, picking, lack, supply, seed)
+    choice = Choice(rules, negatives, picking, lack, supply, seed, compare)
 
     verdicts, notes = Verdicts(pairs.num_rows), dict[str, int]()
     if texts or gates:
@@ -226,7 +228,7 @@ def filter_pairs(
     chosen = choose(pairs, choice, verdicts)
     kept, notes = chosen.kept, notes | chosen.notes
     if factors:
-        kept, weighed = weigh(kept, factors, by)
+        kept, weighed = weigh(kept, factors, by, compare)
         notes |= weighed
     rejected = no_rejects(pairs)
     if pairs.num_rows:

@@ -17,6 +17,7 @@ from pairmine.stages.filter.finish import finish
 from pairmine.stages.filter.known import reject_copies, reject_known
 from pairmine.stages.filter.order import best_first, ranks_of
 from pairmine.stages.filter.picks import Candidates, Pick, picked
+from pairmine.stages.filter.propensity import Compare
 from pairmine.stages.filter.relax import strained, take_back
 from pairmine.stages.filter.rows import NO_CODE, UNDECIDED, Rows, hold_again, places, read_rows
 from pairmine.stages.filter.rules import Rules
@@ -37,6 +38,7 @@ class Choice:
     shortage: Shortage
     supply: Fillers | None
     seed: int
+    compare: Compare | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def _pick(pairs: pa.Table, rows: Rows, decided: Decided, choice: Choice, pick: P
     if choice.rules.skip:
         ordered = _skipped(rows, ordered, decided, choice.rules.skip, verdicts)
     need = np.maximum(choice.negatives - held, 0)
-    candidates = Candidates(pairs, rows, ordered, need, choice.seed, alive, scores, _anchors(decided, choice.rules.by))
+    anchors = _anchors(decided, choice.rules.by)
+    candidates = Candidates(pairs, rows, ordered, need, choice.seed, alive, scores, anchors, choice.compare)
     chosen = picked(candidates, pick.wide(choice.negatives))
     verdicts.reject(ordered[~chosen], "not picked")
     return ordered[chosen]

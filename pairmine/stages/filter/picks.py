@@ -18,7 +18,7 @@ from pairmine.stages.filter.firing import clusters_of
 from pairmine.stages.filter.luck import exponential, lots
 from pairmine.stages.filter.named import POSITIVE_NUMBERS, Named, Options, parse_named
 from pairmine.stages.filter.order import in_turn
-from pairmine.stages.filter.propensity import Propensity
+from pairmine.stages.filter.propensity import Compare, Propensity
 from pairmine.stages.filter.rows import Rows, join, places
 
 SPREAD = 0.05
@@ -86,7 +86,7 @@ class Candidates:
 
     `at` says which row of `pairs` each is, `need` (queries,) how many each query takes. `scores` are those of
     all rows of `pairs`, `entered` marks all of its candidates that may be picked, and `anchors` gives
-    (queries,) what the positives of each score.
+    (queries,) what the positives of each score. Where `pairs` is part of a larger set, `compare` weighs rows in that.
     """
 
     pairs: pa.Table
@@ -97,6 +97,7 @@ class Candidates:
     entered: np.ndarray
     scores: np.ndarray | None = None
     anchors: Callable[[], np.ndarray] | None = None
+    compare: Compare | None = None
 
     @cached_property
     def query(self) -> np.ndarray:
@@ -143,7 +144,7 @@ def picked(candidates: Candidates, pick: Pick) -> np.ndarray:
         return chosen
     pool = candidates.many if pick.pool is None else np.minimum(candidates.many, pick.pool)
     contested = (candidates.place < pool) & (pool > need) & (need > 0)
-    if contested.any():
+    if contested.any() or (candidates.compare and pick.looks_at_all):
         pooled = candidates.only(contested)
         order = in_turn(pooled.query, PICKS[pick.name].keys(pooled, pick))
         first = np.empty(len(order), bool)
@@ -177,7 +178,7 @@ def _rare(of: Candidates, pick: Pick) -> list[np.ndarray]:
     """Odds by inverse propensity among all candidates of the table."""
     assert of.scores is not None
     propensity = Propensity(int(pick.number("bins")), int(pick.number("bands")), pick.number("max"))
-    odds = propensity.of_rows(of.pairs, of.entered, of.scores, "pick inverse-propensity")
+    odds = propensity.of_rows(of.pairs, of.entered, of.scores, "pick inverse-propensity", of.compare)
     return of.drawn(np.log(odds[of.at]))
 
 

@@ -7,6 +7,7 @@ here is ours: the propensity of a pair is the share of its edit-ratio bin within
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +52,19 @@ class Propensity:
             balanced = np.clip(balanced / balanced.mean(), 1 / self.most, self.most)
         return balanced
 
-    def of_rows(self, pairs: pa.Table, rows: np.ndarray, scores: np.ndarray, what: str) -> np.ndarray:
-        """The weights of `rows` (a mask), weighed among themselves, (n,) float64; 1 elsewhere and without text."""
+    def of_rows(
+        self, pairs: pa.Table, rows: np.ndarray, scores: np.ndarray, what: str, compare: Compare | None = None
+    ) -> np.ndarray:
+        """The weights of `rows` (a mask), (n,) float64; 1 elsewhere and without text.
+
+        They are weighed among themselves, or where they are part of a larger set as `compare` does it.
+        """
         ratios = measured(pairs, rows, word_ratio(), what=what)
         at = np.flatnonzero(rows & ~np.isnan(ratios))
         found = np.ones(pairs.num_rows)
-        found[at] = self.weights(scores[at], ratios[at])
+        found[at] = compare(self, scores[at], ratios[at]) if compare else self.weights(scores[at], ratios[at])
         return found
+
+
+Compare = Callable[[Propensity, np.ndarray, np.ndarray], np.ndarray]
+"""Gives the weights of some rows of a set by their scores and ratios: `Propensity.weights` among all rows of it."""

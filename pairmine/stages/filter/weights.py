@@ -28,7 +28,7 @@ from pairmine.stages.filter.columns import (
     value_range,
 )
 from pairmine.stages.filter.named import POSITIVE_NUMBERS, Named, Options, parse_named
-from pairmine.stages.filter.propensity import Propensity
+from pairmine.stages.filter.propensity import Compare, Propensity
 from pairmine.stages.filter.rows import extreme, read_labels, read_queries
 
 FILL = "fill:"
@@ -70,9 +70,10 @@ class Kind(Named):
 class Weighed:
     """The rows that weights look at. Masks and numbers are (n,), `query` counts up from 0 in row order."""
 
-    def __init__(self, pairs: pa.Table, by: str | None) -> None:
+    def __init__(self, pairs: pa.Table, by: str | None, compare: Compare | None = None) -> None:
         self.pairs = pairs
         self.by = by
+        self.compare = compare
         self.query, self.query_ids = read_queries(pairs)
         label = read_labels(pairs)
         self.fill = pc.starts_with(pairs["origin"], FILL).to_numpy()
@@ -138,7 +139,7 @@ def _inverse_propensity(rows: Weighed, options: Options) -> np.ndarray:
     propensity = Propensity(int(_of(options, "bins")), int(_of(options, "bands")), _of(options, "max"))
     factors = rows.ones()
     for role in (rows.positive, rows.rated):
-        factors *= propensity.of_rows(rows.pairs, role, scores, what)
+        factors *= propensity.of_rows(rows.pairs, role, scores, what, rows.compare)
     return factors
 
 
@@ -261,13 +262,15 @@ def _check_weights(pairs: pa.Table, weights: np.ndarray) -> None:
         )
 
 
-def weigh(pairs: pa.Table, weights: Sequence[Weight], by: str | None) -> tuple[pa.Table, dict[str, int]]:
+def weigh(
+    pairs: pa.Table, weights: Sequence[Weight], by: str | None, compare: Compare | None = None
+) -> tuple[pa.Table, dict[str, int]]:
     """`pairs` with the column `weight`, the product of `weights` and of what that column held, null for 1.
 
     `by` is the score column that decided, for weights that name none. Counts, by weight, the rows
-    that it set to 0, lowered or raised.
+    that it set to 0, lowered or raised. `compare` is that of `Propensity.of_rows`.
     """
-    rows = Weighed(pairs, by)
+    rows = Weighed(pairs, by, compare)
     total = rows.ones()
     notes: Counter[str] = Counter()
     if "weight" in pairs.column_names:

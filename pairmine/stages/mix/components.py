@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,12 @@ from pairmine.stages.dedup.kernel.compiled import Tell
 from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.units import Units
 from pairmine.stages.export.rows import Texts, labels, query_runs
+from pairmine.stages.mix.standins import NearCopies
 from pairmine.stages.mix.values import codes_of, rows_with_value
 
 APART = ("queries", "positives", "documents")
 COPIES = ("near", "exact", "ids")
+NEAR = Near(0.8, 3, 128, 0, 0, 1, 0)
 _TEXTS = ("query", "document")
 _NEEDED = ("query_id", "query", "doc_id", "document", "label", "origin", "source_id", "source")
 
@@ -127,37 +129,50 @@ def telling(pairs: pa.Table, ties: Ties, column: str | None = None) -> pa.Table:
     return pa.table([prune(column) for column in rows.columns], schema=rows.schema)
 
 
-def tied(pairs: pa.Table, query: np.ndarray, ties: Ties, *, workers: int = 1, tell: Tell | None = None) -> Tied:
+def tied(
+    pairs: pa.Table,
+    query: np.ndarray,
+    ties: Ties,
+    *,
+    near: NearCopies | None = None,
+    workers: int = 1,
+    tell: Tell | None = None,
+) -> Tied:
     """What ties the queries of `pairs`, of which `query` (rows,) says the number in row order.
+
+    Where stand-ins take the place of the texts, `near` says which of them are near copies.
 
     Raises PairmineError for a column that is missing, and where positives count and there are none.
     """
     positive = positives_of(pairs, query)
     rows = _rows_that_count(positive, ties)
     links = _id_links(pairs, rows) if len(rows) else []
-    exact = near = np.empty(0, np.int64)
+    exact = alike = np.empty(0, np.int64)
     if ties.copies != "ids":
         found, texts = _text_links(pairs, rows)
         links += found
-        exact, near = _copies(texts, ties, workers, tell)
+        exact, alike = _copies(texts, ties, near, workers, tell)
     if ties.group is not None:
         chosen = rows_with_value(pairs, ties.group, query, positive)
         links.append(Links(GROUPS, _GROUP, chosen, codes_of(pairs, ties.group, chosen)))
-    return Tied(query, positive, links, exact, near)
+    return Tied(query, positive, links, exact, alike)
 
 
 def _rows_that_count(positive: np.ndarray, ties: Ties) -> np.ndarray:
     """The rows whose documents no two splits may share."""
-    if ties.apart == "queries":
-        return np.empty(0, np.int64)
-    if ties.apart == "documents":
-        return np.arange(len(positive))
-    if len(positive) and not positive.any():
+    if ties.apart == "positives" and len(positive) and not positive.any():
         raise PairmineError(
             "every row has label 0, so no document would count as shared; pass --split-apart documents, or queries for "
             "those alone"
         )
-    return np.flatnonzero(positive)
+    return rows_apart(positive, ties.apart)
+
+
+def rows_apart(positive: np.ndarray, apart: str) -> np.ndarray:
+    """The rows whose documents go `apart`, out of rows of which some are `positive`."""
+    if apart == "queries":
+        return np.empty(0, np.int64)
+    return np.arange(len(positive)) if apart == "documents" else np.flatnonzero(positive)
 
 
 def _id_links(pairs: pa.Table, rows: np.ndarray) -> list[Links]:
@@ -196,16 +211,18 @@ def _text_links(pairs: pa.Table, rows: np.ndarray) -> tuple[list[Links], pa.Chun
     return links, pa.chunked_array(values, pa.large_string())
 
 
-def _copies(texts: pa.ChunkedArray, ties: Ties, workers: int, tell: Tell | None) -> tuple[np.ndarray, np.ndarray]:
+def _copies(
+    texts: pa.ChunkedArray, ties: Ties, known: NearCopies | None, workers: int, tell: Tell | None
+) -> tuple[np.ndarray, np.ndarray]:
     """For each text the first one equal to it, and the first one of its near copies, (texts,) int64 each.
 
     As with test sets (`dedup --against`), the rules of `dedup` for short texts do not hold: two queries too many that
     stay together cost nothing, and a leak costs the test.
     """
-    near = Near(0.8, 3, 128, 0, 0, workers, 0) if ties.copies == "near" else None
+    near = replace(NEAR, workers=workers) if ties.copies == "near" and known is None else None
     units = Units("document", pa.nulls(0), texts, np.empty(0, np.int64))
     found = copies_of(units, exact="normalised", near=near, workers=workers, tell=tell)
-    return found.exact, found.groups
+    return found.exact, found.groups if known is None else known.groups(texts)
 
 
 def _stars(query: np.ndarray, thing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from pairmine.stages.dedup.matches import Near
 from pairmine.stages.dedup.units import Units
 from pairmine.stages.export.rows import labels
 from pairmine.stages.mix.sources import Pool
+from pairmine.stages.mix.standins import NearCopies
 
 _UNDECIDED = -1
 _AT_ONCE = 1 << 16
@@ -77,9 +78,15 @@ class Known:
 
     @classmethod
     def of(
-        cls, pool: Pool, notes: Counter[str], near: Near | None, *, workers: int = 1, tell: Tell | None = None
+        cls,
+        pool: Pool,
+        notes: Counter[str],
+        near: Near | NearCopies | None,
+        *,
+        workers: int = 1,
+        tell: Tell | None = None,
     ) -> Known:
-        """Look through all rows of `pool`, drawn or not; `near` None leaves near copies alone.
+        """Look through all rows of `pool`, drawn or not; `near` None leaves near copies alone, or they are known.
 
         What has no text is known by its id. A document that a query was cut from (`source_id`), and one that is a copy
         of the query, count as its answers too.
@@ -125,10 +132,12 @@ def _is_blank(texts: pa.Array) -> np.ndarray:
 
 
 def _copies(
-    texts: pa.ChunkedArray, near: Near | None, workers: int, tell: Tell | None
+    texts: pa.ChunkedArray, near: Near | NearCopies | None, workers: int, tell: Tell | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each text the first one with the same text, and the first one of its near copies, (texts,) int64 each."""
     units = Units("document", pa.nulls(0), texts, np.empty(0, np.int64))
+    if isinstance(near, NearCopies):
+        return copies_of(units, exact="normalised", near=None, workers=workers, tell=tell).exact, near.groups(texts)
     found = copies_of(units, exact="normalised", near=near, workers=workers, tell=tell)
     return found.exact, found.groups
 

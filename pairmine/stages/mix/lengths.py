@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine.stages.export.rows import Texts
+from pairmine.stages.mix.standins import bytes_name
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Lengths:
 
 def _bytes(pairs: pa.Table, name: str) -> np.ndarray:
     """The bytes of each row's text, (rows,) int64; 0 where there is none."""
+    if bytes_name(name) in pairs.column_names:
+        known: np.ndarray = pairs[bytes_name(name)].to_numpy().astype(np.int64)
+        return known
     if name not in pairs.column_names:
         return np.zeros(pairs.num_rows, np.int64)
     texts = Texts.of(pairs[name])

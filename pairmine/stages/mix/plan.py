@@ -17,6 +17,7 @@ from pairmine.stages.mix.known import Answers
 from pairmine.stages.mix.lengths import Lengths
 from pairmine.stages.mix.places import first_fit
 from pairmine.stages.mix.sources import Pool
+from pairmine.stages.mix.standins import NearCopies
 from pairmine.stages.mix.topics import VectorsOf, clusters_of
 
 BATCHES = ("none", "mixed", "source", "clusters")
@@ -31,7 +32,7 @@ class Batching:
     `kind` is one of `BATCHES`: none at all, over all sources, of one source each, of one of at most `clusters` clusters
     of a source each. With `full`, what fills no batch is rejected. The `bucket` "length" puts queries of near length
     together. `positives` "each" gives every positive of a query a place of its own, "together" leaves them in
-    one. `near` says when two texts are near copies; None looks for exact ones alone.
+    one. `near` says when two texts are near copies, or which are; None looks for exact ones alone.
     """
 
     kind: str = "none"
@@ -40,7 +41,7 @@ class Batching:
     ranks: int = 1
     bucket: str = "none"
     positives: str = "each"
-    near: Near | None = None
+    near: Near | NearCopies | None = None
     clusters: int = 10
 
 

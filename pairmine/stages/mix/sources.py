@@ -14,6 +14,7 @@ from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.stages.export.rows import query_runs
 from pairmine.stages.mix.interned import check_room
+from pairmine.stages.mix.standins import texts_or_keys
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Pool:
         tables, starts, ids = list[pa.Table](), list[np.ndarray](), list[str]()
         seen_queries, texts, rows = set[str](), dict[str, int](), 0
         for source in sources:
-            pairs = _canonical(source)
+            pairs = canonical(source)
             firsts = _firsts(source.name, pairs)
             own = pairs["query_id"].take(pa.array(firsts)).to_pylist()
             ids += own
@@ -104,15 +105,19 @@ def _unified(pairs: pa.Table) -> pa.Table:
         raise
 
 
-def _canonical(source: Source) -> pa.Table:
+def canonical(source: Source) -> pa.Table:
+    """The pairs of `source` with its name in the column `source`; one that they bring becomes `other_source`."""
     schema.check_pairs(source.pairs, where=source.name)
-    pairs = source.pairs
-    if "source" in pairs.column_names:
-        theirs = [name for name in pairs.column_names if name != "source"]
-        free = schema.free_name("source", {"source"}, theirs)
-        pairs = pairs.rename_columns([free if name == "source" else name for name in pairs.column_names])
-    names = pa.repeat(pa.scalar(source.name), pairs.num_rows).dictionary_encode()
-    return schema.as_pairs(pairs).append_column("source", names)
+    names = pa.repeat(pa.scalar(source.name), source.pairs.num_rows).dictionary_encode()
+    return schema.as_pairs(freed(source.pairs, "source")).append_column("source", names)
+
+
+def freed(pairs: pa.Table, name: str) -> pa.Table:
+    """`pairs` with another name for a column called `name`, so that there is room for ours."""
+    if name not in pairs.column_names:
+        return pairs
+    free = schema.free_name(name, {name}, [each for each in pairs.column_names if each != name])
+    return pairs.rename_columns([free if each == name else each for each in pairs.column_names])
 
 
 def _firsts(name: str, pairs: pa.Table) -> np.ndarray:
@@ -136,7 +141,8 @@ def _clashes(pairs: pa.Table, texts: dict[str, int]) -> set[str]:
     """The document ids of `pairs` that have another text in `texts`; takes in those that are new."""
     if "document" not in pairs.column_names or not pairs.num_rows:
         return set()
-    present = pairs.filter(pc.is_valid(pairs["document"])).select(["doc_id", "document"])
+    present = pa.table({"doc_id": pairs["doc_id"], "document": texts_or_keys(pairs, "document")})
+    present = present.filter(pc.is_valid(present["document"]))
     if not present.num_rows:
         return set()
     codes = present["doc_id"].combine_chunks().dictionary_encode()

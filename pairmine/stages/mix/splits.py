@@ -18,6 +18,8 @@ from pairmine.stages.dedup.kernel.compiled import Tell
 from pairmine.stages.export.rows import query_runs
 from pairmine.stages.mix.components import DOCUMENTS, GROUPS, NEAR_COPIES, NEGATIVES, Tied, Ties, positives_of, tied
 from pairmine.stages.mix.parts import Part, wanted
+from pairmine.stages.mix.sources import freed
+from pairmine.stages.mix.standins import NearCopies
 from pairmine.stages.mix.values import latest
 
 NOWHERE = -1
@@ -85,6 +87,7 @@ def plan_splits(
     seed: int,
     ties: Ties = BY_DEFAULT,
     time: str | None = None,
+    near: NearCopies | None = None,
     workers: int = 1,
     tell: Tell | None = None,
 ) -> SplitPlan:
@@ -105,7 +108,7 @@ def plan_splits(
     of_row = query_runs(rows["query_id"])
     firsts = np.flatnonzero(np.diff(of_row, prepend=-1))
     counts = wanted(parts, len(firsts))
-    bonds = tied(rows, of_row, ties, workers=workers, tell=tell)
+    bonds = tied(rows, of_row, ties, near=near, workers=workers, tell=tell)
     component = bonds.components()
     giant = _giant(bonds, component, parts, counts)
     if time is not None:
@@ -128,9 +131,7 @@ def part_pairs(pairs: pa.Table, plan: SplitPlan, first: int = 0) -> Outcome:
     placed = plan.placed[of_row + first]
     inside = pa.array(placed != NOWHERE)
     rejected = with_reason(pairs.filter(pc.invert(inside)), "in no split")
-    if "split" in pairs.column_names:
-        free = schema.free_name("split", {"split"}, [name for name in pairs.column_names if name != "split"])
-        pairs = pairs.rename_columns([free if name == "split" else name for name in pairs.column_names])
+    pairs = freed(pairs, "split")
     notes = Counter() if first else plan.notes()
     for number, part in enumerate(plan.parts):
         notes[f"pairs of split {part.name}"] = int((placed == number).sum())

@@ -14,6 +14,7 @@ from pairmine.errors import PairmineError
 from pairmine.identity import seed_of
 from pairmine.stages.clusters import Clusters
 from pairmine.stages.mix.sources import Pool
+from pairmine.stages.mix.standins import texts_or_keys
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,10 @@ def _distinct(pool: Pool, query: np.ndarray, name: str) -> tuple[Queries, np.nda
         return Queries(name, [pool.ids[each] for each in first.tolist()], [None] * len(first)), np.searchsorted(
             first, query
         )
-    texts = pool.pairs["query"].take(pa.array(pool.starts[first])).cast(pa.string()).combine_chunks()
-    codes = texts.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    heads = pa.array(pool.starts[first])
+    texts = pool.pairs["query"].take(heads).cast(pa.string())
+    keys = texts_or_keys(pool.pairs, "query").take(heads).cast(pa.string()).combine_chunks()
+    codes = keys.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     codes = np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
     _, chosen, of_first = np.unique(codes, return_index=True, return_inverse=True)
     ids = [pool.ids[each] for each in first[chosen].tolist()]
