@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pairmine.backends.specs import locate, parse_spec
@@ -12,7 +13,8 @@ from pairmine.stages.audit import AMONG, Sample, audit, differences
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pairmine.backends.encoders import Encoder
+    from pairmine.cli.ray_run import RayEngine
+    from pairmine.stages.audit import Encodes
 
 _FLAG = "--encoder"
 
@@ -28,26 +30,30 @@ class Audit:
         self._spec = parse_spec(encoder, ("st", "fake"), _FLAG)
         if self._spec.kind == "st":
             locate(self._spec, _FLAG)
-        self._size, self._seed = sample, seed
+        self.size, self.seed = sample, seed
         self._positive_from, self._among = positive_from, among
         self._sample = Sample(sample, seed=seed)
-        self._encoder: Encoder
+        self._encoder: Encodes
 
     def add(self, chunk: pa.Table) -> None:
         """Take in a chunk of whole queries."""
         self._sample.add(chunk)
 
-    def load(self, workers: int, *, query_prompt: str | None, document_prompt: str | None, device: str | None) -> None:
-        """Load the encoder."""
+    def load(self, workers: int, engine: RayEngine | None = None, **settings: Any) -> None:
+        """Load the encoder, with the `settings` of `open_encoder`; with an `engine` its workers do."""
         from pairmine.backends.encoders import open_encoder
         from pairmine.backends.models import use_threads
         from pairmine.cli.progress import Progress
 
+        opening = partial(open_encoder, self._spec, flag=_FLAG, **settings)
+        if engine is not None:
+            from pairmine.cli.stats_ray import EncoderOfWorkers
+
+            self._encoder = EncoderOfWorkers(engine.cluster, opening)
+            return
         use_threads(workers)
         with Progress("stats", quiet=False).loading(self._spec):
-            self._encoder = open_encoder(
-                self._spec, flag=_FLAG, query_prompt=query_prompt, document_prompt=document_prompt, device=device
-            )
+            self._encoder = opening()
 
     def numbers(self, against: str | None, split: str | None) -> dict[str, Any]:
         """The numbers; with `against`, those of that pair set and the differences from them too."""
@@ -56,7 +62,7 @@ class Audit:
             return found
         from pairmine.files.forms import pairs_of
 
-        other = Sample(self._size, seed=self._seed)
+        other = Sample(self.size, seed=self.seed)
         for chunk in pairs_of(against, say, split=split).chunks():
             other.add(chunk)
         original = self._numbers(other)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pairmine.cli import check_options as own
+from pairmine.cli import engine_options as engines
 from pairmine.cli import options as shared
 from pairmine.cli.run import say, without_effect
 
@@ -15,109 +18,44 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from pairmine.cli.check_ray import Shards
+    from pairmine.cli.ray_run import RayEngine
     from pairmine.stages.check.outside import Lookup
     from pairmine.stages.check.stage import Report, Settings
     from pairmine.stages.check.verdict import Limit as Most
     from pairmine.stages.dedup.against import Against
 
-_TESTS, _AGAINST, _FIX = "Tests", "Other files", "Mending"
-
 
 def check(
     context: typer.Context,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PAIRS", help="A pair set, or a trainer's file or folder; - is a pipe.", show_default=False
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Run this test alone.", rich_help_panel=_TESTS)
-    ] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option("--skip", metavar="NAME", help="Leave this test out.", rich_help_panel=_TESTS)
-    ] = None,
-    most: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--max",
-            metavar="NAME=X",
-            help="Fail where this test finds more: a share as 0.01, or a count as 25. An error passes up to it.",
-            rich_help_panel=_TESTS,
-        ),
-    ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the tests and end.", rich_help_panel=_TESTS)] = False,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer",
-            metavar="DIR|st:MODEL",
-            help="Count tokens with its tokenizer.json; characters without it.",
-            rich_help_panel=_TESTS,
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        int,
-        typer.Option("--max-tokens", min=1, help="The most tokens that the model reads.", rich_help_panel=_TESTS),
-    ] = 512,
-    corpus: Annotated[
-        str | None,
-        typer.Option(
-            "--corpus",
-            metavar="CORPUS",
-            help="Every doc_id must be there, with the same text.",
-            rich_help_panel=_AGAINST,
-        ),
-    ] = None,
-    queries: Annotated[
-        str | None,
-        typer.Option("--queries", metavar="FILE", help="The same for every query_id.", rich_help_panel=_AGAINST),
-    ] = None,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--against",
-            metavar="EVAL",
-            help="An evaluation set: no query and no positive may be in it.",
-            rich_help_panel=_AGAINST,
-        ),
-    ] = None,
-    splits: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--splits",
-            metavar="PAIRS",
-            help="Another split of this set; without it the column split tells.",
-            rich_help_panel=_AGAINST,
-        ),
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option("--form", metavar="NAME", help="Read PAIRS as this format of 'pairmine export --list'."),
-    ] = None,
+    source: own.Source = None,
+    only: own.Only = None,
+    skip: own.Skip = None,
+    most: own.Most = None,
+    list_: own.List = False,
+    tokenizer: own.Tokenizer = None,
+    max_tokens: own.MaxTokens = 512,
+    corpus: own.Corpus = None,
+    queries: own.Queries = None,
+    against: own.Against = None,
+    splits: own.Splits = None,
+    form: own.Form = None,
     split: shared.Split = None,
-    fix: Annotated[
-        bool,
-        typer.Option(
-            "--fix", help="Write the pairs to -o without the rows that are safe to drop.", rich_help_panel=_FIX
-        ),
-    ] = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="OUT", help="File to write with --fix, by ending.", rich_help_panel=_FIX
-        ),
-    ] = None,
+    fix: own.Fix = False,
+    output: own.Output = None,
     kind: shared.Format = None,
     rejects: shared.Rejects = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
-    junit: Annotated[
-        str | None, typer.Option("--junit", metavar="FILE", help="Also write a test case per test there, as XML.")
-    ] = None,
-    examples: Annotated[int, typer.Option("--examples", min=0, max=20, help="Rows to show of each fault.")] = 3,
+    as_json: own.AsJson = False,
+    junit: own.Junit = None,
+    examples: own.Examples = 3,
     seed: shared.Seed = 0,
     workers: shared.Workers = 0,
     quiet: shared.Quiet = False,
+    engine: engines.Engine = "local",
+    ray_address: engines.RayAddress = None,
+    cpus_per_worker: engines.CpusPerWorker = 1.0,
+    shard_rows: engines.ShardRows = engines.ROWS,
+    work_folder: engines.WorkFolder = None,
 ) -> None:
     """Data tests of any pair set; exit 1 when one fails.
 
@@ -140,19 +78,24 @@ def check(
     if source is None:
         raise PairmineError("name a pair set to check, or pass --list; see 'pairmine check --help'")
     _check_options(context, source)
+    cluster = engines.engine_of(context, None if fix and not work_folder else engines.place_without_output(context))
     opened = _open(source, form, split)
     names, limits = _names(opened, only or [], skip or [], most or [])
     _check_needs(context, opened, {"--only": only or [], "--max": list(limits)})
     settings = _settings(context, names, has_places=opened.form is not None)
-    report = _tested(context, opened, settings, quiet)
-    results = reports.Results.of(opened.name, opened.form, report, settings, limits)
-    for name in only or []:
-        if name in results.not_run:
-            raise PairmineError(f"--only {name}: {opened.name} cannot be tested so; it needs {results.not_run[name]}")
-    if fix:
-        from pairmine.cli.check_fix import mended
+    with cluster or nullcontext():
+        shards = _shards(cluster, opened, tokenizer, quiet) if cluster else None
+        report = shards.check(settings) if shards else _tested(opened, settings, quiet)
+        results = reports.Results.of(opened.name, opened.form, report, settings, limits)
+        for name in only or []:
+            if name in results.not_run:
+                needs = results.not_run[name]
+                raise PairmineError(f"--only {name}: {opened.name} cannot be tested so; it needs {needs}")
+        if fix:
+            from pairmine.cli.check_fix import mended
 
-        results = results.after(mended(context, opened, report, settings), Counter(report.reasons), limits)
+            left = mended(context, opened, report, settings, shards)
+            results = results.after(left, Counter(report.reasons), limits)
     reports.show(results, as_json=as_json)
     if junit:
         reports.write_junit(junit, results)
@@ -164,6 +107,7 @@ def check(
 _NOT_LISTED = (
     *("only", "skip", "most", "tokenizer", "max_tokens", "corpus", "queries", "against", "splits"),
     *("fix", "output", "kind", "rejects", "junit", "examples", "seed", "workers"),
+    *("engine", "ray_address", "cpus_per_worker", "shard_rows", "work_folder"),
 )
 
 
@@ -178,6 +122,8 @@ def _check_options(context: typer.Context, source: str) -> None:
         raise PairmineError("--fix: name a file for the mended pairs with -o OUT")
     elif "-" in (values["output"], values["rejects"]):
         raise PairmineError("--fix -o -: standard output has the report; name a file")
+    if values["engine"] != "ray":
+        without_effect(context, "without --engine ray", "work_folder")
     if values["tokenizer"] is None:
         without_effect(context, "without --tokenizer", "max_tokens")
     if values["junit"] == "-":
@@ -276,7 +222,7 @@ def _settings(context: typer.Context, names: list[str], *, has_places: bool) -> 
 
     values: dict[str, Any] = context.params
     workers = cores(values["workers"])
-    limit = Limit(values["max_tokens"], _counter(values["tokenizer"])) if values["tokenizer"] else Limit()
+    limit = Limit(values["max_tokens"], counter(values["tokenizer"])) if values["tokenizer"] else Limit()
     return Settings(
         tests=names,
         limit=limit,
@@ -297,7 +243,7 @@ def _lookup(opener: Any, path: str | None) -> Lookup | None:
     return Lookup.of(opener(path, say).tables()) if path else None
 
 
-def _counter(given: str) -> Any:
+def counter(given: str) -> Any:
     """Counts tokens by the tokenizer.json of a folder or a model, with the tokens that stand at both ends."""
     from pairmine.llm.counting import counter_for
 
@@ -331,7 +277,17 @@ def _texts_of(flag: str, paths: Sequence[str], workers: int) -> Against | None:
     return index_texts(sets, workers) if sets else None
 
 
-def _tested(context: typer.Context, opened: Opened, settings: Settings, quiet: bool) -> Report:
+def _shards(engine: RayEngine, opened: Opened, tokenizer: str | None, quiet: bool) -> Shards:
+    from pairmine.cli.check_ray import Shards
+    from pairmine.errors import PairmineError
+
+    if opened.form is not None:
+        form = opened.form.name
+        raise PairmineError(f"{opened.name}: is a file of {form}, which one machine reads; leave out --engine ray")
+    return Shards(engine, opened, tokenizer, quiet=quiet)
+
+
+def _tested(opened: Opened, settings: Settings, quiet: bool) -> Report:
     from pairmine.cli.progress import Progress
     from pairmine.lean_arrow import leave_out_pandas
     from pairmine.stages.check.stage import run_checks

@@ -2,57 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
 
 from pairmine.cli.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import pyarrow as pa
     import typer
 
     from pairmine.cli.check import Opened
+    from pairmine.cli.check_ray import Shards
+    from pairmine.outcome import Outcome
     from pairmine.stages.check.stage import Report, Settings
 
 
-def mended(context: typer.Context, opened: Opened, report: Report, settings: Settings) -> Report:
+def mended(
+    context: typer.Context, opened: Opened, report: Report, settings: Settings, shards: Shards | None = None
+) -> Report:
     """Write the pairs without `report.drops`, through `Run`, and tell what the tests find in them."""
     from dataclasses import replace
 
     from pairmine.stages.check.stage import run_checks
 
     values: dict[str, Any] = context.params
-    with Run(context, values["output"], kind=values["kind"], rejects=values["rejects"], quiet=values["quiet"]) as run:
+    with Run(
+        context,
+        values["output"],
+        kind=values["kind"],
+        rejects=values["rejects"],
+        quiet=values["quiet"],
+        engine=shards.engine if shards else None,
+    ) as run:
         run.reads(opened.source, "source")
-        _write(run, opened, report)
-    return run_checks(lambda: _kept(opened, report), replace(settings, has_places=False))
+        if shards:
+            shards.mend(run, report, opened.added)
+        else:
+            for outcome in parted(opened.tables(), report.drops, report.reasons, opened.added):
+                run.write(outcome)
+    settings = replace(settings, has_places=False)
+    if shards:
+        return shards.check(settings)
+    return run_checks(lambda: left(opened.tables(), report.drops, opened.added), settings)
 
 
-def _write(run: Run, opened: Opened, report: Report) -> None:
+def parted(
+    tables: Iterable[pa.Table], drops: np.ndarray, reasons: np.ndarray, added: Sequence[str], first: int = 0
+) -> Iterator[Outcome]:
+    """Each table without the rows `drops`, and those with their `reasons`; the first row has the number `first`.
+
+    The columns `added`, which the reader made, are left out.
+    """
     from pairmine.outcome import Outcome, with_reason
 
-    for table, kept, reasons in _parted(opened, report):
-        rejected = with_reason(table.filter(_mask(~kept)), reasons)
-        run.write(Outcome(_clean(opened, table.filter(_mask(kept))), _clean(opened, rejected), rows_in=table.num_rows))
+    for table, kept, here in _masked(tables, drops, first):
+        why = pa.array(_reasons(table, np.flatnonzero(~kept), reasons[here]), pa.string())
+        rejected = with_reason(table.filter(pa.array(~kept)), why)
+        yield Outcome(_without(added, table.filter(pa.array(kept))), _without(added, rejected), table.num_rows)
 
 
-def _kept(opened: Opened, report: Report) -> Iterator[pa.Table]:
-    for table, kept, _ in _parted(opened, report):
-        yield _clean(opened, table.filter(_mask(kept)))
+def left(tables: Iterable[pa.Table], drops: np.ndarray, added: Sequence[str], first: int = 0) -> Iterator[pa.Table]:
+    """Each table without the rows `drops`, as `parted` keeps them."""
+    for table, kept, _ in _masked(tables, drops, first):
+        yield _without(added, table.filter(pa.array(kept)))
 
 
-def _parted(opened: Opened, report: Report) -> Iterator[tuple[pa.Table, Any, pa.Array]]:
-    """Each table, which of its rows stay (a mask), and the reasons of the others."""
-    import numpy as np
-    import pyarrow as pa
-
-    first = 0
-    for table in opened.tables():
-        low, high = np.searchsorted(report.drops, [first, first + table.num_rows])
+def _masked(tables: Iterable[pa.Table], drops: np.ndarray, first: int) -> Iterator[tuple[pa.Table, np.ndarray, slice]]:
+    """Each table, which of its rows stay, (n,) bool, and where those that do not are in `drops`."""
+    for table in tables:
+        low, high = map(int, np.searchsorted(drops, [first, first + table.num_rows]))
         kept = np.ones(table.num_rows, bool)
-        kept[report.drops[low:high] - first] = False
-        yield table, kept, pa.array(_reasons(table, np.flatnonzero(~kept), report.reasons[low:high]), pa.string())
+        kept[drops[low:high] - first] = False
+        yield table, kept, slice(low, high)
         first += table.num_rows
 
 
@@ -67,12 +90,5 @@ def _reasons(table: pa.Table, rows: Any, names: Any) -> list[str]:
     return [f"{name} ({label:g})" if name == "bad-labels" else name for name, label in zip(found, labels, strict=True)]
 
 
-def _mask(rows: Any) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(rows)
-
-
-def _clean(opened: Opened, table: pa.Table) -> pa.Table:
-    """`table` without the columns that the reader added."""
-    return table.drop_columns([name for name in opened.added if name in table.column_names])
+def _without(names: Sequence[str], table: pa.Table) -> pa.Table:
+    return table.drop_columns([name for name in names if name in table.column_names])

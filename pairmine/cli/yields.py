@@ -29,6 +29,13 @@ def draws_of(recipe: str, entries: Sequence[Entry] = ()) -> list[str]:
     return [draw.name for draw in found.draws] if found.name == recipe else []
 
 
+def recipes_in(entries: Sequence[Entry]) -> list[str]:
+    """The recipes that the runs of 'generate' in a lineage had."""
+    return [
+        each["name"] for entry in entries if entry.get("command") == "generate" for each in entry.get("prompts", [])
+    ]
+
+
 def add_planned(templates: dict[str, Any], entries: Sequence[Entry]) -> None:
     """Put into `Stats.to_dict()["templates"]` what the lineage says: rows planned, written, and rejected by reason."""
     for recipe, found in templates.items():

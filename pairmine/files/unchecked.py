@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pyarrow as pa
@@ -11,16 +12,26 @@ from pairmine import schema
 from pairmine.files import convert
 from pairmine.files.columns import Mapped
 from pairmine.files.raw import Raw
-from pairmine.files.source import PairSource, Say, open_pairs
-from pairmine.stages.check.chunk import BAD_LABEL
+from pairmine.files.source import CHUNK_ROWS, PairSource, Say, open_pairs
+from pairmine.stages.check.chunk import BAD_LABEL, whole_stretches
 
 
 def open_unchecked(path: str, say: Say, *, split: str | None = None) -> PairSource:
     """As `open_pairs`; its `tables` keep labels other than 1 and 0 in a column `BAD_LABEL`, and null in `label`."""
     source = open_pairs(path, say, split=split, replay=True)
     if type(source) is PairSource:
-        source.role = replace(source.role, to_table=_to_table)
+        return _Unchecked(path, replace(source.role, to_table=_to_table), {}, say, opened=source)
     return source
+
+
+class _Unchecked(PairSource):
+    """Rows of a query may stand apart, and an id may have several texts."""
+
+    reads_files = True
+
+    def chunks(self, rows: int = CHUNK_ROWS, *, unified: bool = True) -> Iterator[pa.Table]:
+        """Tables of some `rows` rows that end where a query does."""
+        return whole_stretches(self.tables(), rows)
 
 
 def _to_table(raw: Raw, mapped: Mapped) -> pa.Table:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from pairmine.backends.encoders import Encoder, nothing
+from pairmine.backends.encoders import Side, nothing
 from pairmine.backends.models import Advance
 from pairmine.errors import PairmineError
 from pairmine.identity import NO_TEXT, seed_of, text_keys
@@ -20,6 +20,13 @@ AMONG = ("documents", "texts")
 HITS = (1, 3, 10)
 _TIE = 1e-6
 _BLOCK = 1024
+
+
+class Encodes(Protocol):
+    """What is asked of an encoder here."""
+
+    def encode(self, texts: Sequence[str], side: Side, advance: Advance = ..., /) -> np.ndarray:
+        """Vectors of `texts`, (n, dim) float32, unit length; (0, dim) or (0, 0) for none."""
 
 
 def alignment(one: np.ndarray, other: np.ndarray) -> float | None:
@@ -89,7 +96,7 @@ class _Texts:
 
 def audit(
     pairs: pa.Table,
-    encoder: Encoder,
+    encoder: Encodes,
     *,
     positive_from: float = 0.8,
     among: str = "documents",
@@ -139,7 +146,7 @@ def audit(
     }
 
 
-def _embed(column: pa.ChunkedArray, encoder: Encoder, side: Any, advance: Advance) -> _Texts:
+def _embed(column: pa.ChunkedArray, encoder: Encodes, side: Side, advance: Advance) -> _Texts:
     keys = text_keys(column)
     distinct, first, places = np.unique(keys, return_index=True, return_inverse=True)
     if len(distinct) and distinct[0] == NO_TEXT:
@@ -148,7 +155,7 @@ def _embed(column: pa.ChunkedArray, encoder: Encoder, side: Any, advance: Advanc
     return _Texts(encoder.encode(texts, side, advance), places, distinct)
 
 
-def _both(queries: _Texts, documents: _Texts, pairs: pa.Table, encoder: Encoder, advance: Advance) -> _Texts:
+def _both(queries: _Texts, documents: _Texts, pairs: pa.Table, encoder: Encodes, advance: Advance) -> _Texts:
     """All texts of both sides, embedded as documents: the documents' own first, then those of queries alone."""
     keys = text_keys(pairs["query"])
     extra = np.setdiff1d(queries.keys, documents.keys)
@@ -219,6 +226,30 @@ def differences(found: Mapping[str, Any], original: Mapping[str, Any]) -> dict[s
     }
 
 
+NO_LIMIT = 1 << 64
+"""Above the keys of all queries."""
+
+
+def query_keys(pairs: pa.Table, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The seeded hash of each query, (queries,) uint64, and the place of the query of each row, (n,) int64."""
+    runs = query_runs(pairs["query_id"])
+    firsts = np.flatnonzero(np.diff(runs, prepend=-1))
+    ids = pairs["query_id"].take(pa.array(firsts)).to_pylist()
+    return np.fromiter((seed_of(seed, "audit", name) for name in ids), np.uint64, len(ids)), runs
+
+
+def queries_below(pairs: pa.Table, limit: int, *, seed: int) -> tuple[pa.Table, np.ndarray]:
+    """The rows of the queries whose key is below `limit`, and these keys."""
+    keys, runs = query_keys(pairs, seed=seed)
+    chosen = keys < np.uint64(limit) if limit < NO_LIMIT else np.ones(len(keys), bool)
+    return pairs.filter(pa.array(chosen[runs])), keys[chosen]
+
+
+def limit_of(keys: np.ndarray, size: int) -> int:
+    """The key below which `size` of the `keys` lie; above all where there are no more."""
+    return int(np.sort(keys)[size]) if len(keys) > size else NO_LIMIT
+
+
 class Sample:
     """The rows of up to `size` queries of a pair set that comes in chunks: those whose seeded hash is smallest.
 
@@ -230,17 +261,13 @@ class Sample:
         self._seed = seed
         self._tables: list[pa.Table] = []
         self._keys: list[np.ndarray] = []
-        self._limit = 1 << 64
+        self._limit = NO_LIMIT
 
     def add(self, pairs: pa.Table) -> None:
         """Take in a chunk of whole queries."""
-        runs = query_runs(pairs["query_id"])
-        firsts = np.flatnonzero(np.diff(runs, prepend=-1))
-        ids = pairs["query_id"].take(pa.array(firsts)).to_pylist()
-        keys = np.fromiter((seed_of(self._seed, "audit", name) for name in ids), np.uint64, len(ids))
-        chosen = keys < np.uint64(self._limit) if self._limit < 1 << 64 else np.ones(len(keys), bool)
-        self._tables.append(pairs.filter(pa.array(chosen[runs])))
-        self._keys.append(keys[chosen])
+        rows, keys = queries_below(pairs, self._limit, seed=self._seed)
+        self._tables.append(rows)
+        self._keys.append(keys)
         if self._size and sum(map(len, self._keys)) >= 2 * self._size:
             self._cut()
 
@@ -254,7 +281,7 @@ class Sample:
             raise PairmineError("no rows to sample from")
         whole, keys = pa.concat_tables(self._tables, promote_options="permissive"), np.concatenate(self._keys)
         if self._size and len(keys) > self._size:
-            self._limit = int(np.sort(keys)[self._size])
+            self._limit = limit_of(keys, self._size)
             chosen = keys < np.uint64(self._limit)
             whole = whole.filter(pa.array(chosen[query_runs(whole["query_id"])]))
             keys = keys[chosen]

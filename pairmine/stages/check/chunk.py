@@ -107,10 +107,18 @@ def _keys(texts: Texts | None, rows: int) -> np.ndarray:
     return keys[texts.codes]
 
 
-def chunks_of(tables: Iterable[pa.Table], rows: int = ROWS) -> Iterator[Chunk]:
-    """The rows of `tables`, which have the same columns, cut where a query ends."""
+def chunks_of(tables: Iterable[pa.Table], rows: int = ROWS, *, first: int = 0) -> Iterator[Chunk]:
+    """The rows of `tables`, which have the same columns, cut where a query ends; their numbers begin with `first`."""
+    for table in whole_stretches(tables, rows):
+        if table.num_rows:
+            yield Chunk.of(table, first)
+        first += table.num_rows
+
+
+def whole_stretches(tables: Iterable[pa.Table], rows: int = ROWS) -> Iterator[pa.Table]:
+    """The rows of `tables` in tables of some `rows` rows that end where a query does; an empty one for no rows."""
     pending: list[pa.Table] = []
-    first = count = 0
+    count = 0
     for table in tables:
         pending.append(table)
         count += table.num_rows
@@ -118,8 +126,8 @@ def chunks_of(tables: Iterable[pa.Table], rows: int = ROWS) -> Iterator[Chunk]:
             continue
         joined = pa.concat_tables(pending, promote_options="permissive")
         if cut := last_query_start(joined["query_id"]):
-            yield Chunk.of(joined.slice(0, cut), first)
-            first, joined = first + cut, joined.slice(cut)
+            yield joined.slice(0, cut)
+            joined = joined.slice(cut)
         pending, count = [joined], joined.num_rows
-    if count:
-        yield Chunk.of(pa.concat_tables(pending, promote_options="permissive"), first)
+    if pending:
+        yield pa.concat_tables(pending, promote_options="permissive")

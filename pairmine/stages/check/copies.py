@@ -46,6 +46,12 @@ class Compared:
         if found.wants("length-tells-label"):
             self._lengths(chunk, chunk.documents)
 
+    def merge(self, other: Compared) -> None:
+        """Take in the lengths in other rows."""
+        self._longer += other._longer
+        self._shorter += other._shorter
+        self._examples = sorted({*self._examples, *other._examples})[:_FEW]
+
     def finish(self, found: Tallies) -> None:
         """Tell of the lengths."""
         compared = self._longer + self._shorter

@@ -70,7 +70,6 @@ class Keeper:
         self._with_splits = with_splits
         self._parts: dict[str, list[np.ndarray]] = {}
         self._runs = 0
-        self._last: tuple[int, int] | None = None
         self._splits: dict[str, int] = {}
 
     def add(self, chunk: Chunk) -> None:
@@ -86,6 +85,20 @@ class Keeper:
             self._keep("batch", np.nan_to_num(batch, nan=NONE).astype(np.int64))
         if self._with_splits and "split" in chunk.pairs.column_names:
             self._keep("split", self._split_codes(chunk.pairs["split"]))
+
+    def ends(self) -> tuple[int, int] | None:
+        """The queries of the first and the last row, as keys of their ids; None without rows."""
+        parts = [each for each in self._parts.get("run_query", []) if len(each)]
+        return (int(parts[0][0]), int(parts[-1][-1])) if parts else None
+
+    def merge(self, later: Keeper) -> None:
+        """Take in the rows that follow."""
+        codes = np.array([*map(self._split_code, later._splits), NONE], np.int16)
+        moved = {"run": lambda runs: runs + np.int32(self._runs), "split": lambda splits: codes[splits]}
+        for name, parts in later._parts.items():
+            for values in parts:
+                self._keep(name, moved[name](values) if name in moved else values)
+        self._runs += later._runs
 
     def _keep(self, name: str, values: np.ndarray) -> None:
         self._parts.setdefault(name, []).append(values)
@@ -107,14 +120,18 @@ class Keeper:
             encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
         except pa.ArrowNotImplementedError:
             raise PairmineError(f'the column "split" holds {column.type}; the name of a split is a text') from None
-        codes = [self._splits.setdefault(name, len(self._splits)) for name in encoded.dictionary.to_pylist()]
-        if len(self._splits) > MOST_SPLITS:
+        codes = [self._split_code(name) for name in encoded.dictionary.to_pylist()]
+        places = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
+        return np.array([*codes, NONE], np.int16)[places]
+
+    def _split_code(self, name: str) -> int:
+        code = self._splits.setdefault(name, len(self._splits))
+        if code >= MOST_SPLITS:
             raise PairmineError(
                 f'the column "split" names over {MOST_SPLITS} splits, as "{next(iter(self._splits))}"; '
                 "name it otherwise if it is none, or pass --skip straddling"
             )
-        places = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
-        return np.array([*codes, NONE], np.int16)[places]
+        return code
 
     def facts(self) -> Facts:
         """The facts of all rows; what was kept for them is let go of."""

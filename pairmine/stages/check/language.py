@@ -48,6 +48,13 @@ class Languages:
         rows, keys = rows[best], keys[best]
         texts = [each.plain(rows).to_pylist() for each in (chunk.queries, chunk.documents)]
         pairs = [_Pair(*each) for each in zip(chunk.rows(rows).tolist(), *texts, strict=True)]
+        self._keep(pairs, keys)
+
+    def merge(self, other: Languages) -> None:
+        """Take in the sample of other rows."""
+        self._keep(other._pairs, other._keys)
+
+    def _keep(self, pairs: list[_Pair], keys: np.ndarray) -> None:
         everything = np.concatenate([self._keys, keys])
         order = np.argsort(everything, kind="stable")[: self._size]
         both = [*self._pairs, *pairs]

@@ -65,13 +65,22 @@ class Scores:
                 names[row] = f"{name} is {values[row]:g}" + (f", a {column.scale}" if column.scale else "")
             bad |= wrong
             finite = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
-            missing = self._rows - sum(map(len, column.values))
-            column.values += [np.full(missing, np.nan, np.float32), finite]
+            self._extend(column, [finite])
         self._rows += len(chunk)
         if scores:
             rows = np.flatnonzero(bad)
             found.looked("bad-scores", len(chunk))
             found.found("bad-scores", chunk.rows(rows), lambda at: names[rows[at]])
+
+    def merge(self, later: Scores) -> None:
+        """Take in the columns of the rows that follow."""
+        for name, column in later._columns.items():
+            self._extend(self._columns.setdefault(name, _Column(column.scale, column.is_judge)), column.values)
+        self._rows += later._rows
+
+    def _extend(self, column: _Column, values: list[np.ndarray]) -> None:
+        missing = self._rows - sum(map(len, column.values))
+        column.values += [np.full(missing, np.nan, np.float32), *values]
 
     def finish(self, facts: Facts, found: Tallies) -> None:
         """The tests that look at whole columns."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,16 +12,12 @@ import pyarrow.compute as pc
 
 from pairmine import schema
 from pairmine.errors import PairmineError
-from pairmine.stages.check.across import check_across, straddling
 from pairmine.stages.check.catalog import TESTS
 from pairmine.stages.check.chunk import BAD_LABEL, Chunk, chunks_of
-from pairmine.stages.check.copies import Compared
-from pairmine.stages.check.facts import NONE, Facts, Keeper
+from pairmine.stages.check.facts import NONE, Facts
 from pairmine.stages.check.finding import NOTE, Example, Finding
-from pairmine.stages.check.language import Languages
-from pairmine.stages.check.of_queries import check_queries
+from pairmine.stages.check.gathered import Gathered
 from pairmine.stages.check.outside import Leaks, Lookup, Resolved, index_texts
-from pairmine.stages.check.scores import Scores
 from pairmine.stages.check.splits import near_straddling
 from pairmine.stages.check.tallies import Tallies, Tally
 from pairmine.stages.check.texts import Limit, PlainTexts
@@ -54,6 +51,17 @@ class Settings:
     seed: int = 0
     workers: int = 1
 
+    def gathered(self, first: int = 0) -> Gathered:
+        """What is known of no rows yet, the next of which has the number `first`."""
+        return Gathered(
+            self.tests,
+            examples=self.examples,
+            seed=self.seed,
+            with_splits=self.splits is None,
+            workers=self.workers,
+            first=first,
+        )
+
 
 @dataclass(frozen=True)
 class Report:
@@ -70,55 +78,36 @@ class Report:
 
 
 class Checker:
-    """Takes in a pair set table by table in the order of its rows, in bounded memory; then `finish`."""
+    """Takes in a pair set table by table in the order of its rows, which are numbered from `first` on.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._found = Tallies(settings.tests, examples=settings.examples, seed=settings.seed)
-        self._keeper = Keeper(with_splits=self._found.wants("straddling") and settings.splits is None)
-        self._scores = Scores()
+    `gathered` is what the tests know then, in bounded memory.
+    """
+
+    def __init__(self, settings: Settings, first: int = 0) -> None:
+        self.gathered = settings.gathered(first)
         self._texts = PlainTexts(settings.limit)
-        self._compared = Compared(settings.workers)
-        self._languages = Languages(seed=settings.seed)
         self._resolved = Resolved(settings.documents, settings.queries)
         self._leaks = Leaks(settings.against, settings.splits)
-        self._rows = 0
 
     def add(self, chunk: Chunk) -> None:
         """Run the tests of single rows, and keep what the others need."""
-        found = self._found
-        self._rows += len(chunk)
-        self._keeper.add(chunk)
+        found = self.gathered.found
         self._texts.add(chunk, found)
-        self._scores.add(chunk, found)
-        self._compared.add(chunk, found)
-        if found.wants("language-mixture", "stray-language"):
-            self._languages.add(chunk)
+        self.gathered.add(chunk)
         self._resolved.add(chunk, found)
         self._leaks.add(chunk, found)
         _undecided(chunk, found)
         _fakes(chunk, found)
 
-    def finish(self, read: Callable[[], Iterator[Chunk]]) -> list[Tally]:
-        """Run the tests of the whole set; `read` reads it again, for the texts of its splits alone."""
-        found, facts = self._found, self._keeper.facts()
-        found.looked("no-rows", 1)
-        if not self._rows:
-            found.found_many("no-rows", 1, [], "")
-            return found.all()
-        check_queries(facts, found)
-        check_across(facts, found)
-        self._scores.finish(facts, found)
-        self._compared.finish(found)
-        if found.wants("language-mixture", "stray-language"):
-            self._languages.finish(found)
-        if self._settings.splits is None and found.wants("straddling"):
-            self._straddling(facts, read)
-        return found.all()
 
-    def _straddling(self, facts: Facts, read: Callable[[], Iterator[Chunk]]) -> None:
-        exact = straddling(facts, self._found)
-        near_straddling(read, facts, exact, self._found, workers=self._settings.workers)
+class Again(Protocol):
+    """The same rows once more, of which the tests have told numbers alone."""
+
+    def near_straddling(self, facts: Facts, exact: np.ndarray, found: Tallies) -> None:
+        """Look for near copies between the splits: what `splits.near_straddling` does."""
+
+    def show(self, wanted: list[int]) -> dict[int, Example]:
+        """The rows with these numbers, ascending: what `show_rows` does."""
 
 
 def run_checks(read: Read, settings: Settings, advance: Callable[[int], None] = lambda rows: None) -> Report:
@@ -127,21 +116,36 @@ def run_checks(read: Read, settings: Settings, advance: Callable[[int], None] = 
     It is read once, a second time for the examples where there are any, and twice more where it has several splits.
     Rows of a query may stand apart, and labels may be none: `BAD_LABEL` says then what stood there.
     """
-
-    def chunks() -> Iterator[Chunk]:
-        return chunks_of(read())
-
-    checker, rows = Checker(settings), 0
-    for chunk in chunks():
+    checker = Checker(settings)
+    for chunk in chunks_of(read()):
         checker.add(chunk)
-        rows += len(chunk)
         advance(len(chunk))
-    tallies = checker.finish(chunks)
+    return report_of(checker.gathered, settings, _Reread(read, settings))
+
+
+def report_of(gathered: Gathered, settings: Settings, again: Again) -> Report:
+    """What the tests found in the rows that were gathered."""
+    rows = gathered.rows
+    tallies = gathered.finish(again.near_straddling)
     wanted = sorted({each.row for tally in tallies for each in tally.sampled})
-    shown = show_rows(read, wanted, has_places=settings.has_places)
+    shown = again.show(wanted) if wanted else {}
     findings = [_finding(tally, shown, settings) for tally in tallies if tally.looked]
     not_run = {tally.test.name: tally.test.needs for tally in tallies if not tally.looked}
     return Report(rows, findings, not_run, *_drops(tallies))
+
+
+@dataclass(frozen=True)
+class _Reread:
+    """The rows that `read` gives."""
+
+    read: Read
+    settings: Settings
+
+    def near_straddling(self, facts: Facts, exact: np.ndarray, found: Tallies) -> None:
+        near_straddling(lambda: chunks_of(self.read()), facts, exact, found, workers=self.settings.workers)
+
+    def show(self, wanted: list[int]) -> dict[int, Example]:
+        return show_rows(self.read, wanted, has_places=self.settings.has_places)
 
 
 def check(
@@ -190,10 +194,10 @@ def chosen(only: Collection[str], skip: Collection[str], names: Collection[str] 
     return [name for name in names if (not only or name in only) and name not in skip]
 
 
-def show_rows(read: Read, wanted: list[int], *, has_places: bool = False) -> dict[int, Example]:
-    """The rows with these numbers, ascending from 0, as examples."""
+def show_rows(read: Read, wanted: list[int], *, has_places: bool = False, first: int = 0) -> dict[int, Example]:
+    """The rows with these numbers, ascending, as examples; that of the first row that is read is `first`."""
     shown: dict[int, Example] = {}
-    first = at = 0
+    at = 0
     if not wanted:
         return shown
     for table in read():

@@ -45,9 +45,20 @@ class Tally:
         keys = mixed(rows.astype(np.uint64) ^ self._salt)
         best = np.argsort(keys, kind="stable")[: self._size]
         shown = [Sampled(int(rows[at]), note if isinstance(note, str) else note(int(at))) for at in best]
-        everything = np.concatenate([self._keys, keys[best]])
+        self._show(shown, keys[best])
+
+    def merge(self, other: Tally) -> None:
+        """Take in what the same test found in other rows."""
+        self.count += other.count
+        self.looked += other.looked
+        self._dropped += other._dropped
+        self._show(other.sampled, other._keys)
+
+    def _show(self, sampled: list[Sampled], keys: np.ndarray) -> None:
+        """Show these rows too, of all no more than the best."""
+        everything = np.concatenate([self._keys, keys])
         order = np.argsort(everything, kind="stable")[: self._size]
-        both = [*self.sampled, *shown]
+        both = [*self.sampled, *sampled]
         self.sampled, self._keys = [both[at] for at in order], everything[order]
 
     def dropped(self) -> np.ndarray:
@@ -59,6 +70,7 @@ class Tallies:
     """The tallies of the tests that are to run; `wants` tells whether one is."""
 
     def __init__(self, names: Collection[str], *, examples: int, seed: int) -> None:
+        self._examples, self._seed = examples, seed
         self._of = {test.name: Tally(test, examples, seed) for test in TESTS if test.name in names}
 
     def wants(self, *names: str) -> bool:
@@ -83,6 +95,15 @@ class Tallies:
             tally = self._of[name]
             tally.add(np.array(rows, np.int64), note)
             tally.count += count - len(rows)
+
+    def like(self) -> Tallies:
+        """Those of the same tests, which have found nothing."""
+        return Tallies(self._of, examples=self._examples, seed=self._seed)
+
+    def merge(self, other: Tallies) -> None:
+        """Take in what the same tests found in other rows."""
+        for name, tally in other._of.items():
+            self._of[name].merge(tally)
 
     def all(self) -> list[Tally]:
         """In the order of the catalog."""

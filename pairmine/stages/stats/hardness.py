@@ -10,6 +10,7 @@ import numpy as np
 from pairmine.stages.stats.labels import share
 from pairmine.stages.stats.numbers import ExactSum, NumberTally
 from pairmine.stages.stats.scores import Ordered
+from pairmine.stages.stats.tally import merge_named
 
 RATIO_SCALES = ("cosine", "probability", "similarity", "bm25")
 """Scales on which a part of the positive's score says something; logits and log-probabilities cross or end at zero."""
@@ -44,6 +45,13 @@ class Hardness:
             own = origin == code
             of_origin.add(scores[own], margins[own & compared])
 
+    def merge(self, other: Hardness) -> None:
+        """Count the rows of `other` too."""
+        self._queries.merge(other._queries)
+        self._margin.merge(other._margin)
+        self._relative.merge(other._relative)
+        merge_named(self._origins, other._origins)
+
     def _add_means(self, scores: np.ndarray, query: np.ndarray) -> None:
         starts = np.flatnonzero(np.append(True, query[1:] != query[:-1]))
         # Within a query the scores rise, so that their sum does not depend on the order of the rows.
@@ -76,6 +84,11 @@ class _OfOrigin:
         self._scores.add(scores)
         self._margins.add(_rounded(margins))
         self._above += int((margins < 0).sum())
+
+    def merge(self, other: _OfOrigin) -> None:
+        self._scores.merge(other._scores)
+        self._margins.merge(other._margins)
+        self._above += other._above
 
     def to_dict(self) -> dict[str, Any]:
         compared = self._margins.count

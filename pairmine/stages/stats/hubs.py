@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine.schema import NEGATIVE
+from pairmine.stages.check.chunk import id_keys
 from pairmine.stages.export.rows import Texts, one_array
 from pairmine.stages.stats.labels import LABELS, UNDECIDED, share
 
@@ -36,8 +39,7 @@ class Hubs:
             return
         encoded = one_array(doc_ids).dictionary_encode()
         codes, names = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
-        # Python salts string hashes per process; the keys of one Stats never leave its process.
-        keys = np.fromiter(map(hash, names.to_pylist()), np.int64, len(names))
+        keys = _keys(names)
         counts = np.stack([_queries_of(codes, query, label == kind, len(names)) for kind in _KINDS], axis=1)
         order = np.argsort(keys)
         self._pending.append((keys[order], counts[order]))
@@ -50,6 +52,42 @@ class Hubs:
                 top.note_texts(texts, codes, names)
         if self._pending_size > max(len(self._keys), 1 << 16):
             self._merge()
+
+    def merge(self, other: Hubs) -> None:
+        """Count the rows of `other` too; from now on `take_names` must say which documents come first."""
+        if len(other):
+            self._pending.append((other._keys, other._counts))
+            self._pending_size += len(other._keys)
+        if self._pending_size > max(len(self._keys), 1 << 16):
+            self._merge()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which merges."""
+        self._merge()
+        return {**vars(self), "_top": None}
+
+    def leading(self) -> Leading:
+        """The documents that may come first, by their keys: a second look at the rows tells their ids."""
+        self._merge()
+        kind = self._kind()
+        counts = self._counts[:, _KINDS.index(kind)] if kind is not None else np.zeros(len(self._keys), np.int32)
+        floor = _LEAST
+        if len(counts) > TOP:
+            floor = max(_LEAST, int(np.partition(counts, len(counts) - TOP)[len(counts) - TOP]))
+        chosen = counts >= floor
+        return Leading(self._keys[chosen], counts[chosen])
+
+    def take_names(self, found: Iterable[Named]) -> None:
+        """Take in what `Leading.named` said of all rows, in their order."""
+        if (kind := self._kind()) is None:
+            return
+        top = self._top[kind] = _Top()
+        for name, count, text in found:
+            top.update_one(name, count, text)
+
+    def _kind(self) -> int | None:
+        """The label whose rows are told of."""
+        return next((kind for at, kind in enumerate(_KINDS) if self._counts[:, at].any()), None)
 
     def _count(self, keys: np.ndarray) -> np.ndarray:
         """The counts so far of some documents, (n, 2) int64."""
@@ -80,7 +118,7 @@ class Hubs:
     def to_dict(self, queries: int) -> dict[str, Any]:
         """The numbers of the negatives; of the undecided candidates where nothing is a negative."""
         self._merge()
-        kind = next((kind for at, kind in enumerate(_KINDS) if self._counts[:, at].any()), None)
+        kind = self._kind()
         counts = self._counts[:, _KINDS.index(kind)] if kind is not None else np.zeros(len(self._keys), np.int32)
         top = self._top[kind].to_list(queries) if kind is not None else []
         return {"of": None if kind is None else LABELS[kind], **spread(counts), "top": top}
@@ -131,6 +169,33 @@ def _gini(values: list[int], times: list[int]) -> float | None:
     return float(Fraction(places, size * rows) - Fraction(size + 1, size)) if rows else None
 
 
+Named = tuple[str, int, str | None]
+"""A document's id, of how many queries it is a negative, and the first letters of its text."""
+
+
+@dataclass(frozen=True)
+class Leading:
+    """The ten documents with the most queries, and all that have as many as the tenth: `keys` ascending, `counts`."""
+
+    keys: np.ndarray
+    counts: np.ndarray
+
+    def named(self, pairs: pa.Table) -> list[Named]:
+        """Those among a chunk's documents, up to ten, as in the order of `to_dict`."""
+        if not len(self.keys) or not pairs.num_rows:
+            return []
+        encoded = one_array(pairs["doc_id"]).dictionary_encode()
+        keys = _keys(encoded.dictionary)
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        there = np.flatnonzero(self.keys[places] == keys)
+        names = encoded.dictionary.take(pa.array(there)).to_pylist()
+        counts = self.counts[places[there]].tolist()
+        best = sorted(zip(names, counts, there.tolist(), strict=True), key=lambda each: (-each[1], each[0]))[:TOP]
+        texts = Texts.of(pairs["document"]) if "document" in pairs.column_names else None
+        codes = encoded.indices.to_numpy()
+        return [(name, count, _opening(texts, int(np.argmax(codes == code)))) for name, count, code in best]
+
+
 class _Top:
     """The documents with the most queries so far, equal ones by their id.
 
@@ -158,6 +223,12 @@ class _Top:
         self._counts = dict(best)
         self._texts = {name: self._texts.get(name) for name in self._counts}
 
+    def update_one(self, name: str, count: int, text: str | None) -> None:
+        """Note how often a document occurred in all, and its text unless that is known."""
+        self.update([name], np.array([count]))
+        if self._texts.get(name, "") is None:
+            self._texts[name] = text
+
     def note_texts(self, texts: Texts | None, codes: np.ndarray, names: pa.Array) -> None:
         """Take the first letters of texts that are not known yet."""
         wanted = pa.array([name for name, text in self._texts.items() if text is None], pa.string())
@@ -165,8 +236,7 @@ class _Top:
             return
         for code in pc.index_in(wanted, names).drop_null().to_pylist():
             row = int(np.argmax(codes == code))
-            text = texts.values[int(texts.codes[row])].as_py()
-            self._texts[names[code].as_py()] = None if text is None else text[:_SHOWN]
+            self._texts[names[code].as_py()] = _opening(texts, row)
 
     def to_list(self, queries: int) -> list[dict[str, Any]]:
         """For JSON, the first one first."""
@@ -174,6 +244,17 @@ class _Top:
             {"doc_id": name, "queries": count, "share": share(count, queries), "document": self._texts[name]}
             for name, count in self._counts.items()
         ]
+
+
+def _keys(names: pa.Array) -> np.ndarray:
+    """A number for each id, the same in every process, (n,) int64."""
+    return id_keys(pa.chunked_array([names])).view(np.int64)
+
+
+def _opening(texts: Texts | None, row: int) -> str | None:
+    """The first letters of a row's text."""
+    text = None if texts is None else texts.values[int(texts.codes[row])].as_py()
+    return None if text is None else text[:_SHOWN]
 
 
 def _queries_of(codes: np.ndarray, query: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:

@@ -34,6 +34,11 @@ class ExactSum:
         self._sums += sums.astype(np.int64)
         self.count += len(values)
 
+    def merge(self, other: ExactSum) -> None:
+        """Count the values of `other` too."""
+        self._sums += other._sums
+        self.count += other.count
+
     def mean(self) -> float | None:
         """The mean, exact but for its last rounding; None without values."""
         if not self.count:
@@ -66,6 +71,12 @@ class NumberTally:
         self._sum.add(values)
         self.min = min(self.min, float(values.min()))
         self.max = max(self.max, float(values.max()))
+
+    def merge(self, other: NumberTally) -> None:
+        """Count the values of `other` too."""
+        self._bins.merge(other._bins)
+        self._sum.merge(other._sum)
+        self.min, self.max = min(self.min, other.min), max(self.max, other.max)
 
     def total(self) -> int:
         """How many values were counted."""

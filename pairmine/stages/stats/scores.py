@@ -10,6 +10,7 @@ import numpy as np
 from pairmine.schema import NEGATIVE, POSITIVE
 from pairmine.stages.stats.labels import LABELS, UNDECIDED, share
 from pairmine.stages.stats.numbers import NumberTally, edges_over
+from pairmine.stages.stats.tally import merge_named
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Scores:
             self._values[value].add(scores[finite & (label == value)])
         if len(rows.scores):
             self._compare(rows)
+
+    def merge(self, other: Scores) -> None:
+        """Count the rows of `other` too."""
+        merge_named(self._values, other._values)
+        self._half_wins += other._half_wins
+        self._compared_pairs += other._compared_pairs
+        self._above += other._above
+        self._compared_negatives += other._compared_negatives
 
     def _compare(self, rows: Ordered) -> None:
         scores, query, positive = rows.scores, rows.query, rows.positive

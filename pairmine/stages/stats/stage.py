@@ -13,9 +13,9 @@ from pairmine.stages.export.rows import Texts, labels, one_array, query_runs
 from pairmine.stages.stats.hardness import Hardness
 from pairmine.stages.stats.hubs import Hubs
 from pairmine.stages.stats.labels import LABELS, UNDECIDED, named
-from pairmine.stages.stats.lengths import Count, Lengths
+from pairmine.stages.stats.lengths import Count, Lengths, Remembered
 from pairmine.stages.stats.scores import Ordered, Scores
-from pairmine.stages.stats.tally import Tally
+from pairmine.stages.stats.tally import Tally, merge_named
 from pairmine.stages.stats.templates import Templates
 
 _SIDES = ("query", "document")
@@ -50,12 +50,14 @@ class Stats:
         self._by_label = dict.fromkeys(LABELS, 0)
         self._origins: dict[str, dict[int, int]] = {}
         self._per_query = {label: Tally() for label in LABELS}
+        if tokens is not None and not isinstance(tokens, Remembered):
+            tokens = Remembered(tokens)
         self._lengths = {side: Lengths(tokens, max_tokens) for side in _SIDES}
         self._ranks = {label: Tally() for label in LABELS}
         self._rank_origins: dict[int, dict[str, Tally]] = {NEGATIVE: {}, UNDECIDED: {}}
         self._scores: dict[str, Scores] = {}
         self._hardness: dict[str, Hardness] = {}
-        self._hubs = Hubs()
+        self.hubs = Hubs()
         self.templates = Templates(draws_of)
 
     def add(self, pairs: pa.Table) -> None:
@@ -70,12 +72,37 @@ class Stats:
         self._rows += pairs.num_rows
         self._add_queries(query, label)
         self._add_origins(label, origin, origins)
-        self._hubs.add(pairs["doc_id"], query, label, texts.get("document"))
+        self.hubs.add(pairs["doc_id"], query, label, texts.get("document"))
         for side, each in texts.items():
             self._lengths[side].add(each, query if side == "query" else None)
         self._add_ranks(pairs, label, origin, origins)
         self._add_scores(pairs, query, label, origin, origins)
         self.templates.add(pairs, label, origin, origins)
+
+    def merge(self, other: Stats) -> None:
+        """Count what `other`, which is not to be used any more, counted of further rows, in any order.
+
+        It may come from another process; what it was made with (`tokens`, `draws_of`) stays there. The ids and texts
+        of `hubs` are told by a second look at the rows: see `hubs.Leading`.
+        """
+        self._rows += other._rows
+        self._queries += other._queries
+        self._queries_without_positive += other._queries_without_positive
+        for label, count in other._by_label.items():
+            self._by_label[label] += count
+        for name, counts in other._origins.items():
+            own = self._origins.setdefault(name, dict.fromkeys(LABELS, 0))
+            for label, count in counts.items():
+                own[label] += count
+        for mine, its in zip(self._named(), other._named(), strict=True):
+            merge_named(mine, its)
+        self.hubs.merge(other.hubs)
+        self.templates.merge(other.templates)
+
+    def _named(self) -> list[dict[Any, Any]]:
+        """All that is counted by label, side, origin or score column."""
+        by_origin = (self._rank_origins[label] for label in self._rank_origins)
+        return [self._per_query, self._lengths, self._ranks, self._scores, self._hardness, *by_origin]
 
     def _add_queries(self, query: np.ndarray, label: np.ndarray) -> None:
         queries = int(query[-1]) + 1 if len(query) else 0
@@ -136,7 +163,7 @@ class Stats:
         return {
             "rows": self._rows,
             "queries": self._queries,
-            "documents": len(self._hubs),
+            "documents": len(self.hubs),
             "queries_without_positive": self._queries_without_positive,
             "labels": named(self._by_label),
             "origins": {origin: named(self._origins[origin]) for origin in sorted(self._origins)},
@@ -146,7 +173,7 @@ class Stats:
             "rank_origins": self._ranks_by_origin(),
             "scores": {name: scores.to_dict(self._by_label) for name, scores in self._scores.items()},
             "hardness": {name: hardness.to_dict() for name, hardness in self._hardness.items() if hardness},
-            "hubs": self._hubs.to_dict(self._queries),
+            "hubs": self.hubs.to_dict(self._queries),
             "templates": self.templates.to_dict(),
         }
 

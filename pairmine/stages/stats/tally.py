@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 BINS = 60
 """A histogram has no more bins than this: ours, as many as a chart on a phone can show."""
+
+
+class Merges(Protocol):
+    """What was counted of some rows, and takes in what was counted of others."""
+
+    def merge(self, other: Self, /) -> None:
+        """Count what `other` counted too."""
+
+
+Name = TypeVar("Name")
+Counted = TypeVar("Counted", bound=Merges)
+
+
+def merge_named(own: dict[Name, Counted], other: Mapping[Name, Counted]) -> None:
+    """Merge what has one name; what `own` lacks it takes over from `other`, which is not to be used any more."""
+    for name, counted in other.items():
+        if name in own:
+            own[name].merge(counted)
+        else:
+            own[name] = counted
 
 
 class Tally:
@@ -28,6 +48,10 @@ class Tally:
         self._pending_size += len(keys)
         if self._pending_size > max(len(self._keys), 1 << 16):
             self._merge()
+
+    def merge(self, other: Tally) -> None:
+        """Count what `other` counted too."""
+        self.add(*other.items())
 
     def _merge(self) -> None:
         if not self._pending:

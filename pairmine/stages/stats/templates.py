@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pairmine.schema import NEGATIVE, POSITIVE
 from pairmine.stages.export.rows import one_array
 from pairmine.stages.stats.labels import LABELS, UNDECIDED, named
+from pairmine.stages.stats.tally import merge_named
 
 ORIGIN = "generate:"
 _STAND_IN = "/fake"
@@ -29,7 +30,7 @@ class Templates:
     """
 
     def __init__(self, draws_of: Callable[[str], Sequence[str]]) -> None:
-        self._draws_of = draws_of
+        self.draws_of = draws_of
         self._recipes: dict[str, _Yield] = {}
 
     def add(self, pairs: pa.Table, label: np.ndarray, origin: np.ndarray, origins: Sequence[str]) -> None:
@@ -53,9 +54,17 @@ class Templates:
             found.rejected.update(reasons[row] or _NO_VALUE for row in rows)
             found.add(rejects, np.array(rows), role, np.full(len(rows), _REJECTED))
 
+    def merge(self, other: Templates) -> None:
+        """Count the rows of `other` too."""
+        merge_named(self._recipes, other._recipes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which merges and counts no rows."""
+        return {**vars(self), "draws_of": None}
+
     def _of(self, recipe: str) -> _Yield:
         if recipe not in self._recipes:
-            self._recipes[recipe] = _Yield(("template", *self._draws_of(recipe)))
+            self._recipes[recipe] = _Yield(("template", *self.draws_of(recipe)))
         return self._recipes[recipe]
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +92,15 @@ class _Yield:
             if name in table.column_names:
                 self._add_values(name, table[name].take(pa.array(rows)), kind)
 
+    def merge(self, other: _Yield) -> None:
+        """Count the rows of `other`, one of the same recipe."""
+        self.rows.update(other.rows)
+        self.rejected.update(other.rejected)
+        self.has_rejects |= other.has_rejects
+        _add_up(self.roles, other.roles)
+        for name, values in other.values.items():
+            _add_up(self.values.setdefault(name, {}), values)
+
     def _add_values(self, name: str, column: pa.ChunkedArray, kind: np.ndarray) -> None:
         texts = pc.fill_null(column.cast(pa.string()), _NO_VALUE)
         encoded = one_array(texts).dictionary_encode()
@@ -105,6 +123,11 @@ class _Yield:
 
     def _cell(self, counts: Counter[int]) -> dict[str, int | None]:
         return {**_labels(counts), "rejected": counts[_REJECTED] if self.has_rejects else None}
+
+
+def _add_up(own: dict[str, Counter[int]], other: Mapping[str, Counter[int]]) -> None:
+    for name, counts in other.items():
+        own.setdefault(name, Counter()).update(counts)
 
 
 def _sources(rejects: pa.Table, recipe: str | None) -> list[tuple[str, str] | None]:
