@@ -23,6 +23,7 @@ from pairmine.engines.shards import Counts, InProcess, Piece, Written
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
 from pairmine.files.sharded import PartedOutput, WorkFolder, read_tables
+from pairmine.files.sink import Sink
 from pairmine.files.source import open_documents, open_pairs
 from pairmine.outcome import Outcome, with_reason
 
@@ -110,6 +111,21 @@ def test_a_folder_of_parts_says_what_is_in_it_and_is_read_as_one_table(corpus: P
     assert [(piece.rows, piece.first) for piece in pieces] == [(2, 0), (2, 2), (1, 4)]
     assert again.entries == source.entries
     assert again.rows == 5
+
+
+def test_parts_without_rows_are_passed_over(tmp_path: Path) -> None:
+    output = PartedOutput(str(tmp_path / "some"), None, WorkFolder(str(tmp_path / "some"), {}), "out")
+    for number, ids in enumerate([["a", "b"], [], ["c"]]):
+        sink = Sink(output.part(number))
+        sink.write(pa.table({"id": pa.array(ids, pa.string()), "text": pa.array(ids, pa.string())}))
+        sink.commit([])
+    output.expect(3)
+    output.commit([])
+    source = open_documents(str(tmp_path / "some"), nothing)
+    pieces = pieces_of(source, WorkFolder(str(tmp_path / "next"), {}), "1", rows=1)
+    assert [(piece.number, piece.rows, piece.first) for piece in pieces] == [(0, 2, 0), (1, 1, 2)]
+    held = pa.concat_tables(read_piece for piece in pieces for read_piece in read_tables(piece.path))
+    assert held["id"].to_pylist() == source.read()["id"].to_pylist() == ["a", "b", "c"]
 
 
 def test_a_run_that_was_killed_repeats_only_unfinished_shards(corpus: Path, tmp_path: Path) -> None:

@@ -71,6 +71,15 @@ def engine_of(context: typer.Context, place: str | None = None) -> RayEngine | N
     return RayEngine(context, place)
 
 
+def one_machine(context: typer.Context, *names: str) -> None:
+    """Raise PairmineError where --engine ray stands beside one of the options `names`, which one machine does."""
+    from pairmine.errors import PairmineError
+
+    for name in names:
+        if context.params[name] and context.params["engine"] == "ray":
+            raise PairmineError(f"--{name.replace('_', '-')} is for one machine; leave out --engine ray")
+
+
 def place_without_output(context: typer.Context) -> str:
     """What the folder of a run that writes no output is named after: the input, in --work-folder or right here."""
     values = context.params

@@ -14,6 +14,7 @@ import typer
 
 from pairmine.cli.options import NOT_IN_LINEAGE
 from pairmine.errors import BAD_INPUT, PairmineError
+from pairmine.files.locations import filesystem_of, is_remote
 
 if TYPE_CHECKING:
     from pairmine.cli.run import Run
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from pairmine.files.sharded import PartedOutput, WorkFolder
     from pairmine.files.source import Source
 
-_NOT_OF_THE_PLAN = NOT_IN_LINEAGE - {"output", "kind", "rejects", "sidecar", "shard_rows"}
+_OF_A_REPORT = {"tokenizer", "examples", "most"}
+"""Options that change no rows, and what `check` and `stats` tell of them."""
+_NOT_OF_THE_PLAN = NOT_IN_LINEAGE - {"output", "kind", "rejects", "sidecar", "shard_rows"} - _OF_A_REPORT
 """Options that change nothing in what a shard comes to."""
 
 
@@ -71,6 +74,11 @@ class RayEngine:
         return self._folder
 
     @property
+    def takes_gpus(self) -> bool:
+        """Whether workers ask for GPUs."""
+        return bool(self._context.params.get("gpus_per_worker"))
+
+    @property
     def cluster(self) -> Pool:
         """The cluster's workers."""
         if self._cluster is None:
@@ -114,14 +122,25 @@ class RayEngine:
         )
 
     def write(
-        self, run: Run, pieces: Sequence[Piece], work: Work, *, what: str = "rows", step: str = "write"
+        self,
+        run: Run,
+        pieces: Sequence[Piece],
+        work: Work,
+        *,
+        what: str = "rows",
+        step: str = "write",
+        only: Sequence[str] | None = None,
     ) -> Mapping[str, int]:
-        """Do `work` on all shards: parts of the outputs, counts and facts of the run; what its sums add up to."""
+        """Do `work` on all shards: parts of the outputs, counts and facts of the run; what its sums add up to.
+
+        `only` names the outputs that the work has parts of; others are written here.
+        """
         from pairmine.engines.parts import write_parts
 
         advance = run.begin(what, sum(piece.rows for piece in pieces))
         sums: Counter[str] = Counter()
-        for piece, done in write_parts(self.cluster, self.folder, pieces, work, self._outputs, step=step):
+        outputs = {name: each for name, each in self._outputs.items() if only is None or name in only}
+        for piece, done in write_parts(self.cluster, self.folder, pieces, work, outputs, step=step):
             run.add(done.counts)
             sums.update(done.sums)
             if done.facts:
@@ -152,7 +171,10 @@ class RayEngine:
         from pairmine.cli.run import command_path
         from pairmine.files.sketches import fingerprint
 
-        values = {name: value for name, value in self._context.params.items() if name not in _NOT_OF_THE_PLAN}
+        given = self._context.params
+        values = {name: value for name, value in given.items() if name not in _NOT_OF_THE_PLAN}
+        if "max_usd" not in given:  # else it is a budget, like that one
+            values["max_tokens"] = given.get("max_tokens")
         named = sorted(set(_paths_in(list(values.values()))) - {self._context.params.get("output")})
         files = [file for path in named for file in _files_below(path)]
         if "-" in named:
@@ -161,6 +183,7 @@ class RayEngine:
             "command": command_path(self._context),
             "options": values,
             "files": fingerprint(files),
+            "addresses": [state for path in named if is_remote(path) for state in _state_of(path)],
             "pairmine": __version__,
         }
 
@@ -176,6 +199,16 @@ def _paths_in(values: Sequence[Any]) -> Iterator[str]:
                 _, found, path = value.partition(mark)
                 if found:
                     yield path
+
+
+def _state_of(address: str) -> list[str]:
+    """What tells the files at an address from changed ones."""
+    with suppress(Exception):  # whoever reads them says what is wrong
+        filesystem, inner = filesystem_of(address)
+        info = filesystem.info(inner)
+        below = filesystem.find(inner, detail=True).values() if info["type"] == "directory" else [info]
+        return sorted(map(str, below))
+    return []
 
 
 def _files_below(path: str) -> list[str]:

@@ -84,12 +84,8 @@ class Run:
 
     def reads(self, source: Any, role: str = "input") -> Any:
         """Note `source` as an input of this run, for the lineage; no output may take its place."""
-        taken = self._targets.get(place_of(source.path))
-        if taken and source.path != "-":
-            from pairmine.errors import PairmineError
-
-            self._abort()
-            raise PairmineError(f"{taken} {source.path}: is an input too and would be lost; name another file")
+        if source.path != "-":
+            self.guard("an input too", source.path)
         self._inputs.append((source, role))
         if hasattr(source, "watch"):
             source.watch = self.progress.reading
@@ -99,9 +95,16 @@ class Run:
         """See to it that no output takes the place of `path`, which `what` is."""
         from pairmine.errors import PairmineError
 
-        if path and (taken := self._targets.get(place_of(path))):
+        if not path:
+            return
+        place = place_of(path)
+        if taken := self._targets.get(place):
             self._abort()
             raise PairmineError(f"{taken} {path}: is {what} and would be lost; name another file")
+        for target, taken in self._targets.items():
+            if place.startswith(f"{target}/"):
+                self._abort()
+                raise PairmineError(f"{path}: is {what}, in the folder of {taken}, and would be lost; name another")
 
     def open_extra(self, flag: str, target: str) -> Sink:
         """A further output that is put in place together with the main one."""
@@ -264,7 +267,7 @@ class Run:
         taken, given = self._units
         counts = self._counts
         rows: list[tuple[str, int]] = [(f"{taken} in", counts.rows_in)]
-        for reason, count in counts.rejected.most_common():
+        for reason, count in sorted(counts.rejected.items(), key=lambda each: (-each[1], each[0])):
             rows.append((f"  {reason}" if reason.startswith(FAILED) else f"  rejected: {reason}", -count))
         if counts.reshapes:
             rows.append((f"{taken} used", counts.used))
@@ -299,7 +302,10 @@ def place_of(path: str) -> str:
     """What two spellings of one file have in common; a pipe in is not the pipe out."""
     import os
 
-    return path if path == "-" or "://" in path else os.path.realpath(path)
+    scheme, found, inner = path.partition("://")
+    if found and scheme not in ("file", "local"):
+        return path.rstrip("/")
+    return path if path == "-" else os.path.realpath(inner if found else path)
 
 
 def command_path(context: typer.Context) -> str:

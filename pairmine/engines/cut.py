@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from pairmine.engines.cut_files import cut_files, is_folder_of_files
+from pairmine.engines.own_parts import own_parts
 from pairmine.engines.shards import Piece, Pool
 from pairmine.files.blocks import query_starts
 from pairmine.files.code import CodeTree
-from pairmine.files.sharded import WorkFolder, read_mark
+from pairmine.files.sharded import WorkFolder
 from pairmine.files.sink import Sink
 from pairmine.files.source import PairSource, Source
 
@@ -32,14 +33,13 @@ def pieces_of(
 ) -> list[Piece]:
     """The shards of `source`: the parts of a folder that says what is in it, else new ones in the work folder.
 
+    The former are taken where they stand for themselves, as files that are cut do; see `cut_files`.
+
     New ones have `rows` rows or more, all of the last query with it; with `apart` a query may be in several. They are
     cut by the usual reader, so that names of columns, ids and faults are its own; once cut, they are there for a run
     that goes on. The files of a folder are cut by the workers of `pool`, unless something in one of them concerns
     another.
     """
-    if (there := _own_parts(source)) is not None:
-        advance(sum(piece.rows for piece in there))
-        return there
     place = f"input/{name}"
     if isinstance(source, Source) and (text := folder.read(f"{place}/{_CUT}")) is not None:
         found = json.loads(text)
@@ -47,7 +47,9 @@ def pieces_of(
         source.take_entries(found["entries"])
         advance(source.rows)
         return [Piece(**each) for each in found["pieces"]]
-    pieces = _by_workers(pool, source, folder, place, rows, apart, advance)
+    pieces = own_parts(source, folder, apart=apart, advance=advance, pool=pool)
+    if pieces is None:
+        pieces = _by_workers(pool, source, folder, place, rows, apart, advance)
     if pieces is None:
         pieces = _one_by_one(source, folder, place, rows, apart, advance)
     if isinstance(source, Source):
@@ -83,22 +85,6 @@ def _one_by_one(
         pieces.append(Piece(number, path, count, first))
         first += count
     return pieces
-
-
-def _own_parts(source: Source | CodeTree) -> list[Piece] | None:
-    """The parts of a folder that a run on shards wrote; None for any other input, and where columns are renamed."""
-    if not isinstance(source, Source) or source.path == "-" or (mark := read_mark(source.path)) is None:
-        return None
-    if len(mark["files"]) != len(mark["rows"]) or source.overrides:
-        return None
-    firsts = np.cumsum([0, *mark["rows"]]).tolist()
-    source.rows = firsts[-1]
-    source.take_entries(mark["lineage"])
-    folder = source.path.rstrip("/")
-    return [
-        Piece(at, f"{folder}/{name}", rows, first)
-        for at, (name, rows, first) in enumerate(zip(mark["files"], mark["rows"], firsts[:-1], strict=True))
-    ]
 
 
 def grouped(source: Source | CodeTree, rows: int, apart: bool) -> Iterator[list[pa.Table]]:

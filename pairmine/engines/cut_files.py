@@ -124,4 +124,5 @@ def _ids(table: pa.Table, apart: bool) -> np.ndarray:
 
 def is_folder_of_files(source: Any) -> bool:
     """Whether `source` is several files on their own, with nothing that ties their rows together."""
-    return type(source) in (Source, PairSource) and len(source.shards) > 1 and source.path != "-"
+    reads_files = type(source) in (Source, PairSource) or getattr(source, "reads_files", False)
+    return reads_files and len(source.shards) > 1 and source.path != "-"

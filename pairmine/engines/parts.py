@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pairmine.engines import kept
 from pairmine.engines.shards import Counts, Job, Make, Piece, Pool, Work, Written
-from pairmine.files.sharded import PartedOutput, WorkFolder
+from pairmine.files.sharded import PartedOutput, WorkFolder, exists
 from pairmine.files.sink import Sink
 
 KEPT, REJECTED = "out", "rejects"
@@ -21,11 +21,17 @@ KEPT, REJECTED = "out", "rejects"
 
 @dataclass
 class Done:
-    """What a shard came to."""
+    """What a shard came to; `parts` are the files that it wrote."""
 
     counts: Counts
     facts: dict[str, Any] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its parts lie where it wrote them: a run that was stopped at its very end has moved them."""
+        return all(map(exists, self.parts))
 
 
 def write_parts(
@@ -60,10 +66,12 @@ def _each(
 ) -> Iterator[tuple[Piece, Any]]:
     missing: list[Piece] = []
     for piece in pieces:
-        if (text := folder.read(_marker(step, piece))) is None:
+        text = folder.read(_marker(step, piece))
+        result = None if text is None else _unpacked(text, f"{folder.path}/{_marker(step, piece)}")
+        if text is None or (isinstance(result, Done) and not result.is_there):
             missing.append(piece)
         else:
-            yield piece, _unpacked(text, f"{folder.path}/{_marker(step, piece)}")
+            yield piece, result
     for place, result in pool.map(make, missing):
         yield missing[place], result
 
@@ -73,11 +81,11 @@ def _marker(step: str, piece: Piece) -> str:
 
 
 def _packed(result: Any) -> str:
-    return json.dumps({"result": base64.b85encode(kept.dumps(result)).decode()})
+    return json.dumps({"result": base64.b64encode(kept.dumps(result)).decode()})
 
 
 def _unpacked(text: str, where: str) -> Any:
-    return kept.loads(base64.b85decode(json.loads(text)["result"]), where)
+    return kept.loads(base64.b64decode(json.loads(text)["result"]), where)
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,8 @@ class _Writing:
             for sink in sinks.values():
                 sink.abort()
             raise
-        return Done(counts, job.facts(), Counter(job.sums()))
+        parts = tuple(self.places[name][piece.number] for name in sinks)
+        return Done(counts, job.facts(), Counter(job.sums()), parts)
 
     def _put(self, sinks: dict[str, Sink], name: str, piece: Piece, table: pa.Table) -> None:
         if name not in self.places:

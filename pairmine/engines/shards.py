@@ -113,12 +113,18 @@ class Pool(Protocol):
     workers: int
 
     def map(
-        self, make: Make[Item, Result], items: Sequence[Item], *, gpus: float | None = None, cpus: float | None = None
+        self,
+        make: Make[Item, Result],
+        items: Sequence[Item],
+        *,
+        gpus: float | None = None,
+        cpus: float | None = None,
+        most: int | None = None,
     ) -> Iterator[tuple[int, Result]]:
         """`make()(item)` of every item, with the item's place, as they are done.
 
-        A worker calls `make` once. What a lost worker had under way is done again, so that work done twice must
-        leave the same as work done once. Raises the first PairmineError that comes up.
+        A worker calls `make` once; there are at `most` so many. What a lost worker had under way is done again, so
+        that work done twice must leave the same as work done once. Raises the first PairmineError that comes up.
         """
 
     def shuffle(
@@ -150,7 +156,13 @@ class InProcess:
         self._seed = seed
 
     def map(
-        self, make: Make[Item, Result], items: Sequence[Item], *, gpus: float | None = None, cpus: float | None = None
+        self,
+        make: Make[Item, Result],
+        items: Sequence[Item],
+        *,
+        gpus: float | None = None,
+        cpus: float | None = None,
+        most: int | None = None,
     ) -> Iterator[tuple[int, Result]]:
         """See `Pool`."""
         order = list(range(len(items)))

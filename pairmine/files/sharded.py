@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
@@ -16,6 +17,7 @@ import pyarrow as pa
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
 from pairmine.files.folder import MARK, mark_of
+from pairmine.files.held import LOCK, hold
 from pairmine.files.locations import STDIN, UNFINISHED, filesystem_of, format_of, is_remote, remotely
 from pairmine.files.partial import STDOUT, said_plainly, write_atomically
 from pairmine.files.sink import Sink
@@ -36,14 +38,20 @@ class WorkFolder:
         self.path = beside(output)
         self.output = output
         with said_plainly(self.path), remotely_or_here(self.path):
+            self._lock = hold(self.path, output)
             if self.read(PLAN) != self.digest:
-                self.remove()
+                self._empty()
                 self.make("")
                 self.write(PLAN, self.digest)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to the workers: all but the lock."""
+        return {**vars(self), "_lock": None}
+
     def place(self, name: str) -> str:
         """The path of `name` in it; the folders in between are there."""
-        self.make(name.rpartition("/")[0])
+        with said_plainly(self.path), remotely_or_here(self.path):
+            self.make(name.rpartition("/")[0])
         return f"{self.path}/{name}"
 
     def make(self, name: str) -> None:
@@ -63,8 +71,24 @@ class WorkFolder:
         write_atomically(self.place(name), text)
 
     def remove(self) -> None:
-        """Remove it and all that is in it."""
+        """Remove it and all that is in it; what is left where that is cut short belongs to no plan."""
+        remove_file(f"{self.path}/{PLAN}")
         remove_tree(self.path)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _empty(self) -> None:
+        """Remove what is in it, but for the lock."""
+        if is_remote(self.path):
+            self.remove()
+            return
+        remove_file(f"{self.path}/{PLAN}")
+        for each in Path(self.path).iterdir():
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each, ignore_errors=True)
+            elif each.name != LOCK:
+                each.unlink()
 
     def check_seen(self) -> None:
         """Raise PairmineError where this machine does not see what the run's driver wrote."""
@@ -176,7 +200,7 @@ class PartedOutput:
 
     def _place(self, entries: list[lineage.Entry]) -> None:
         paths = self.paths()
-        names = [f"part-{number:05}.{self.ending}" for number in range(len(paths))]
+        names = [path.rpartition("/")[2] for path in paths]
         rows = [rows_of(path) for path in paths] if self.ending == "parquet" else []
         mark = {"format": lineage.FORMAT, "files": names, "lineage": entries, "rows": rows}
         text = json.dumps(mark, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
@@ -184,9 +208,9 @@ class PartedOutput:
             _place_remotely(self.target, paths, names, text)
             return
         here = Path(self._folder.place(f"{_PARTS}/{self.name}/x")).parent
-        for path, name in zip(paths, names, strict=True):
-            if Path(path).name != name:
-                Path(path).rename(here / name)
+        for left in here.iterdir():  # by a worker that was killed
+            if left.name not in names:
+                left.unlink()
         write_atomically(str(here / MARK), text)
         _swap(here, Path(os.path.realpath(self.target)))
 
@@ -199,6 +223,8 @@ def beside(output: str) -> str:
     if is_remote(output):
         return f"{output.rstrip('/')}.ray"
     final = Path(os.path.realpath(output))
+    if not final.name:
+        raise PairmineError(f"{output}: is the root of this machine; name a folder in it")
     if not final.parent.is_dir():
         raise PairmineError(f"{output}: no folder {Path(output).parent}; make it first")
     return str(final.with_name(f".{final.name}.ray"))
@@ -208,7 +234,11 @@ def read_mark(folder: str) -> dict[str, Any] | None:
     """What the mark of a folder says, wherever it lies, None for one that pairmine did not write in parts."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         body = json.loads(read_text(f"{folder.rstrip('/')}/{MARK}") or "")
-        return {"files": list(body["files"]), "lineage": list(body["lineage"]), "rows": list(body["rows"])}
+        files, rows, entries = (list(body[name]) for name in ("files", "rows", "lineage"))
+        is_sound = all(isinstance(name, str) and "/" not in name for name in files)
+        is_sound &= all(type(count) is int and count >= 0 for count in rows)
+        if is_sound and all(isinstance(entry, dict) for entry in entries):
+            return {"files": files, "lineage": entries, "rows": rows}
     return None
 
 
@@ -225,7 +255,7 @@ def read_text(path: str) -> str | None:
             return Path(path).read_text("utf-8")
         return None
     filesystem, inner = filesystem_of(path)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return str(filesystem.cat_file(inner).decode())
     return None
 
@@ -236,6 +266,16 @@ def exists(path: str) -> bool:
         return Path(path).is_file()
     filesystem, inner = filesystem_of(path)
     return bool(filesystem.exists(inner))
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        if not is_remote(path):
+            Path(path).unlink()
+            return
+        filesystem, inner = filesystem_of(path)
+        filesystem.rm_file(inner)
 
 
 def remove_tree(path: str) -> None:
@@ -281,29 +321,36 @@ def remotely_or_here(path: str) -> Iterator[None]:
 
 def _check_folder(target: str) -> None:
     """Raise PairmineError where something stands that no run wrote and that would be lost."""
-    if is_remote(target):
-        filesystem, inner = filesystem_of(target)
-        with remotely(target, "cannot be read"):
-            if filesystem.exists(inner) and read_mark(target) is None and _names(filesystem, inner) - {UNFINISHED}:
-                if UNFINISHED in _names(filesystem, inner):
-                    return
-                raise PairmineError(f"{target}: holds what pairmine did not write; name another folder, or empty it")
-        return
-    final = Path(os.path.realpath(target))
-    if final.is_file():
-        raise PairmineError(f"{target}: is a file, and --engine ray writes a folder of parts there; name another")
-    if not final.exists():
-        return
-    mark = mark_of(str(final))
-    found = {each.name for each in final.iterdir()}
-    known = {*mark["files"], MARK} if mark else set()
+    found, is_unfinished = _found_in(target)
+    mark = read_mark(target) if is_remote(target) else mark_of(os.path.realpath(target))
+    known = {*(str(name) for name in mark["files"]), MARK} if mark else set()
+    if is_unfinished:
+        known |= {name for name in found if _PART.fullmatch(name)} | {UNFINISHED}
     if strange := sorted(found - known):
         shown = ", ".join(strange[:3]) + (f", and {len(strange) - 3} more" if len(strange) > 3 else "")
         raise PairmineError(f"{target}: holds what pairmine did not write ({shown}); name another folder, or empty it")
 
 
-def _names(filesystem: Any, inner: str) -> set[str]:
-    return {str(name).rstrip("/").rpartition("/")[2] for name in filesystem.ls(inner, detail=False)}
+_PART = re.compile(r"part-\d{5,}\.\w+|" + re.escape(MARK))
+
+
+def _found_in(target: str) -> tuple[set[str], bool]:
+    """The names in a folder, none where there is no folder, and whether a run has not finished putting its parts."""
+    is_file = PairmineError(f"{target}: is a file, and --engine ray writes a folder of parts there; name another")
+    if not is_remote(target):
+        final = Path(os.path.realpath(target))
+        if final.is_file():
+            raise is_file
+        with said_plainly(target):
+            return {each.name for each in final.iterdir()} if final.exists() else set(), False
+    filesystem, inner = filesystem_of(target)
+    with remotely(target, "cannot be read"):
+        if not filesystem.exists(inner):
+            return set(), False
+        if filesystem.isfile(inner):
+            raise is_file
+        names = {str(name).rstrip("/").rpartition("/")[2] for name in filesystem.ls(inner, detail=False)}
+        return names - {""}, UNFINISHED in names
 
 
 def _swap(made: Path, final: Path) -> None:
@@ -324,13 +371,13 @@ def _swap(made: Path, final: Path) -> None:
 def _place_remotely(target: str, paths: list[str], names: list[str], mark: str) -> None:
     """Move the parts to where they belong; until the mark is there, the folder is known to be unfinished."""
     filesystem, inner = filesystem_of(target)
-    before = (read_mark(target) or {}).get("files", [])
+    listed = (read_mark(target) or {}).get("files", [])
     filesystem.makedirs(inner, exist_ok=True)
+    before = {name for name in _found_in(target)[0] if name in listed or _PART.fullmatch(name)} - {MARK}
     filesystem.pipe_file(f"{inner}/{UNFINISHED}", b"")
     for path, name in zip(paths, names, strict=True):
         filesystem.copy(filesystem_of(path)[1], f"{inner}/{name}")
-    for name in before:
-        if name not in names:
-            filesystem.rm_file(f"{inner}/{name}")
+    for name in sorted(before - {*names}):
+        filesystem.rm_file(f"{inner}/{name}")
     filesystem.pipe_file(f"{inner}/{MARK}", mark.encode())
     filesystem.rm_file(f"{inner}/{UNFINISHED}")

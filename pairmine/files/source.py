@@ -31,6 +31,10 @@ _FIRST_BYTES = 8 << 20
 _IDENTITIES = {"id", "query_id", "doc_id"}
 
 
+def _no_remark(raw: Raw, mapped: Mapped) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Role:
     """What an input is read as: its columns, the conversion of a batch, whether ids must be unique.
@@ -45,7 +49,7 @@ class Role:
     unique: bool
     may_be_empty: bool = False
     keeps_repeats: bool = False
-    remark: Callable[[Raw, Mapped], str | None] = lambda raw, mapped: None
+    remark: Callable[[Raw, Mapped], str | None] = _no_remark
 
 
 class ColumnsChanged(Exception):
@@ -291,8 +295,15 @@ class Source:
 
         mark = read_mark(self.path)
         self._is_marked = mark is not None
-        if mark is not None:
-            self._entries, self._is_ours = mark["lineage"], True
+        if mark is None:
+            return
+        there = {shard.name.rpartition("/")[2] for shard in self._shards}
+        if gone := [name for name in mark["files"] if name not in there]:
+            raise PairmineError(
+                f"{self.path}: {gone[0]} is missing, one of the {len(mark['files']):,} parts that were written there; "
+                "put it back, or run again what wrote them"
+            )
+        self._entries, self._is_ours = mark["lineage"], True
 
     def _read_shards(self, keep: bool) -> Iterator[Iterator[Raw]]:
         for at, shard in enumerate(self._shards):

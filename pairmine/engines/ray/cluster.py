@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,8 +26,10 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
-"""Nothing is sent to anybody, and what Ray's processes log stays in their files."""
+"""Nothing is sent to anybody, what Ray's processes log stays in their files, and no thread that is left over when a run
+ends joins another cluster that it finds."""
 
 
 class Cluster:
@@ -65,6 +69,11 @@ class Cluster:
     def nodes(self) -> int:
         """How many machines there are."""
         return sum(bool(node["Alive"]) for node in self._ray.nodes())
+
+    @property
+    def gpus(self) -> float:
+        """How many GPUs there are."""
+        return float(self._ray.cluster_resources().get("GPU", 0))
 
     def map(
         self,
@@ -110,9 +119,10 @@ class Cluster:
 
         if not items:
             return
-        dumps = self._ray.cloudpickle.dumps
         with self._said_plainly():
-            yield from shuffled(self._data(), dumps(split), items, dumps(join), groups=groups, cpus=self._cpus)
+            yield from shuffled(
+                self._data(), self._sent(split), items, self._sent(join), groups=groups, cpus=self._cpus
+            )
 
     def share(self, value: Result) -> Shared[Result]:
         """See `shards.Pool`: `value` in Ray's object store."""
@@ -131,8 +141,9 @@ class Cluster:
             settings["num_cpus"] = max(workers, 1) * self._cpus if workers else len(os.sched_getaffinity(0))
             settings |= {"include_dashboard": False, "object_store_memory": _LOCAL_STORE_BYTES}
         try:
-            with _silent():
+            with _silent(), _ending_as_before():
                 self._ray.init(**settings)
+            _keep_stdout_clean(self._ray)
         except Exception as error:
             what = f"--ray-address {address}" if address else "--engine ray"
             raise PairmineError(
@@ -212,9 +223,7 @@ def _worker(make: Shared[bytes]) -> Any:
             error: bytes | None = None
             try:
                 if self._work is None:
-                    _check_version(__version__)
-                    with suppress(OSError):  # where it is there too, relative paths mean the same
-                        os.chdir(folder)
+                    arrive(__version__, folder)
                     self._work = pickle.loads(make.get())()
                 done = pickle.dumps(self._work(pickle.loads(batch["item"][0].as_py())), 5)
             except PairmineError as found:
@@ -225,6 +234,13 @@ def _worker(make: Shared[bytes]) -> Any:
             return pa.table(columns | {"error": pa.array([error], pa.binary())})
 
     return Worker
+
+
+def arrive(driver: str, folder: str) -> None:
+    """Make ready on a worker: raises PairmineError for another version than the driver's, and goes to its `folder`."""
+    _check_version(driver)
+    with suppress(OSError):  # where it is there too, relative paths mean the same
+        os.chdir(folder)
 
 
 def _check_version(driver: str) -> None:
@@ -294,6 +310,15 @@ def _check_there(address: str) -> None:
 
 
 @contextmanager
+def _ending_as_before() -> Iterator[None]:
+    """Leaves a command its own way to end at SIGTERM: Ray takes that over, and would end it without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _silent() -> Iterator[None]:
     """Leaves out what Ray's own code, which knows no Python stream, says on stderr while it starts."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -304,6 +329,11 @@ def _silent() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+
+
+def _keep_stdout_clean(ray: Any) -> None:
+    """Has Ray say nothing of lost workers: it prints that where a command's data goes, whatever its settings."""
+    ray._private.worker.print_to_stdstream = lambda data, ignore_prefix=False: None
 
 
 def _first_line(error: BaseException) -> str:
