@@ -14,7 +14,7 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 DOCS_VENV ?= .docs-venv
 DOCS_INSTALLED := $(DOCS_VENV)/.installed
 
-.PHONY: help install quickstart trainers test test-all vllm-env test-vllm docs docs-env pages lint wheel clean
+.PHONY: help install quickstart trainers test test-all test-ray vllm-env test-vllm docs docs-env pages lint wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -42,7 +42,12 @@ test: $(INSTALLED)
 
 ## test-all     the slow ones as well
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -m "not ray" -n auto --dist worksteal
+	$(BIN)/python -m pytest -m ray
+
+## test-ray     those of --engine ray alone: two nodes of a cluster on this machine, lost and killed too
+test-ray: $(INSTALLED)
+	$(BIN)/python -m pytest -m ray
 
 ## vllm-env     an environment of its own for vLLM's CPU build, in $(VLLM_VENV)
 vllm-env: $(VLLM_INSTALLED)

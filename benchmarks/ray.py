@@ -1,0 +1,226 @@
+"""What `--engine ray` costs beside the local engine on the same cores, and what a second worker gains.
+
+    python benchmarks/ray.py --work FOLDER                      # every stage, 3 runs: hours
+    python benchmarks/ray.py --work FOLDER --stage score filter --runs 1
+    python benchmarks/ray.py --work FOLDER --stage derive --scale 0.02
+
+Whole commands, Parquet in and out: the local engine and Ray in turns, on one core and on two, which the process may
+leave no more than its children. Ray's seconds hold the start of a cluster of its own, with a worker for each core.
+CPU seconds are those of all processes. Inputs and results stay in FOLDER, so that a run that was stopped goes on:
+`results.jsonl` has a line per run, and the table is made of them. Stages are sized to take a minute on two cores.
+
+Nothing here imports Ray: this file would be found in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from _process import PAIRMINE
+
+HERE = Path(__file__).parent
+MODEL = "st:all-MiniLM-L6-v2"
+SHARDS = 16
+"""Of each input: some for every worker, so that none waits long for the last."""
+SETTINGS = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "PAIRMINE_STORE": "none",
+}
+_CHILD_SUBREAPER = 36
+_REAP_S = 30
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command, what it reads (`{corpus}`: made by `Inputs`), and how many rows of that take about a minute."""
+
+    words: str
+    rows: int
+
+
+STAGES = {
+    "derive": Stage("derive crops {corpus}", 600_000),
+    "score": Stage("score {pairs} --scorer ce:{reranker} --max-length 128", 8_000),
+    "embed": Stage(f"embed {{corpus}} --encoder {MODEL} --dtype float32", 6_000),
+    "dedup": Stage("dedup {corpus}", 2_000_000),
+    "mine": Stage("mine {pairs} --corpus {corpus} --retriever bm25 --depth 50", 60_000),
+    "mine-vectors": Stage("mine {pairs_of_vectors} --corpus {corpus_of_vectors} --retriever npy:{vectors}", 400_000),
+    "filter": Stage("filter {candidates}", 30_000_000),
+}
+
+
+class Inputs:
+    """Files that commands read, made once."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        self._folder, self._rows = folder, rows
+
+    def fill(self, words: str, reranker: str) -> list[str]:
+        """The words of a command with paths in place of names."""
+        return [word.format_map(_Lazily(self, reranker)) for word in words.split()]
+
+    def made(self, name: str) -> Path:
+        """The path of an input."""
+        path = self._folder / f"{name}-{self._rows}.parquet"
+        if name in ("pairs_of_vectors", "corpus_of_vectors", "vectors"):
+            return self._of_vectors(name)
+        if not path.exists():
+            beside = path.with_name(f"making-{path.name}")
+            getattr(self, f"_{name}")(beside)
+            beside.rename(path)
+        return path
+
+    def _corpus(self, path: Path) -> None:
+        code = "import sys; from pathlib import Path; from _dedup_corpus import write; "
+        code += "write(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), 0)"
+        planted = self._folder / "planted.parquet"
+        subprocess.run([sys.executable, "-c", code, path, planted, str(self._rows)], cwd=HERE, check=True)
+
+    def _pairs(self, path: Path) -> None:
+        subprocess.run([PAIRMINE, "derive", "ict", self.made("corpus"), "-q", "-o", path], check=True)
+
+    def _candidates(self, path: Path) -> None:
+        words = ["--make", path, "--rows", str(self._rows), "--each", "10"]
+        subprocess.run([sys.executable, HERE / "filter.py", *words], check=True)
+
+    def _of_vectors(self, name: str) -> Path:
+        folder = self._folder / f"vectors-{self._rows}"
+        if not (folder / "made").exists():
+            folder.mkdir(exist_ok=True)
+            words = ["--step", "data", "--folder", folder, "--sizes", str(self._rows), "--queries", "20000"]
+            subprocess.run([sys.executable, HERE / "mine_scale.py", *words], check=True)
+            (folder / "made").touch()
+        files = {
+            "pairs_of_vectors": folder / "pairs.parquet",
+            "corpus_of_vectors": folder / f"corpus-{self._rows}.parquet",
+            "vectors": Path(f"{folder}/documents-{self._rows}.npy,{folder}/queries.npy"),
+        }
+        return files[name]
+
+
+class _Lazily(dict[str, str]):
+    def __init__(self, inputs: Inputs, reranker: str) -> None:
+        super().__init__(reranker=reranker)
+        self._inputs = inputs
+
+    def __missing__(self, name: str) -> str:
+        return str(self._inputs.made(name))
+
+
+def main() -> None:
+    """Make the inputs, run what has no result yet, and print the table."""
+    options = _options()
+    options.work.mkdir(parents=True, exist_ok=True)
+    ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
+    results = options.work / "results.jsonl"
+    for stage in options.stage:
+        rows = max(int(STAGES[stage].rows * options.scale), 1_000)
+        words = Inputs(options.work, rows).fill(STAGES[stage].words, str(options.reranker))
+        for number in range(options.runs):
+            for cores in options.cores:
+                for engine in ("local", "ray"):
+                    case = {"stage": stage, "rows": rows, "cores": cores, "engine": engine, "run": number}
+                    if not any(case.items() <= done.items() for done in _read(results)):
+                        found = case | _measured(_command(words, engine, cores, rows, options.work), cores)
+                        with results.open("a") as lines:
+                            lines.write(json.dumps(found) + "\n")
+        _show(stage, rows, _read(results))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="where inputs and results are kept")
+    parser.add_argument("--stage", nargs="+", choices=STAGES, default=list(STAGES), metavar="NAME", help="all of them")
+    parser.add_argument("--scale", type=float, default=1, help="so many times the rows of a stage")
+    parser.add_argument("--runs", type=int, default=3, help="how often each case runs; medians are shown")
+    parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
+    reranker = HERE.parents[1] / "shared" / "models" / "cross-encoder-minilm"
+    parser.add_argument("--reranker", type=Path, default=reranker, help="the cross-encoder of stage score")
+    return parser.parse_args()
+
+
+def _command(words: list[str], engine: str, cores: int, rows: int, work: Path) -> list[str]:
+    out = work / "out" / ("parts" if engine == "ray" else "out.parquet")
+    shutil.rmtree(out.parent, ignore_errors=True)
+    out.parent.mkdir()
+    command = [PAIRMINE, *words, "-q", "-o", str(out)]
+    if engine == "ray":
+        command += ["--engine", "ray", "--shard-rows", str(max(rows // SHARDS, 1)), "--workers", str(cores)]
+    return command
+
+
+def _measured(command: list[str], cores: int) -> dict[str, float]:
+    """Elapsed and CPU seconds of a command, of which no process may use more than `cores` cores."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < cores:
+        raise SystemExit(f"this machine gives {len(allowed)} cores; pass --cores")
+    os.sched_setaffinity(0, allowed[:cores])
+    start = time.perf_counter()
+    try:
+        subprocess.run(command, check=True, env={**os.environ, **SETTINGS}, stdout=subprocess.DEVNULL)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    seconds = time.perf_counter() - start
+    _wait_for_orphans()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(seconds, 2), "cpu_s": round(cpu_s, 2)}
+
+
+def _wait_for_orphans() -> None:
+    """Until all processes have ended that the command left, which are this one's children now: their time counts."""
+    end = time.monotonic() + _REAP_S
+    with suppress(ChildProcessError):
+        while time.monotonic() < end:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.05)
+
+
+def _read(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def _show(stage: str, rows: int, results: list[dict[str, Any]]) -> None:
+    """A line per number of cores, with Ray's cost in times of the local engine's; then what a second core gains."""
+    found = [each for each in results if (each["stage"], each["rows"]) == (stage, rows)]
+    there = sorted({each["cores"] for each in found})
+    middle = {
+        (engine, cores, what): median(
+            each[what] for each in found if (each["engine"], each["cores"]) == (engine, cores)
+        )
+        for engine in ("local", "ray")
+        for cores in there
+        for what in ("seconds", "cpu_s")
+    }
+    for cores in there:
+        local, local_cpu = (middle["local", cores, what] for what in ("seconds", "cpu_s"))
+        ray, ray_cpu = (middle["ray", cores, what] for what in ("seconds", "cpu_s"))
+        print(f"{stage:<13} {rows:>11,} rows  {cores} cores", end="  ")
+        print(f"local {local:7.1f} s {local_cpu:7.1f} CPU s  ray {ray:7.1f} s {ray_cpu:7.1f} CPU s", end="  ")
+        print(f"ratio {ray / local:.2f}, CPU {ray_cpu / local_cpu:.2f}", flush=True)
+    if len(there) > 1:
+        local, ray = (
+            middle[name, there[0], "seconds"] / middle[name, there[-1], "seconds"] for name in ("local", "ray")
+        )
+        print(f"{stage:<13} {there[0]} to {there[-1]} cores: ", end="")
+        print(f"local {local:.2f} times as fast, ray {ray:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Nodes lost, workers and drivers killed: the outputs of a run that nothing happened to, and little done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from both_engines import read
+from ray_nodes import add_node, nodes
+from ray_watched import Watch, finished
+
+from pairmine.cli.main import main
+
+DOCUMENTS, ROWS = 600, 30
+SHARDS = DOCUMENTS // ROWS
+SECONDS = 0.4
+"""That each shard takes more, so that something can happen in the middle."""
+
+of_a_cluster = [pytest.mark.slow, pytest.mark.ray]
+
+
+def text(number: int) -> str:
+    return " ".join(f"Word{number * at % 997} stands before the word {at}." for at in range(1, 30))
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Watch:
+    rows = "".join(f'{{"id": "d{number}", "text": "{text(number)}"}}\n' for number in range(DOCUMENTS))
+    (tmp_path / "corpus.jsonl").write_text(rows)
+    return Watch(tmp_path)
+
+
+@pytest.fixture
+def cluster(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes with a processor each, whose workers are watched."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'pairmine[ray]'")
+    for name, value in watch.environment(SECONDS).items():
+        monkeypatch.setenv(name, value)
+    with nodes(1, 1) as started:
+        yield started
+
+
+def derive(watch: Watch, cluster: Any) -> subprocess.Popen[str]:
+    words = ["derive", "crops", "corpus.jsonl", "-o", "pairs", "--rejects", "rejects"]
+    return watch.start(*words, *["--engine", "ray", "--ray-address"], cluster.address, "--shard-rows", str(ROWS))
+
+
+def assert_done(run: subprocess.Popen[str]) -> None:
+    """A run ends well, and prints nothing where data would go."""
+    said, error = run.communicate(timeout=120)
+    assert (run.returncode, said) == (0, ""), error
+
+
+def assert_as_local(watch: Watch) -> None:
+    """The parts hold what the local engine writes, and nothing is left beside them."""
+    words = "derive crops corpus.jsonl -q -o local.parquet --rejects local.rejects.parquet"
+    subprocess.run([sys.executable, "-m", "pairmine", *words.split()], cwd=watch.folder, check=True)
+    for name in ("pairs", "rejects"):
+        local = "local.parquet" if name == "pairs" else "local.rejects.parquet"
+        assert read(watch.folder / name).equals(read(watch.folder / local))
+    assert not (watch.folder / ".pairs.ray").exists()
+
+
+class TestInTheMiddle:
+    pytestmark = of_a_cluster
+
+    def test_a_lost_node_changes_nothing_and_a_new_one_is_taken(self, watch: Watch, cluster: Any) -> None:
+        run = derive(watch, cluster)
+        watch.until(lambda: len(watch.shards()) >= 6 and len({pid for pid, _ in watch.lines()}) == 2, run)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        before = {pid for pid, _ in watch.lines()}
+        add_node(cluster)
+        assert_done(run)
+        assert_as_local(watch)
+        assert len(watch.shards()) == SHARDS
+        assert sum(watch.shards().values()) <= SHARDS + 2
+        assert {pid for pid, _ in watch.lines()} - before, "the new node's worker did nothing"
+
+    def test_a_killed_worker_changes_nothing(self, watch: Watch, cluster: Any) -> None:
+        run = derive(watch, cluster)
+        watch.until(lambda: len(watch.shards()) >= 6, run)
+        killed = watch.lines()[-1][0]
+        os.kill(killed, signal.SIGKILL)
+        assert_done(run)
+        assert_as_local(watch)
+        assert len(watch.shards()) == SHARDS
+        assert sum(watch.shards().values()) <= SHARDS + 2
+        assert watch.lines()[-1][0] != killed
+
+    def test_a_killed_driver_leaves_what_is_finished_to_the_next_run(self, watch: Watch, cluster: Any) -> None:
+        run = derive(watch, cluster)
+        watch.until(lambda: len(finished(watch.folder / ".pairs.ray")) >= 6, run)
+        run.kill()
+        run.communicate()
+        assert not (watch.folder / "pairs").exists()
+        self._goes_on(watch, cluster)
+
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupted_run_says_so_and_goes_on_later(self, watch: Watch, cluster: Any, sent: int) -> None:
+        run = derive(watch, cluster)
+        watch.until(lambda: len(finished(watch.folder / ".pairs.ray")) >= 6, run)
+        run.send_signal(sent)
+        said, error = run.communicate(timeout=60)
+        assert (run.returncode, said) == (130, ""), error
+        assert error.strip().splitlines()[-1] == (
+            "pairmine: interrupted; nothing was half-written, run the same command again to continue"
+        )
+        self._goes_on(watch, cluster)
+
+    def _goes_on(self, watch: Watch, cluster: Any) -> None:
+        """The next run does what was not finished, once, and nothing else."""
+        before: set[str] = set()
+        while before != (before := finished(watch.folder / ".pairs.ray")):
+            watch.until(lambda: True, derived := subprocess.Popen(["sleep", str(2 * SECONDS)]))
+            derived.wait()
+        watch.forget()
+        run = derive(watch, cluster)
+        assert_done(run)
+        assert_as_local(watch)
+        assert not before & set(watch.shards())
+        assert len(watch.shards()) == SHARDS - len(before)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_machine_that_does_not_see_the_output_is_named(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in watch.environment(0).items():
+        monkeypatch.setenv(name, value)
+    with nodes(1) as cluster:
+        monkeypatch.setenv("UNSEEN", str(watch.folder))
+        add_node(cluster)
+        run = derive(watch, cluster)
+        _, error = run.communicate(timeout=120)
+    assert run.returncode == 2
+    assert error.startswith("pairmine: pairs: ")
+    assert "does not see its folder" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_an_address_without_a_cluster_is_said_in_one_line(watch: Watch) -> None:
+    words = "derive crops corpus.jsonl -o pairs --engine ray --ray-address 127.0.0.1:1"
+    run = watch.start(*words.split())
+    _, error = run.communicate(timeout=120)
+    assert run.returncode == 3
+    assert error.startswith("pairmine: --ray-address 127.0.0.1:1: ")
+    assert "ray start --head" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_without_ray_the_line_says_what_to_install(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.chdir(watch.folder)
+    monkeypatch.setattr(sys, "argv", ["pairmine", "derive", "crops", "corpus.jsonl", "-o", "pairs", "--engine", "ray"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.strip().endswith("pip install 'pairmine[ray]'")
