@@ -136,10 +136,10 @@ def read(path: Path) -> pa.Table:
 
 
 def lineage(path: Path) -> list[dict[str, Any]]:
-    """The entries that a table carries; of an input its role and rows, since a folder is no file."""
+    """The entries that a table carries; of an input its role alone, since a folder is no file."""
     entries = describe(str(path), lambda line: None)["lineage"]
     for entry in entries:
-        entry["inputs"] = [(each.get("role"), each.get("rows")) for each in entry.get("inputs", ())]
+        entry["inputs"] = [each["role"] for each in entry.get("inputs", ())]
     return list(entries)
 
 

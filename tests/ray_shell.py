@@ -24,18 +24,18 @@ class Killed(Exception):
 
 
 class Counting(InProcess):
-    """Counts the items that are worked on, and ends the run after `most` of them."""
+    """Counts the items that are worked on, and ends the run after `most` of them by `error`."""
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, most: int | None = None, error: type[BaseException] = Killed) -> None:
         super().__init__()
-        self.count, self.most = 0, most
+        self.count, self.most, self._error = 0, most, error
 
     def map(self, make: Any, items: Any, **settings: Any) -> Iterator[tuple[int, Any]]:
         for found in super().map(make, items, **settings):
             self.count += 1
             yield found
             if self.count == self.most:
-                raise Killed
+                raise self._error
 
 
 class RayShell:
@@ -68,16 +68,28 @@ class RayShell:
         """Whether `words`, ended `after` so many shards and run again, works on those alone that were not done."""
         counts = []
         for most in (after, None, None):
-            self.pool = Counting(most)
             if most is None:
+                self.pool = Counting()
                 assert self(words) == 0, self.said
             else:
-                self._patch.setattr(sys, "argv", ["pairmine", *words.split()])
-                with pytest.raises(Killed):
-                    main()
+                assert self.is_killed(words, after=most)
+            assert isinstance(self.pool, Counting)
             counts.append(self.pool.count)
         stopped, again, fresh = counts
         return 0 < again == fresh - stopped
+
+    def is_killed(self, words: str, *, after: int) -> bool:
+        """Whether `words` is ended once so many shards are done."""
+        self.pool = Counting(after)
+        self._patch.setattr(sys, "argv", ["pairmine", *words.split()])
+        try:
+            main()
+        except Killed:
+            return True
+        except SystemExit:
+            return False
+        finally:
+            self._heard.readouterr()
 
     def same(self, words: str, *, rows: int = 3, more: str = "", rejects: bool = True) -> tuple[str, str]:
         """Runs `words` by both engines, compares rows, rejects and counts; returns what each said."""

@@ -141,3 +141,8 @@ def test_a_real_model_embeds_real_texts_alike_on_a_cluster(
     one, other = (np.stack(table["vector"].to_numpy(zero_copy_only=False)) for table in (local, ray))
     np.testing.assert_allclose((one * other).sum(1), 1, atol=1e-6)
     assert lineage("ray.parquet") == lineage("local.parquet")
+
+
+def test_a_file_of_vectors_is_the_same_to_the_byte(shell: RayShell) -> None:
+    shell.same("embed corpus.jsonl --encoder fake:", rejects=False)
+    assert (shell.folder / "ray.parquet").read_bytes() == (shell.folder / "local.parquet").read_bytes()

@@ -180,6 +180,7 @@ def test_a_budget_holds_for_all_shards_and_the_next_run_goes_on(shell: RayShell)
         assert shell(f"{command} {asked(server)} --max-tokens 1500 --reply-tokens 300") == 3
         assert "of --max-tokens 1,500 on" in shell.said
         assert "every reply is kept, run the same command again to continue" in shell.said
+        assert "--offline --max-failed 1 and without --engine ray to write the rows that are there" in shell.said
         paid = sum(server.paid.values())
         assert 0 < paid < len(TOPICS)
         assert not list(shell.folder.glob("*.shards"))
@@ -197,6 +198,25 @@ def test_a_call_without_reply_is_counted_and_asked_again_by_the_next_run(shell: 
         server.plan = None
         assert shell(f"{command} {asked(server)}") == 0, shell.said
         assert server.requests == requests + 1
+
+
+@pytest.mark.parametrize("after", [6, 10])
+def test_a_call_that_failed_before_a_kill_gets_its_rows_in_the_run_that_goes_on(shell: RayShell, after: int) -> None:
+    command = "generate queries corpus.jsonl --retries 0 --max-failed 1 --rejects"
+    on_shards = f"{command} no.parquet -o out.parquet --engine ray --shard-rows 2"
+
+    def alike(body: dict[str, Any]) -> str:
+        # The later of the two is no copy as long as the earlier gets no reply.
+        return answer({"messages": [{"content": body["messages"][-1]["content"].replace("lime", "rope")}]})
+
+    with LLMServer(alike, plan=lambda body, prompt, before: error(500, "no") if "lime" in prompt else None) as server:
+        assert shell.is_killed(f"{on_shards} {asked(server)}", after=after)
+        server.plan = None
+        assert shell(f"{on_shards} {asked(server)}") == 0, shell.said
+        assert shell(f"{command} local-no.parquet -o local.parquet {asked(server)}") == 0, shell.said
+    for part in ("out", "no"):
+        local = {"out": "local", "no": "local-no"}[part]
+        assert_same_table(shell.table(f"{local}.parquet"), shell.table(f"{part}.parquet"))
 
 
 def test_a_server_that_refuses_ends_the_run_in_one_line(shell: RayShell) -> None:
@@ -249,9 +269,11 @@ class TestOnRay:
         if not (SHARED / "cisi").is_dir():
             pytest.skip("no data in ../shared/data")
         steps = {
-            "documents": Step(f"generate queries {SHARED}/cisi/corpus.jsonl.gz --llm fake: --limit 300", rejects=True),
-            "topics": Step("generate short-long --llm fake: --samples 400", rejects=True),
-            "groups": Step("generate relabel @documents --llm fake: --samples 2", rejects=True),
+            "documents": Step(
+                f"generate queries {SHARED}/cisi/corpus.jsonl.gz --llm fake: --limit 300", others=("rejects",)
+            ),
+            "topics": Step("generate short-long --llm fake: --samples 400", others=("rejects",)),
+            "groups": Step("generate relabel @documents --llm fake: --samples 2", others=("rejects",)),
         }
         pipeline = Pipeline(tmp_path, ray_cluster, steps)
         for name in steps:

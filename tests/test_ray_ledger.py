@@ -68,6 +68,20 @@ def test_shards_of_a_run_that_is_under_way_are_left_to_it(tmp_path: Path) -> Non
         assert not has_shards(str(ledger.path))
 
 
+def test_a_torn_shard_is_told_and_keeps_nothing_of_the_others_back(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "main.sqlite") as ledger:
+        torn, whole = map(Path, shard_paths(str(ledger.path), 2))
+        torn.write_bytes(b"torn" * 2000)
+        with Ledger(whole) as shard:
+            shard.add([entry(a_call(1), "kept")])
+        with pytest.raises(PairmineError, match=r"000\.sqlite: not an sqlite file.*; .* move it away"):
+            merge_shards(ledger)
+        assert ledger.find([a_call(1).key])
+        torn.unlink()
+        assert merge_shards(ledger) == 0
+        assert not has_shards(str(ledger.path))
+
+
 @dataclass(frozen=True)
 class Direct:
     """A service without a process in between."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import pickle
 import random
 import re
 from collections.abc import Iterator
@@ -17,9 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from ray_shell import RayShell, assert_same
 
+from pairmine.engines.mining import read_told, told_by
 from pairmine.engines.shards import InProcess
 from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.files.lineage import decode
+from pairmine.files.sharded import WorkFolder
+from pairmine.stages.mine.search import Search
 
 CISI = Path(__file__).parents[2] / "shared" / "data" / "cisi"
 WORDS = ["blood", "heart", "lung", "ärzte", "研究", "study", "result", "of", "the", "patients", "acute", "Read_CSV"]
@@ -163,6 +168,27 @@ def test_ready_vectors_and_runs_are_taken_as_the_local_engine_takes_them(shell: 
     shell.same(f"mine pairs.jsonl --corpus corpus.jsonl --depth 6 {vectors}", rows=20)
 
 
+def test_what_nobody_searched_is_no_part_of_the_lineage(shell: RayShell) -> None:
+    shell.write("pairs.jsonl", [row | {"label": 0} for row in positives(2)])
+    shell.same("mine pairs.jsonl --corpus corpus.jsonl --search-with positive --store none --retriever fake:", rows=20)
+    assert lineage("ray.parquet") == lineage("local.parquet")
+
+
+class Foreign:
+    """What no run of ours leaves behind."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("called",)
+
+
+def test_what_a_shard_told_is_read_as_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = WorkFolder(str(tmp_path / "out"), {})
+    folder.write(told_by(0), base64.b85encode(pickle.dumps(Foreign())).decode())
+    with pytest.raises(PairmineError, match=r"holds builtins\.print"):
+        read_told(folder, 0)
+    assert not capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("queries", [0, 1])
 def test_ray_mines_for_one_query_and_none(shell: RayShell, queries: int) -> None:
@@ -222,6 +248,22 @@ def test_a_run_goes_on_with_another_number_of_workers(shell: RayShell) -> None:
         shell.pool.workers, shell.pool.last = 10, 0  # spans of three documents each, not two
         assert shell(f"{words} {on_ray}") == 0, shell.said
         assert_same(shell.table("whole.parquet"), shell.table("out.parquet"))
+
+
+def test_a_run_goes_on_with_another_room_of_memory(shell: RayShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "mine pairs.jsonl --corpus corpus.jsonl --depth 4 --retriever bm25 --engine ray --shard-rows 20"
+
+    def mined(name: str, together: int, last: int) -> list[str]:
+        monkeypatch.setattr(Search, "together", lambda search: together)
+        pool = shell.pool = Failing(last)
+        assert shell(f"{words} -o {name}.parquet --rejects {name}-rejects.parquet") == GAVE_UP * bool(last)
+        return pool.taken
+
+    whole = mined("whole", 4, 0)
+    mined("out", 4, len(whole) - 2)
+    mined("out", 7, 0)
+    assert_same(shell.table("whole.parquet"), shell.table("out.parquet"))
+    assert_same(shell.table("whole-rejects.parquet"), shell.table("out-rejects.parquet"))
 
 
 @pytest.mark.ray

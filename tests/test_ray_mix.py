@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -93,6 +94,23 @@ OPTIONS = [
 def test_ray_mixes_as_the_local_engine_does(shell: RayShell, options: str) -> None:
     local, ray = shell.same(f"mix {options}", rows=12)
     assert sorted(ray.splitlines()) == sorted(local.replace("local.", "ray.").splitlines())
+
+
+def test_rows_that_no_full_batch_takes_add_up_though_some_came_twice(shell: RayShell) -> None:
+    words = "mix nli.jsonl --batches source --batch-size 50 --full-batches --no-near"
+    local, _ = shell.same(words, rows=12)
+    assert re.search(r"added +[1-9]", local)
+    shell.same(words, rows=12, rejects=False)
+
+
+def test_a_document_may_have_two_texts_in_a_mixture(shell: RayShell) -> None:
+    rows = pairs(6, seed=1)
+    two = [row | {"doc_id": f"d{at % 2}"} for at, row in enumerate(rows)]
+    shell.write("two.jsonl", two)
+    shell.same("mix two.jsonl faq.jsonl", rows=100)
+    assert shell("mix two.jsonl -o mixed.parquet") == 0
+    for words in ("filter mixed.parquet --no-pick", "export mixed.parquet --to st-pair"):
+        shell.same(words, rows=100)
 
 
 @pytest.mark.slow

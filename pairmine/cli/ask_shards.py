@@ -99,6 +99,8 @@ def ask_shards(
     error = None
     if missing:
         _check_gpus(engine, session)
+        # Calls that failed before may get replies now, on which the rows of this shard and of later ones depend.
+        engine.forget([piece for piece in pieces if piece.number >= missing[0].number])
         tasks = None if most is None else most * sum(piece.rows for piece in missing)
         advance = run.begin(what, tasks, session.status)
         with session.desk(engine.cluster, len(missing), advance) as desk:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pairmine.cli.llm_options import LlmOptions, assignments
-from pairmine.errors import PairmineError
+from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.llm.money import dollars
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class Session:
             return
         try:
             merge_shards(ledger, wait_s=0.0)
-        except PairmineError:
-            self._say(f"{self.options.ledger}: {remark}")
+        except PairmineError as error:
+            self._say(f"{self.options.ledger}: {remark}" if error.exit_code == GAVE_UP else str(error))
 
     def guard(self, run: Run, recipe_file: str | None) -> None:
         """See to it that no output of `run` takes the place of what this session needs."""

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from pairmine.memory import Memory
 
 
+_TOGETHER = "together"
+
+
 def check(named: Sequence[tuple[Spec, str]], index: str, clusters: int | None, dry_run: bool) -> None:
     """Raise a PairmineError for what `mine` cannot do on a cluster."""
     remedy = "leave out --engine ray, or"
@@ -205,7 +208,8 @@ class Cluster:
         some = len(search.queries) > 0
         spreads = [self._spread_of(each, search.documents) if some else None for each in search.retrievers]
         shared = engine.cluster.share(search)  # once its retrievers have taken everything in
-        bounds = _bounds(search, engine.rows)
+        together = self._together(search)
+        bounds = _bounds(search, engine.rows, together)
         found = self._lists(search, shared, spreads, bounds)
         with_lists(search, found)
         starts = search.queries.starts[bounds]
@@ -219,7 +223,14 @@ class Cluster:
             if search.since is not None:
                 search.since.add_tallies(each.since)
         if on_masked is not None:
-            _hand_over(told, bounds // search.together(), on_masked)
+            _hand_over(told, bounds // together, on_masked)
+
+    def _together(self, search: Search) -> int:
+        """How many queries are searched together: as many as at first, however much room a run that goes on has."""
+        folder = self.engine.folder
+        if (kept := folder.read(_TOGETHER)) is None:
+            folder.write(_TOGETHER, kept := str(search.together()))
+        return int(kept)
 
     def _lists(
         self, search: Search, shared: Shared[Search], spreads: Sequence[SpreadSearch | None], bounds: np.ndarray
@@ -288,15 +299,14 @@ def _lists_of(spreads: Sequence[SpreadSearch | None]) -> list[Lists | None]:
     return [None if each is None else each.lists for each in spreads]
 
 
-def _bounds(search: Search, rows: int) -> np.ndarray:
+def _bounds(search: Search, rows: int, together: int) -> np.ndarray:
     """The first query of each shard of the output, with the end: of about so many rows each.
 
-    None of them lies in two of the stretches that are searched together on one machine: so what is masked can be put
-    in its order.
+    None of them lies in two of the stretches of `together` queries that one machine searches at a time: so what is
+    masked can be put in its order.
     """
     count = len(search.queries)
     each = max(1, rows // (search.depth * len(search.retrievers)))
-    together = search.together()
     starts = [
         first for start in range(0, count, together) for first in range(start, min(start + together, count), each)
     ]

@@ -150,7 +150,7 @@ class Gathering:
             rows = _with(rows, name, plan[name])
         none = {True: self.schema.empty_table(), False: self.rejected.empty_table()}
         if "reason" in plan.column_names:
-            yield Outcome(none[True], cast_table(rows, self.rejected), rows_in=len(rows))
+            yield Outcome(none[True], cast_table(rows, self.rejected), rows_in=len(rows) - added, added=added)
         else:
             yield Outcome(cast_table(rows, self.schema), none[False], rows_in=len(rows) - added, added=added)
 

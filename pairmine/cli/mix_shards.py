@@ -95,12 +95,14 @@ def mix_shards(
         tell_renamed(run, [*pool.column_names, *outcome.kept.column_names], kept.names)
     known = [name for name in _PLANNED if needs.documents or name not in _OF_DOCUMENTS]
     plans = [
-        Asked(_planned(outcome.kept, [*known, *_NEW, ROW], kept), added=outcome.added),
+        Asked(_planned(outcome.kept, [*known, *_NEW, ROW], kept), added=min(outcome.added, len(outcome.kept))),
         Asked(_planned(outcome.rejected, [*known, ROW, "reason"], rejected)),
     ]
+    plans[1] = replace(plans[1], added=outcome.added - plans[0].added)
     counts = Counts.of(outcome) if not rejects else Counts(notes=Counter(outcome.notes))
     if not rejects:
-        counts.rows_in, counts.kept, counts.added = len(plans.pop().plan), 0, 0
+        left = plans.pop()
+        counts.rows_in, counts.kept, counts.added = len(left.plan) - left.added, 0, left.added
     del outcome
     run.add(counts)
     exchange = Exchange(engine, run, [each.piece for each in shards])
@@ -138,6 +140,7 @@ def _shards(engine: RayEngine, run: Run, opened: Sequence[tuple[str, PairSource]
     shards: list[_Lying] = []
     first = 0
     for name, source in opened:
+        source.compares_texts = False  # a document may have several texts in a mixture
         for piece in engine.pieces(run, source):
             shards.append(_Lying(name, replace(piece, number=len(shards), first=first)))
             first += piece.rows

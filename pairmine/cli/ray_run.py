@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from pairmine.cli.options import NOT_IN_LINEAGE
-from pairmine.errors import BAD_INPUT, PairmineError
+from pairmine.errors import BAD_INPUT, INTERRUPTED, PairmineError
 from pairmine.files.locations import filesystem_of, is_remote
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ class RayEngine:
         is_over = error is None or (isinstance(error, PairmineError) and error.exit_code == BAD_INPUT)
         if is_over and self._folder is not None:
             self._folder.remove()
+        if isinstance(error, KeyboardInterrupt) and self._folder is not None:
+            line = f"interrupted; {self._folder.path} has what is finished, run the same command again to continue"
+            raise PairmineError(line, exit_code=INTERRUPTED) from None
 
     @property
     def folder(self) -> WorkFolder:
@@ -158,6 +161,12 @@ class RayEngine:
         for piece, result in fold(self.cluster, self.folder, pieces, make, step=step):
             yield piece, result
             advance(piece.rows)
+
+    def forget(self, pieces: Sequence[Piece], *, step: str = "write") -> None:
+        """Have `write` work on these shards again, whatever a run that was stopped has written of them."""
+        from pairmine.engines.parts import forget
+
+        forget(self.folder, pieces, step=step)
 
     def _place(self) -> str:
         output = self._beside or self._context.params.get("output")

@@ -211,6 +211,9 @@ class Run:
         if earlier := self._targets.get(place):
             what = "standard output" if target == "-" else target
             raise PairmineError(f"{earlier} and {flag} both name {what}; give each a place of its own")
+        for other, earlier in self._targets.items():
+            if f"{place}/".startswith(f"{other}/") or f"{other}/".startswith(f"{place}/"):
+                raise PairmineError(f"{earlier} and {flag}: one is in the folder of the other; name another place")
         self._targets[place] = flag
 
     def _open(

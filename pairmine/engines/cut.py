@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -67,10 +68,19 @@ def _by_workers(
     apart: bool,
     advance: Callable[[int], None],
 ) -> list[Piece] | None:
-    if pool is None or not isinstance(source, Source) or not is_folder_of_files(source):
+    if pool is None or not isinstance(source, Source) or not is_folder_of_files(source) or _is_one_chunk(source):
         return None
     source.look_at_first()
     return cut_files(pool(), source, folder, place, rows=rows, apart=apart, advance=advance)
+
+
+_ONE_CHUNK_BYTES = 32 << 20
+
+
+def _is_one_chunk(source: Source) -> bool:
+    """Whether `source` is pairs in small files: they are read together, so that texts of a document are compared."""
+    files = source.files if isinstance(source, PairSource) else None
+    return files is not None and sum(map(os.path.getsize, files)) < _ONE_CHUNK_BYTES
 
 
 def _one_by_one(
@@ -93,7 +103,7 @@ def grouped(source: Source | CodeTree, rows: int, apart: bool) -> Iterator[list[
     count = 0
     tables, cut = source.tables, _by_rows
     if isinstance(source, PairSource) and not apart:
-        tables, cut = partial(source.chunks, rows, unified=False), _at_queries
+        tables, cut = partial(source.chunks, unified=False), _at_queries
     for table in tables():
         for part in cut(table, rows - count, rows):
             pending.append(part)

@@ -50,13 +50,18 @@ def cut_files(
     shards = source.shards
     make = _Cutting(type(source), source.role, dict(source.overrides), folder, place, rows, apart)
     cuts: dict[int, Cut] = {}
+    rows_cut = 0
     for at, cut in pool.map(make, [(at, shard) for at, shard in enumerate(shards)]):
         if cut is None:
+            advance(-rows_cut)
             return None
         cuts[at] = cut
-        advance(sum(count for _, count in cut.parts))
+        count = sum(count for _, count in cut.parts)
+        advance(count)
+        rows_cut += count
     found = [cuts[at] for at in range(len(shards))]
     if not _fit(found):
+        advance(-rows_cut)
         return None
     parts = [part for cut in found for part in cut.parts]
     firsts = np.cumsum([0, *(count for _, count in parts)]).tolist()

@@ -124,13 +124,27 @@ def shard_paths(ledger: str, count: int) -> list[str]:
 def merge_shards(ledger: Ledger, *, wait_s: float = _PATIENCE_S) -> int:
     """Put what runs on shards kept, killed ones too, into `ledger`, and remove their files; how many were new.
 
-    Raises PairmineError where a run that is under way holds them for longer than `wait_s`.
+    Raises PairmineError where a run that is under way holds them for longer than `wait_s`, and, once the others are in
+    the ledger, for one that cannot be read.
     """
     folder = _folder(str(ledger.path))
     count = 0
-    for path in sorted(folder.glob("*.sqlite")) if folder.is_dir() else ():
+    unread: PairmineError | None = None
+    # A lock alone is there where a run was killed before it made the file.
+    found = {path.with_suffix(".sqlite") for path in folder.glob("*") if path.suffix in (".sqlite", ".lock")}
+    for path in sorted(found):
         with _locked(path, wait_s=wait_s):
-            count += _merge(ledger, path)
+            try:
+                count += _merge(ledger, path)
+            except PairmineError as error:
+                if error.exit_code == GAVE_UP:
+                    raise
+                what = str(error).partition("; ")[0]
+                unread = PairmineError(
+                    f"{what}; it has replies of a run on Ray that was cut short, move it away to go on without them"
+                )
+    if unread is not None:
+        raise unread
     with suppress(OSError):  # a run that starts meanwhile has put its own there
         folder.rmdir()
     return count
@@ -143,10 +157,11 @@ def has_shards(ledger: str) -> bool:
 
 def _merge(ledger: Ledger, path: Path) -> int:
     count = 0
-    with Ledger(path) as shard:
-        for entries in shard.entries():
-            count += ledger.add(entries)
-    ledger.sync()
+    if path.exists():
+        with Ledger(path) as shard:
+            for entries in shard.entries():
+                count += ledger.add(entries)
+        ledger.sync()
     logs = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     for each in (path, *logs, path.with_suffix(".lock")):
         each.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import pyarrow as pa
 from pairmine.backends.retrievers.bm25_parts import CountedPart, CountedWords, count_part
 from pairmine.backends.specs import Spec
 from pairmine.backends.vectors.parts import VectorPart, write_part
+from pairmine.engines import kept
 from pairmine.engines.search import Lists, Span, TooShort
 from pairmine.engines.shards import Piece, Shared
 from pairmine.files.sharded import WorkFolder
@@ -228,7 +228,7 @@ class _MiningJob:
             {} if since is None else since.tallies(),
             self._put(piece, masked),
         )
-        self._work.folder.write(told_by(piece.number), base64.b85encode(pickle.dumps(told, 5)).decode())
+        self._work.folder.write(told_by(piece.number), base64.b85encode(kept.dumps(told)).decode())
 
     def _put(self, piece: Piece, masked: Mapping[Turn, list[pa.Table]]) -> dict[Turn, str]:
         places = {}
@@ -261,5 +261,6 @@ def told_by(number: int) -> str:
 
 def read_told(folder: WorkFolder, number: int) -> Told:
     """What a finished shard of queries told."""
-    found: Told = pickle.loads(base64.b85decode(folder.read(told_by(number)) or ""))
+    place = told_by(number)
+    found: Told = kept.loads(base64.b85decode(folder.read(place) or ""), f"{folder.path}/{place}")
     return found

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pairmine.engines import kept
 from pairmine.engines.shards import Counts, Job, Make, Piece, Pool, Work, Written
-from pairmine.files.sharded import PartedOutput, WorkFolder, exists
+from pairmine.files.sharded import PartedOutput, WorkFolder, exists, remove_file
 from pairmine.files.sink import Sink
 
 KEPT, REJECTED = "out", "rejects"
@@ -59,6 +59,12 @@ def fold(
 ) -> Iterator[Any]:
     """What `make()(piece)` gives for every shard, with the shard, as they are done; kept for a run that goes on."""
     yield from _each(pool, folder, pieces, _Folding(make, folder, step), step)
+
+
+def forget(folder: WorkFolder, pieces: Sequence[Piece], *, step: str) -> None:
+    """Have `step` done again on these shards, since what it reads has changed."""
+    for piece in pieces:
+        remove_file(f"{folder.path}/{_marker(step, piece)}")
 
 
 def _each(

@@ -62,6 +62,7 @@ class Lists:
     """
 
     def __init__(self, count: int, searchable: int) -> None:
+        self.is_asked = False
         self._searchable = searchable
         self._blocks: list[tuple[RowFile, int]] = []
         self._block = np.full(count, -1, np.int32)
@@ -111,6 +112,7 @@ class SpreadSearch:
     def find(self, queries: np.ndarray, lengths: np.ndarray, watch: Callable[[int], None]) -> None:
         """Add lists of `lengths` (n,) documents for `queries` (n,); `watch` is told of each query in each span."""
         asked: list[_Asked] = []
+        self.lists.is_asked |= len(queries) > 0
         for k in np.unique(lengths) if self.spans else ():
             for some in _cut(np.sort(queries[lengths == k])):
                 folder = f"lists/{self._name}/{k}-{_digest(some)}"

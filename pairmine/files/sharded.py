@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
 import shutil
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -16,10 +15,16 @@ import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
-from pairmine.files.folder import MARK, mark_of
+from pairmine.files.folder import MARK
 from pairmine.files.held import LOCK, hold
-from pairmine.files.locations import STDIN, UNFINISHED, filesystem_of, format_of, is_remote, remotely
+from pairmine.files.locations import filesystem_of, format_of, is_remote
 from pairmine.files.partial import STDOUT, said_plainly, write_atomically
+from pairmine.files.places import exists as exists
+from pairmine.files.places import has_parts as has_parts
+from pairmine.files.places import read_mark as read_mark
+from pairmine.files.places import read_text, remotely_or_here, remove_tree
+from pairmine.files.places import remove_file as remove_file
+from pairmine.files.placing import check_folder, place_remotely, swap
 from pairmine.files.sink import Sink
 
 PLAN = "plan.json"
@@ -131,7 +136,7 @@ class PartedOutput:
         if self.is_file:
             self._joined = (make or Sink)(target, kind)
         else:
-            _check_folder(target)
+            check_folder(target)
         self.ending = (kind or "parquet") if not self.is_file else "parquet"
 
     def part(self, number: int) -> str:
@@ -186,7 +191,12 @@ class PartedOutput:
     def tables(self) -> Iterator[pa.Table]:
         """The rows of all parts, in their order."""
         for path in self.paths():
-            yield from read_tables(path)
+            lists = _lists_of(path)
+            for table in read_tables(path):
+                for name, kind in lists.items():
+                    at = table.column_names.index(name)
+                    table = table.set_column(at, table.field(at).with_type(kind), table.column(at).cast(kind))
+                yield table
 
     def paths(self) -> list[str]:
         """The parts that are there, in their order."""
@@ -205,14 +215,14 @@ class PartedOutput:
         mark = {"format": lineage.FORMAT, "files": names, "lineage": entries, "rows": rows}
         text = json.dumps(mark, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
         if is_remote(self.target):
-            _place_remotely(self.target, paths, names, text)
+            place_remotely(self.target, paths, names, text)
             return
         here = Path(self._folder.place(f"{_PARTS}/{self.name}/x")).parent
         for left in here.iterdir():  # by a worker that was killed
             if left.name not in names:
                 left.unlink()
         write_atomically(str(here / MARK), text)
-        _swap(here, Path(os.path.realpath(self.target)))
+        swap(here, Path(os.path.realpath(self.target)))
 
 
 _PART_ROWS = 65_536
@@ -230,73 +240,28 @@ def beside(output: str) -> str:
     return str(final.with_name(f".{final.name}.ray"))
 
 
-def read_mark(folder: str) -> dict[str, Any] | None:
-    """What the mark of a folder says, wherever it lies, None for one that pairmine did not write in parts."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        body = json.loads(read_text(f"{folder.rstrip('/')}/{MARK}") or "")
-        files, rows, entries = (list(body[name]) for name in ("files", "rows", "lineage"))
-        is_sound = all(isinstance(name, str) and "/" not in name for name in files)
-        is_sound &= all(type(count) is int and count >= 0 for count in rows)
-        if is_sound and all(isinstance(entry, dict) for entry in entries):
-            return {"files": files, "lineage": entries, "rows": rows}
-    return None
-
-
-def has_parts(folder: str) -> bool:
-    """Whether a folder is a table in parts, as a run on shards writes it."""
-    mark = None if folder == STDIN else read_mark(folder)
-    return mark is not None and len(mark["rows"]) == len(mark["files"]) > 0
-
-
-def read_text(path: str) -> str | None:
-    """A small text, None where it is not there."""
-    if not is_remote(path):
-        with contextlib.suppress(OSError):
-            return Path(path).read_text("utf-8")
-        return None
-    filesystem, inner = filesystem_of(path)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return str(filesystem.cat_file(inner).decode())
-    return None
-
-
-def exists(path: str) -> bool:
-    """Whether there is such a file."""
-    if not is_remote(path):
-        return Path(path).is_file()
-    filesystem, inner = filesystem_of(path)
-    return bool(filesystem.exists(inner))
-
-
-def remove_file(path: str) -> None:
-    """Remove a file, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        if not is_remote(path):
-            Path(path).unlink()
-            return
-        filesystem, inner = filesystem_of(path)
-        filesystem.rm_file(inner)
-
-
-def remove_tree(path: str) -> None:
-    """Remove a folder and all that is in it, if it is there."""
-    if not is_remote(path):
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    filesystem, inner = filesystem_of(path)
-    with contextlib.suppress(FileNotFoundError):
-        filesystem.rm(inner, recursive=True)
-
-
 def rows_of(path: str) -> int:
     """The rows of a Parquet file."""
+    return int(_footer(path).num_rows)
+
+
+def _footer(path: str) -> Any:
     import pyarrow.parquet as pq
 
     if not is_remote(path):
-        return int(pq.read_metadata(path).num_rows)
+        return pq.read_metadata(path)
     filesystem, inner = filesystem_of(path)
     with filesystem.open(inner, "rb") as handle:
-        return int(pq.read_metadata(handle).num_rows)
+        return pq.read_metadata(handle)
+
+
+def _lists_of(path: str) -> dict[str, pa.DataType]:
+    """The types of a part's lists as they were written: read back, what is in them has another name."""
+    stored = (_footer(path).metadata or {}).get(b"ARROW:schema") if path.endswith(".parquet") else None
+    if stored is None:
+        return {}
+    fields = pa.ipc.read_schema(pa.BufferReader(b64decode(stored)))
+    return {field.name: field.type for field in fields if pa.types.is_nested(field.type)}
 
 
 def read_tables(path: str) -> Iterator[pa.Table]:
@@ -307,77 +272,3 @@ def read_tables(path: str) -> Iterator[pa.Table]:
     for shard in find_shards(path):
         for raw in read_raw(shard):
             yield raw.table
-
-
-@contextlib.contextmanager
-def remotely_or_here(path: str) -> Iterator[None]:
-    """Makes one line of what a remote filesystem raises; of this machine's, `said_plainly` does."""
-    if not is_remote(path):
-        yield
-        return
-    with remotely(path, "cannot be written"):
-        yield
-
-
-def _check_folder(target: str) -> None:
-    """Raise PairmineError where something stands that no run wrote and that would be lost."""
-    found, is_unfinished = _found_in(target)
-    mark = read_mark(target) if is_remote(target) else mark_of(os.path.realpath(target))
-    known = {*(str(name) for name in mark["files"]), MARK} if mark else set()
-    if is_unfinished:
-        known |= {name for name in found if _PART.fullmatch(name)} | {UNFINISHED}
-    if strange := sorted(found - known):
-        shown = ", ".join(strange[:3]) + (f", and {len(strange) - 3} more" if len(strange) > 3 else "")
-        raise PairmineError(f"{target}: holds what pairmine did not write ({shown}); name another folder, or empty it")
-
-
-_PART = re.compile(r"part-\d{5,}\.\w+|" + re.escape(MARK))
-
-
-def _found_in(target: str) -> tuple[set[str], bool]:
-    """The names in a folder, none where there is no folder, and whether a run has not finished putting its parts."""
-    is_file = PairmineError(f"{target}: is a file, and --engine ray writes a folder of parts there; name another")
-    if not is_remote(target):
-        final = Path(os.path.realpath(target))
-        if final.is_file():
-            raise is_file
-        with said_plainly(target):
-            return {each.name for each in final.iterdir()} if final.exists() else set(), False
-    filesystem, inner = filesystem_of(target)
-    with remotely(target, "cannot be read"):
-        if not filesystem.exists(inner):
-            return set(), False
-        if filesystem.isfile(inner):
-            raise is_file
-        names = {str(name).rstrip("/").rpartition("/")[2] for name in filesystem.ls(inner, detail=False)}
-        return names - {""}, UNFINISHED in names
-
-
-def _swap(made: Path, final: Path) -> None:
-    before = None
-    if final.exists():
-        before = final.with_name(f".{final.name}.{os.getpid()}.old")
-        final.rename(before)
-    try:
-        made.rename(final)
-    except OSError:
-        if before is not None:
-            before.rename(final)
-        raise
-    if before is not None:
-        shutil.rmtree(before, ignore_errors=True)
-
-
-def _place_remotely(target: str, paths: list[str], names: list[str], mark: str) -> None:
-    """Move the parts to where they belong; until the mark is there, the folder is known to be unfinished."""
-    filesystem, inner = filesystem_of(target)
-    listed = (read_mark(target) or {}).get("files", [])
-    filesystem.makedirs(inner, exist_ok=True)
-    before = {name for name in _found_in(target)[0] if name in listed or _PART.fullmatch(name)} - {MARK}
-    filesystem.pipe_file(f"{inner}/{UNFINISHED}", b"")
-    for path, name in zip(paths, names, strict=True):
-        filesystem.copy(filesystem_of(path)[1], f"{inner}/{name}")
-    for name in sorted(before - {*names}):
-        filesystem.rm_file(f"{inner}/{name}")
-    filesystem.pipe_file(f"{inner}/{MARK}", mark.encode())
-    filesystem.rm_file(f"{inner}/{UNFINISHED}")

@@ -283,7 +283,7 @@ class Source:
             found = lineage.decode(raw.table.schema.metadata, raw.name)
             if found and not self._entries:
                 self._entries = found
-            self._is_ours |= raw.is_ours or bool(found)
+            self._is_ours |= raw.is_ours or lineage.KEY in (raw.table.schema.metadata or {})
             yield raw
 
     def _read_mark(self) -> None:
@@ -416,13 +416,16 @@ class Source:
 class PairSource(Source):
     """A pair set: canonical columns, rows of one query together, one text to a document.
 
-    The last is checked in files from elsewhere: in the whole table by `read`, in each table by `chunks`.
+    The last is checked in files from elsewhere, unless `compares_texts` is off: in the whole table by `read`, in each
+    table by `chunks`.
     """
+
+    compares_texts = True
 
     def read(self) -> pa.Table:
         """All rows as one table; rows of a query that stand apart are brought together at its first place."""
         table = schema.as_pairs(super().read()).unify_dictionaries()
-        if not self._is_ours:
+        if self.compares_texts and not self._is_ours:
             check_texts(table, self.name)
         order = contiguous_order(table["query_id"])
         if order is not None:
@@ -459,7 +462,7 @@ class PairSource(Source):
         pairs = pa.table([schema.prune(column) for column in pairs.columns], schema=pairs.schema)
         if unified:
             pairs = pairs.unify_dictionaries()
-        if not self._is_ours:
+        if self.compares_texts and not self._is_ours:
             check_texts(pairs, self.name, first)
         return pairs
 

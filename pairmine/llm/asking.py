@@ -298,8 +298,10 @@ class Asker(Generic[Owner]):
         assert self._allowance is not None
         if line := self._allowance.too_small_for(self._missing[0]):
             return PairmineError(line, exit_code=BAD_INPUT)
+        # Where an allowance is shared, the run is on several machines, and --offline is for one.
+        here = " and without --engine ray" if isinstance(self._allowance, _Leasing) else ""
         return PairmineError(
             f"{self._allowance.spent_line}; every reply is kept, run the same command again to continue, "
-            "or with --offline --max-failed 1 to write the rows that are there",
+            f"or with --offline --max-failed 1{here} to write the rows that are there",
             exit_code=GAVE_UP,
         )

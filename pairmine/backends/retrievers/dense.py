@@ -73,7 +73,7 @@ class DenseRetriever:
     def facts(self) -> dict[str, Any]:
         """What a lineage records of the model and, once there is one, of the index."""
         if self.lists is not None:
-            return {**self._encoder.facts, "index": "exact"}
+            return {**self._encoder.facts, **({"index": "exact"} if self.lists.is_asked else {})}
         return {**self._encoder.facts, **(self._searcher.facts if self._searcher is not None else {})}
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:

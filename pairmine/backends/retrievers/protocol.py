@@ -15,7 +15,9 @@ __all__ = ["NOT_FOUND", "Hits", "Listed", "Retriever", "best"]
 
 
 class Listed(Protocol):
-    """What was searched before, or elsewhere."""
+    """What was searched before, or elsewhere; `is_asked` says whether anything was."""
+
+    is_asked: bool
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """As that of `Retriever`."""
