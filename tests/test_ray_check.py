@@ -13,7 +13,7 @@ import pytest
 from ray_shell import RayShell
 from test_check_pairs import Planted, clean, faulty
 
-from pairmine.cli import check_ray
+from pairmine.cli import check_shards
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -176,7 +176,7 @@ def test_a_run_that_was_interrupted_repeats_only_the_shards_that_are_missing(
     shell("check faulty.parquet --json")
     local = shell.out
     looked: list[int] = []
-    plain = check_ray.Checker
+    plain = check_shards.Checker
 
     def checker(settings: Any, first: int) -> Any:
         looked.append(first)
@@ -184,7 +184,7 @@ def test_a_run_that_was_interrupted_repeats_only_the_shards_that_are_missing(
             raise KeyboardInterrupt
         return plain(settings, first)
 
-    monkeypatch.setattr(check_ray, "Checker", checker)
+    monkeypatch.setattr(check_shards, "Checker", checker)
     words = "check faulty.parquet --json --engine ray --shard-rows 100 --work-folder ."
     assert shell(words) == 130
     done = looked[:4]

@@ -47,7 +47,7 @@ class Audit:
 
         opening = partial(open_encoder, self._spec, flag=_FLAG, **settings)
         if engine is not None:
-            from pairmine.cli.stats_ray import EncoderOfWorkers
+            from pairmine.cli.stats_shards import EncoderOfWorkers
 
             self._encoder = EncoderOfWorkers(engine.cluster, opening)
             return

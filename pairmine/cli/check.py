@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pairmine.cli.check_ray import Shards
+    from pairmine.cli.check_shards import Shards
     from pairmine.cli.ray_run import RayEngine
     from pairmine.stages.check.outside import Lookup
     from pairmine.stages.check.stage import Report, Settings
@@ -278,7 +278,7 @@ def _texts_of(flag: str, paths: Sequence[str], workers: int) -> Against | None:
 
 
 def _shards(engine: RayEngine, opened: Opened, tokenizer: str | None, quiet: bool) -> Shards:
-    from pairmine.cli.check_ray import Shards
+    from pairmine.cli.check_shards import Shards
     from pairmine.errors import PairmineError
 
     if opened.form is not None:

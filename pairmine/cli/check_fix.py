@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import typer
 
     from pairmine.cli.check import Opened
-    from pairmine.cli.check_ray import Shards
+    from pairmine.cli.check_shards import Shards
     from pairmine.outcome import Outcome
     from pairmine.stages.check.stage import Report, Settings
 

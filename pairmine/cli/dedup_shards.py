@@ -113,7 +113,7 @@ class ShardedDedup:
 
     def _meet(self, ranges: shards.Ranges, items: Sequence[Any], join: Any, name: str) -> Iterator[tuple[int, Any]]:
         """What comes of each group of keys, as they are done."""
-        advance = self._run.begin(f"groups of keys: {name}")
+        advance = self._run.begin(f"key ranges of {name}")
         pool = self._engine.cluster
         for group, result in pool.shuffle(Cutting(ranges, self._folder, name), items, join, groups=ranges.groups):
             yield group, result

@@ -253,9 +253,9 @@ def mine(
     indexing.check(context, named, index, recall, clusters)
     ray = engines.engine_of(context)
     if ray:
-        from pairmine.cli import mine_ray
+        from pairmine.cli import mine_shards
 
-        mine_ray.check(named, index, clusters, dry_run)
+        mine_shards.check(named, index, clusters, dry_run)
     strategy = _strategy(search_with, ranks, score_range, clusters, within, seed)
     if strategy.ranks and not given(context, "depth"):
         depth = strategy.ranks[1]
@@ -336,7 +336,7 @@ def mine(
         if ray:
             searches_on = search_device(device) or ("cuda" if gpus_per_worker else None)
             keeps = None if store == stored.NONE else store
-            cluster = mine_ray.Cluster(ray, run, room, settings, keeps, vector_type, threads, searches_on)
+            cluster = mine_shards.Cluster(ray, run, room, settings, keeps, vector_type, threads, searches_on)
         with run.progress.loading(*(spec for spec, _ in named)):
             opened = (
                 cluster.open(named, words)

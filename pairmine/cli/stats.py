@@ -147,7 +147,7 @@ def _count_shards(
     tokenizer: str | None,
     max_tokens: int | None,
 ) -> None:
-    from pairmine.cli.stats_ray import Counting, Shards
+    from pairmine.cli.stats_shards import Counting, Shards
     from pairmine.cli.yields import recipes_in
 
     shards = Shards(engine, progress, source)
