@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
+from pairmine.engines.cut import write_shard
 from pairmine.engines.desk import Client, Desk
 from pairmine.engines.purse import Progress
 from pairmine.engines.shards import Piece
 from pairmine.errors import PairmineError
 from pairmine.files.sharded import WorkFolder, exists, read_tables
-from pairmine.files.sink import Sink
 from pairmine.llm.asking import Asker, Found
 from pairmine.llm.calls import Call, Failure, Reply
 from pairmine.llm.recipes.rendering import Renderer
@@ -156,7 +156,7 @@ class Asking:
                     inquiry.ask(plan, piece, asker, client)
             except PairmineError as error:
                 return Asked(client.progress().since(before), (str(error), error.exit_code))
-            put(answers_about(inquiry.folder, piece), [_table_of(record.answers)])
+            write_shard(answers_about(inquiry.folder, piece), [_table_of(record.answers)])
             progress = client.progress().since(before)
             # A call that failed is asked again by a run that goes on.
             if not record.failures:
@@ -214,15 +214,3 @@ class Answers:
 
     def keep(self, answers: Any, *, recipe: str, backend: str) -> None:
         """Nothing is asked, so nothing comes."""
-
-
-def put(path: str, tables: Sequence[pa.Table]) -> None:
-    """Leave tables in a file of the work folder."""
-    sink = Sink(path)
-    try:
-        for table in tables:
-            sink.write(table)
-        sink.commit([])
-    except BaseException:
-        sink.abort()
-        raise

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pairmine.cli.ask_shards import STEP, Answers, Prepared, ask_shards, put
+from pairmine.cli.ask_shards import STEP, Answers, Prepared, ask_shards
 from pairmine.cli.generate_input import open_input
+from pairmine.engines.cut import write_shard
 from pairmine.engines.desk import Client
 from pairmine.engines.shards import Piece
 from pairmine.files.sharded import WorkFolder, exists, read_tables
@@ -88,7 +89,7 @@ class Made:
             if len(units) >= _UNITS_A_TABLE:
                 told.append(telling.of(units))
                 units = []
-        put(self.place("told", piece), [*told, telling.of(units)])
+        write_shard(self.place("told", piece), [*told, telling.of(units)])
 
     def is_whole(self, piece: Piece) -> bool:
         """See `ask_shards.Inquiry`."""
@@ -113,7 +114,7 @@ def _pieces(
     pieces: list[Piece] = []
     for number, table in enumerate(some()):
         path = engine.folder.place(f"input/some/part-{number:05}.parquet")
-        put(path, [table])
+        write_shard(path, [table])
         pieces.append(Piece(number, path, table.num_rows, 0))
     return pieces
 
@@ -134,7 +135,7 @@ def _rule(made: Made, pieces: list[Piece]) -> None:
     ruling = Ruling(made.duplicates)
     for piece in pieces:
         told = pa.concat_tables(read_tables(made.place("told", piece)))
-        put(made.place("verdict", piece), list(ruling.of(told)))
+        write_shard(made.place("verdict", piece), list(ruling.of(told)))
 
 
 # --- writing --------------------------------------------------------------------------------------

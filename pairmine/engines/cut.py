@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -138,8 +138,8 @@ def _at_queries(table: pa.Table, first: int, rows: int) -> Iterator[pa.Table]:
         start, size = end, rows
 
 
-def write_shard(path: str, tables: list[pa.Table]) -> int:
-    """Write the rows of a shard; how many there are."""
+def write_shard(path: str, tables: Sequence[pa.Table]) -> int:
+    """Write tables to a file of the work folder, whole or not at all; how many rows they have."""
     sink = Sink(path)
     try:
         for table in tables:
