@@ -1,13 +1,14 @@
 """What `--engine ray` costs beside the local engine on the same cores, and what a second worker gains.
 
     python benchmarks/ray.py --work FOLDER                      # every stage, 3 runs: hours
-    python benchmarks/ray.py --work FOLDER --stage score filter --runs 1
+    python benchmarks/ray.py --work FOLDER --stage score filter --runs 1 --cores 2
     python benchmarks/ray.py --work FOLDER --stage derive --scale 0.02
 
 Whole commands, Parquet in and out: the local engine and Ray in turns, on one core and on two, which the process may
 leave no more than its children. Ray's seconds hold the start of a cluster of its own, with a worker for each core.
-CPU seconds are those of all processes. Inputs and results stay in FOLDER, so that a run that was stopped goes on:
-`results.jsonl` has a line per run, and the table is made of them. Stages are sized to take a minute on two cores.
+Elapsed seconds alone: nobody counts the CPU time of processes that Ray ends. Inputs and results stay in FOLDER, so
+that a run that was stopped goes on: `results.jsonl` has a line per run, and the table is made of them. Stages are sized
+to take a minute on two cores.
 
 Nothing here imports Ray: this file would be found in its place.
 """
@@ -18,7 +19,6 @@ import argparse
 import ctypes
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -54,8 +54,8 @@ class Stage:
 
 
 STAGES = {
-    "derive": Stage("derive crops {corpus}", 600_000),
-    "score": Stage("score {pairs} --scorer ce:{reranker} --max-length 128", 8_000),
+    "derive": Stage("derive crops {corpus}", 1_800_000),
+    "score": Stage("score {pairs} --scorer ce:{reranker} --max-length 128", 2_400),
     "embed": Stage(f"embed {{corpus}} --encoder {MODEL} --dtype float32", 6_000),
     "dedup": Stage("dedup {corpus}", 2_000_000),
     "mine": Stage("mine {pairs} --corpus {corpus} --retriever bm25 --depth 50", 60_000),
@@ -86,10 +86,13 @@ class Inputs:
         return path
 
     def _corpus(self, path: Path) -> None:
+        """Written by pairmine, as all but the first input of a build is."""
+        raw = self._folder / "raw.parquet"
         code = "import sys; from pathlib import Path; from _dedup_corpus import write; "
         code += "write(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), 0)"
         planted = self._folder / "planted.parquet"
-        subprocess.run([sys.executable, "-c", code, path, planted, str(self._rows)], cwd=HERE, check=True)
+        subprocess.run([sys.executable, "-c", code, raw, planted, str(self._rows)], cwd=HERE, check=True)
+        subprocess.run([PAIRMINE, "convert", raw, "-q", "-o", path], check=True)
 
     def _pairs(self, path: Path) -> None:
         subprocess.run([PAIRMINE, "derive", "ict", self.made("corpus"), "-q", "-o", path], check=True)
@@ -160,13 +163,12 @@ def _command(words: list[str], engine: str, cores: int, rows: int, work: Path) -
     out.parent.mkdir()
     command = [PAIRMINE, *words, "-q", "-o", str(out)]
     if engine == "ray":
-        command += ["--engine", "ray", "--shard-rows", str(max(rows // SHARDS, 1)), "--workers", str(cores)]
+        command += ["--engine", "ray", "--shard-rows", str(max(rows // SHARDS, 1))]
     return command
 
 
 def _measured(command: list[str], cores: int) -> dict[str, float]:
-    """Elapsed and CPU seconds of a command, of which no process may use more than `cores` cores."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    """Elapsed seconds of a command, of which no process may use more than `cores` cores."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < cores:
         raise SystemExit(f"this machine gives {len(allowed)} cores; pass --cores")
@@ -178,13 +180,11 @@ def _measured(command: list[str], cores: int) -> dict[str, float]:
         os.sched_setaffinity(0, allowed)
     seconds = time.perf_counter() - start
     _wait_for_orphans()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": round(seconds, 2), "cpu_s": round(cpu_s, 2)}
+    return {"seconds": round(seconds, 2)}
 
 
 def _wait_for_orphans() -> None:
-    """Until all processes have ended that the command left, which are this one's children now: their time counts."""
+    """Until all processes have ended that the command left, which are this one's children now."""
     end = time.monotonic() + _REAP_S
     with suppress(ChildProcessError):
         while time.monotonic() < end:
@@ -201,23 +201,16 @@ def _show(stage: str, rows: int, results: list[dict[str, Any]]) -> None:
     found = [each for each in results if (each["stage"], each["rows"]) == (stage, rows)]
     there = sorted({each["cores"] for each in found})
     middle = {
-        (engine, cores, what): median(
-            each[what] for each in found if (each["engine"], each["cores"]) == (engine, cores)
-        )
+        (engine, cores): median(each["seconds"] for each in found if (each["engine"], each["cores"]) == (engine, cores))
         for engine in ("local", "ray")
         for cores in there
-        for what in ("seconds", "cpu_s")
     }
     for cores in there:
-        local, local_cpu = (middle["local", cores, what] for what in ("seconds", "cpu_s"))
-        ray, ray_cpu = (middle["ray", cores, what] for what in ("seconds", "cpu_s"))
+        local, ray = middle["local", cores], middle["ray", cores]
         print(f"{stage:<13} {rows:>11,} rows  {cores} cores", end="  ")
-        print(f"local {local:7.1f} s {local_cpu:7.1f} CPU s  ray {ray:7.1f} s {ray_cpu:7.1f} CPU s", end="  ")
-        print(f"ratio {ray / local:.2f}, CPU {ray_cpu / local_cpu:.2f}", flush=True)
+        print(f"local {local:7.1f} s  ray {ray:7.1f} s  ratio {ray / local:.2f}", flush=True)
     if len(there) > 1:
-        local, ray = (
-            middle[name, there[0], "seconds"] / middle[name, there[-1], "seconds"] for name in ("local", "ray")
-        )
+        local, ray = (middle[name, there[0]] / middle[name, there[-1]] for name in ("local", "ray"))
         print(f"{stage:<13} {there[0]} to {there[-1]} cores: ", end="")
         print(f"local {local:.2f} times as fast, ray {ray:.2f}", flush=True)
 

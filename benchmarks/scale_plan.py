@@ -58,7 +58,8 @@ WORK: dict[str, Constant] = {
     "overhead": Constant(
         1.25, "times the CPU seconds below, for all that a worker waits", "the goal of `benchmarks/ray.py`"
     ),
-    "start": Constant(10, "seconds until the workers of a pass are there", "2 to 5 on two cores"),
+    "start": Constant(10, "seconds until the workers of a command are there", "8 to 10 on two cores"),
+    "pass": Constant(0.6, "seconds from pass to pass, in workers that are there", "16 empty items, after the first"),
     "shard": Constant(65_536, "rows of a shard", "the default"),
     "item": Constant(0.008, "seconds that Ray takes for a shard, one after another", "300 empty shards"),
     "worker_gb": Constant(0.5, "GB of a worker", "the peak of one"),
@@ -103,7 +104,7 @@ PLANS = ((100.0, 1.0), (1000.0, 10.0))
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the plan: its rows, and how often workers start for it; seconds of all cores, of the driver alone
+    """A command of the plan: its rows, and how often they are passed over; seconds of all cores, of the driver alone
     and of all GPUs; GB of each kind. `worker_gb` is what one worker holds, `shared_gb` what each machine does.
     """
 
@@ -124,7 +125,7 @@ class Step:
         work = max(self.cpu_s * c["overhead"] / (c["nodes"] * c["cores"]), self.moved_gb / c["nodes"] / c["network"])
         if self.gpu_s:
             work = self.gpu_s * c["overhead"] / c["gpus"]
-        of_ray = self.passes * (c["start"] + self.rows * 1e6 / c["shard"] * c["item"])
+        of_ray = c["start"] + self.passes * (c["pass"] + self.rows * 1e6 / c["shard"] * c["item"])
         return (of_ray + work + self.driver_s) / 3600
 
     def node_gb(self, c: Values) -> float:

@@ -113,6 +113,15 @@ def test_a_folder_of_parts_says_what_is_in_it_and_is_read_as_one_table(corpus: P
     assert again.rows == 5
 
 
+def test_names_of_very_many_parts_stand_in_the_order_of_their_rows(tmp_path: Path) -> None:
+    output = PartedOutput(str(tmp_path / "many"), None, WorkFolder(str(tmp_path / "many"), {}), "out")
+    output.expect(100_001)
+    names = [output.part(number) for number in (0, 99_999, 100_000)]
+    assert names == sorted(names)
+    output.expect(3)
+    assert output.part(2).endswith("/part-00002.parquet")
+
+
 def test_parts_without_rows_are_passed_over(tmp_path: Path) -> None:
     output = PartedOutput(str(tmp_path / "some"), None, WorkFolder(str(tmp_path / "some"), {}), "out")
     for number, ids in enumerate([["a", "b"], [], ["c"]]):
@@ -305,3 +314,81 @@ def test_files_that_concern_each_other_are_read_one_after_the_other(tmp_path: Pa
     pieces, found = cut(open_pairs(str(spread), nothing), tmp_path / "d", rows=1)
     assert [row["document"] for row in found] == ["0", "1"]
     assert len(pieces) == 1
+
+
+def write_pairs(path: Path, negatives: list[int], *, group_rows: int) -> Path:
+    """A pair set as pairmine writes it, a positive and so many negatives for each query."""
+    rows = [
+        {"query_id": f"q{at}", "query": f"{at}?", "doc_id": f"d{at}-{n}", "document": f"that {at} {n}", "label": label}
+        for at, count in enumerate(negatives)
+        for n, label in enumerate([1] + [0] * count)
+    ]
+    (path.parent / "plain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    source = open_pairs(str(path.parent / "plain.jsonl"), nothing)
+    sink = Sink(str(path))
+    for table in source.chunks():
+        sink.write(table)
+    sink.commit([{"command": "x", "inputs": []}])
+    rewrite(path, pq.read_table(path), group_rows)
+    return path
+
+
+def rewrite(path: Path, table: pa.Table, group_rows: int) -> None:
+    """Write other rows there, with what the file says of how it came to be."""
+    ours = {lineage.KEY: pq.read_metadata(path).metadata[lineage.KEY]}
+    pq.write_table(table.replace_schema_metadata(ours), path, row_group_size=group_rows)
+
+
+@pytest.mark.parametrize(("rows", "group_rows"), [(1, 1), (3, 2), (4, 5), (7, 100), (5, 3)])
+def test_rows_of_a_file_of_ours_are_taken_where_they_are(tmp_path: Path, rows: int, group_rows: int) -> None:
+    path = write_pairs(tmp_path / "pairs.parquet", [0, 3, 1, 9, 0, 0, 2, 5], group_rows=group_rows)
+    whole = open_pairs(str(path), nothing).read()
+    source = open_pairs(str(path), nothing)
+    folder = WorkFolder(str(tmp_path / "out.parquet"), {})
+    pieces = pieces_of(source, folder, "1", rows=rows)
+    assert len(pieces) > 1
+    assert source.rows == whole.num_rows
+    assert source.entries == [{"command": "x", "inputs": []}]
+    each = [open_pairs(piece.path, nothing).read() for piece in pieces]
+    assert [(table.num_rows, table["query_id"][0].as_py()) for table in each] == [
+        (piece.rows, whole["query_id"][piece.first].as_py()) for piece in pieces
+    ]
+    assert all(piece.rows >= rows for piece in pieces[:-1])
+    assert pa.concat_tables(each).to_pylist() == whole.to_pylist()
+    assert not list(Path(folder.path).rglob("*.parquet"))
+    ids = [set(table["query_id"].to_pylist()) for table in each]
+    assert sum(map(len, ids)) == len(set.union(*ids))
+
+
+def test_a_fault_in_a_range_is_named_by_the_row_of_the_whole_file(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.parquet", [0] * 8, group_rows=3)
+    table = pq.read_table(path)
+    labels = pa.array([1, 1, 1, 1, 1, 7, 1, 1], pa.int8())
+    rewrite(path, table.set_column(table.column_names.index("label"), "label", labels), 3)
+    pieces = pieces_of(open_pairs(str(path), nothing), WorkFolder(str(tmp_path / "out"), {}), "1", rows=2)
+    open_pairs(pieces[1].path, nothing).read()
+    with pytest.raises(PairmineError, match=r"pairs\.parquet: row 6"):
+        open_pairs(pieces[2].path, nothing).read()
+
+
+def test_a_file_of_ours_that_does_not_fall_apart_is_read_as_ever(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.parquet", [1] * 4, group_rows=2)
+    table = pq.read_table(path)
+    rewrite(path, pa.concat_tables([table, table.slice(0, 1)]), 2)
+    with pytest.raises(PairmineError, match="stand"):
+        pieces_of(open_pairs(str(path), nothing), WorkFolder(str(tmp_path / "out"), {}), "1", rows=2)
+
+
+def test_a_file_that_changes_under_a_range_is_told(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.parquet", [1] * 4, group_rows=2)
+    pieces = pieces_of(open_pairs(str(path), nothing), WorkFolder(str(tmp_path / "out"), {}), "1", rows=2)
+    write_pairs(path, [1] * 40, group_rows=2)
+    with pytest.raises(PairmineError, match=r"pairs\.parquet: was changed while it was read"):
+        open_pairs(pieces[0].path, nothing)
+
+
+def test_a_reference_to_no_rows_is_refused(tmp_path: Path) -> None:
+    for name, text in (("a", "[]"), ("b", '{"file": "x.rowrange", "rows": [0, 1], "bytes": 3}'), ("c", "")):
+        (tmp_path / f"{name}.rowrange").write_text(text)
+        with pytest.raises(PairmineError, match="name the file itself"):
+            open_pairs(str(tmp_path / f"{name}.rowrange"), nothing)

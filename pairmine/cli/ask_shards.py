@@ -104,7 +104,8 @@ def ask_shards(
         tasks = None if most is None else most * sum(piece.rows for piece in missing)
         advance = run.begin(what, tasks, session.status)
         with session.desk(engine.cluster, len(missing), advance) as desk:
-            for _, asked in engine.cluster.map(Asking(inquiry, desk), missing, most=session.most_workers):
+            make, most_workers = Asking(inquiry, desk), session.most_workers
+            for _, asked in engine.cluster.map(make, missing, resident=True, most=most_workers):
                 total.tasks += asked.progress.tasks
                 if asked.error is not None and error is None:
                     error = asked.error

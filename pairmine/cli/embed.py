@@ -196,7 +196,7 @@ def _on_cluster(run: Run, source: Source, work: EmbedWork, ray: RayEngine) -> Ma
     work = replace(work.shared_by(ray.cluster.workers), is_pairs=is_pairs)
     if is_pairs and len(pieces) > 1:
         work = replace(work, earlier=_ids_of_earlier(run, pieces, work, ray))
-    return ray.write(run, pieces, work, what="texts")
+    return ray.write(run, pieces, work, what="texts", resident=True)
 
 
 def _ids_of_earlier(run: Run, pieces: Sequence[Piece], work: EmbedWork, ray: RayEngine) -> tuple[str, ...]:

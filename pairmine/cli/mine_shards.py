@@ -154,7 +154,7 @@ class Cluster:
         pieces = self._stretches(len(texts) if first is None else len(first))
         parts = {}
         what = f"{'documents' if side == 'document' else 'queries'} for {spec.name}"
-        for piece, found in engine.fold(self.run, pieces, make, what=what, step=f"embed-{name}"):
+        for piece, found in engine.fold(self.run, pieces, make, what=what, step=f"embed-{name}", resident=True):
             parts[piece.number] = found.part
             self.embedded += found.embedded
             self.reused += found.reused
@@ -241,7 +241,7 @@ class Cluster:
             if spread is not None:
                 rows, numbers = asked_of(retriever, every)
                 watch = self.run.begin(f"lists of {retriever.name}", len(numbers) * len(spread.spans))
-                spread.find(numbers, search.depth + search.spare(every[rows]), watch)
+                spread.find(numbers, search.most + search.spare(every[rows]), watch)
         if search.masks.similar is not None or search.masks.near.crowds is not None:
             self._deepen(shared, spreads, bounds)
         return _lists_of(spreads)
@@ -255,7 +255,8 @@ class Cluster:
             searched = VectorSpans(
                 inner.document_vectors, inner.query_vectors, self.threads, self.room.work, self.device
             )
-            return SpreadSearch(engine.cluster, engine.folder, inner.score, searched, spans, len(inner.query_vectors))
+            count, on_gpus = len(inner.query_vectors), self.device not in (None, "cpu")
+            return SpreadSearch(engine.cluster, engine.folder, inner.score, searched, spans, count, on_gpus=on_gpus)
         if isinstance(inner, PartsBm25):
             spans = spans_of(len(documents.texts), engine.rows, workers)
             inner.settle(partial(self._counted, inner.score), partial(self._highest, spans))
@@ -306,7 +307,7 @@ def _bounds(search: Search, rows: int, together: int) -> np.ndarray:
     masked can be put in its order.
     """
     count = len(search.queries)
-    each = max(1, rows // (search.depth * len(search.retrievers)))
+    each = max(1, rows // (search.most * len(search.retrievers)))
     starts = [
         first for start in range(0, count, together) for first in range(start, min(start + together, count), each)
     ]

@@ -111,8 +111,12 @@ class RayEngine:
     def pieces(self, run: Begins, source: Source, *, apart: bool = False) -> list[Piece]:
         """The shards of an input, which are cut now unless it has some; with `apart` a query may be in several."""
         from pairmine.engines.cut import pieces_of
+        from pairmine.files.source import Source
 
         self._cuts += 1
+        if self._cluster is None and isinstance(source, Source) and source.path != "-":
+            source.look_at_first()  # what is wrong there is said before a cluster starts
+        cluster = self.cluster  # whose processes start while the input is cut
         advance = run.begin(f"rows of {source.name} cut into shards", source.rows_ahead())
         return pieces_of(
             source,
@@ -121,7 +125,7 @@ class RayEngine:
             rows=self.rows,
             apart=apart,
             advance=advance,
-            pool=lambda: self.cluster,
+            pool=lambda: cluster,
         )
 
     def write(
@@ -133,17 +137,18 @@ class RayEngine:
         what: str = "rows",
         step: str = "write",
         only: Sequence[str] | None = None,
+        resident: bool = False,
     ) -> Mapping[str, int]:
         """Do `work` on all shards: parts of the outputs, counts and facts of the run; what its sums add up to.
 
-        `only` names the outputs that the work has parts of; others are written here.
+        `only` names the outputs that the work has parts of; others are written here. Work with models is `resident`.
         """
         from pairmine.engines.parts import write_parts
 
         advance = run.begin(what, sum(piece.rows for piece in pieces))
         sums: Counter[str] = Counter()
         outputs = {name: each for name, each in self._outputs.items() if only is None or name in only}
-        for piece, done in write_parts(self.cluster, self.folder, pieces, work, outputs, step=step):
+        for piece, done in write_parts(self.cluster, self.folder, pieces, work, outputs, step=step, resident=resident):
             run.add(done.counts)
             sums.update(done.sums)
             if done.facts:
@@ -152,13 +157,20 @@ class RayEngine:
         return sums
 
     def fold(
-        self, run: Begins, pieces: Sequence[Piece], make: Make[Piece, Any], *, what: str = "rows", step: str = "fold"
+        self,
+        run: Begins,
+        pieces: Sequence[Piece],
+        make: Make[Piece, Any],
+        *,
+        what: str = "rows",
+        step: str = "fold",
+        resident: bool = False,
     ) -> Iterator[tuple[Piece, Any]]:
         """What `make()(piece)` gives for every shard, as they are done, to be put together here."""
         from pairmine.engines.parts import fold
 
         advance = run.begin(what, sum(piece.rows for piece in pieces))
-        for piece, result in fold(self.cluster, self.folder, pieces, make, step=step):
+        for piece, result in fold(self.cluster, self.folder, pieces, make, step=step, resident=resident):
             yield piece, result
             advance(piece.rows)
 

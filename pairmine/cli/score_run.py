@@ -65,9 +65,9 @@ def _on_cluster(run: Run, source: PairSource, work: FillWork, engine: RayEngine)
     pieces = engine.pieces(run, source)
     look_at(run, engine, pieces, work.choice, work.sides)
     if work.choice.wanted.missing:
-        for _, facts in engine.cluster.map(Facts(work), [None]):
+        for _, facts in engine.cluster.map(Facts(work), [None], resident=True):
             work.check(source, facts)
-    return engine.write(run, pieces, work.shared_by(engine.cluster.workers))
+    return engine.write(run, pieces, work.shared_by(engine.cluster.workers), resident=True)
 
 
 def look_at(

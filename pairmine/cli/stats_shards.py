@@ -115,7 +115,7 @@ class EncoderOfWorkers:
         """Vectors of `texts`, (n, dim) float32, unit length; (0, 0) for none."""
         items = [texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE)]
         found = {}
-        for at, vectors in self.pool.map(Embedding(self.opening, side), items):
+        for at, vectors in self.pool.map(Embedding(self.opening, side), items, resident=True):
             found[at] = vectors
             advance(len(vectors))
         return np.concatenate([found[at] for at in sorted(found)]) if found else np.empty((0, 0), np.float32)

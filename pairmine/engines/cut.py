@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from pairmine.engines.own_parts import own_parts
 from pairmine.engines.shards import Piece, Pool
 from pairmine.files.blocks import query_starts
 from pairmine.files.code import CodeTree
+from pairmine.files.lineage import checked_entries
 from pairmine.files.sharded import WorkFolder
 from pairmine.files.sink import Sink
 from pairmine.files.source import PairSource, Source
@@ -43,12 +45,15 @@ def pieces_of(
     """
     place = f"input/{name}"
     if isinstance(source, Source) and (text := folder.read(f"{place}/{_CUT}")) is not None:
-        found = json.loads(text)
-        source.take_as_read(found["rows"], found["repeats"], found["digests"])
-        source.take_entries(found["entries"])
-        advance(source.rows)
-        return [Piece(**each) for each in found["pieces"]]
-    pieces = own_parts(source, folder, apart=apart, advance=advance, pool=pool)
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # damaged: they are cut anew
+            found = json.loads(text)
+            cut = [Piece(**each) for each in found["pieces"]]
+            entries = checked_entries(found["entries"])
+            source.take_as_read(found["rows"], found["repeats"], found["digests"])
+            source.take_entries(entries)
+            advance(source.rows)
+            return cut
+    pieces = own_parts(source, folder, place, rows=rows, apart=apart, advance=advance, pool=pool)
     if pieces is None:
         pieces = _by_workers(pool, source, folder, place, rows, apart, advance)
     if pieces is None:

@@ -42,23 +42,31 @@ def write_parts(
     outputs: Mapping[str, PartedOutput],
     *,
     step: str,
+    resident: bool = False,
 ) -> Iterator[tuple[Piece, Done]]:
     """Do `work` on every shard and write its part of each of `outputs`: "out", "rejects" and those named in extras.
 
-    Yields the shards as they are finished, first those that an earlier run of this `step` had finished.
+    Yields the shards as they are finished, first those that an earlier run of this `step` had finished. Work that
+    holds models is `resident`.
     """
     for output in outputs.values():
         output.expect(len(pieces))
     places = {name: [output.part(piece.number) for piece in pieces] for name, output in outputs.items()}
     make = _Writing(work, folder, places, step)
-    yield from _each(pool, folder, pieces, make, step)
+    yield from _each(pool, folder, pieces, make, step, resident)
 
 
 def fold(
-    pool: Pool, folder: WorkFolder, pieces: Sequence[Piece], make: Make[Piece, Any], *, step: str
+    pool: Pool,
+    folder: WorkFolder,
+    pieces: Sequence[Piece],
+    make: Make[Piece, Any],
+    *,
+    step: str,
+    resident: bool = False,
 ) -> Iterator[Any]:
     """What `make()(piece)` gives for every shard, with the shard, as they are done; kept for a run that goes on."""
-    yield from _each(pool, folder, pieces, _Folding(make, folder, step), step)
+    yield from _each(pool, folder, pieces, _Folding(make, folder, step), step, resident)
 
 
 def forget(folder: WorkFolder, pieces: Sequence[Piece], *, step: str) -> None:
@@ -68,7 +76,7 @@ def forget(folder: WorkFolder, pieces: Sequence[Piece], *, step: str) -> None:
 
 
 def _each(
-    pool: Pool, folder: WorkFolder, pieces: Sequence[Piece], make: Make[Piece, Any], step: str
+    pool: Pool, folder: WorkFolder, pieces: Sequence[Piece], make: Make[Piece, Any], step: str, resident: bool
 ) -> Iterator[tuple[Piece, Any]]:
     missing: list[Piece] = []
     for piece in pieces:
@@ -78,7 +86,7 @@ def _each(
             missing.append(piece)
         else:
             yield piece, result
-    for place, result in pool.map(make, missing):
+    for place, result in pool.map(make, missing, resident=resident):
         yield missing[place], result
 
 
@@ -91,7 +99,11 @@ def _packed(result: Any) -> str:
 
 
 def _unpacked(text: str, where: str) -> Any:
-    return kept.loads(base64.b64decode(json.loads(text)["result"]), where)
+    try:
+        content = base64.b64decode(json.loads(text)["result"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        content = b""
+    return kept.loads(content, where)
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,18 @@ class SpreadSearch:
     """Searches `searched` on a pool, span by span; `name` is that of a place in the work folder."""
 
     def __init__(
-        self, pool: Pool, folder: WorkFolder, name: str, searched: Searched, spans: Sequence[Span], count: int
+        self,
+        pool: Pool,
+        folder: WorkFolder,
+        name: str,
+        searched: Searched,
+        spans: Sequence[Span],
+        count: int,
+        *,
+        on_gpus: bool = False,
     ) -> None:
         self._pool, self._folder, self._name = pool, folder, name
+        self._on_gpus = on_gpus
         self._searched = pool.share(searched)
         self.spans = list(spans)
         self.lists = Lists(count, max((stop for _, stop in spans), default=0))
@@ -132,7 +141,8 @@ class SpreadSearch:
                 items.append(_Item(each.number, (first, stop), each.files[-1]))
         blocks = [(each.queries, each.k) for each in asked]
         make = _Searching(self._folder, self._searched, self._pool.share(blocks))
-        for _, count in self._pool.map(make, [item for item in items if not exists(item.path)]):
+        items = [item for item in items if not exists(item.path)]
+        for _, count in self._pool.map(make, items, resident=self._on_gpus):
             watch(count)
 
     def _merge(self, missing: list[_Asked]) -> None:

@@ -117,13 +117,13 @@ class Pool(Protocol):
         make: Make[Item, Result],
         items: Sequence[Item],
         *,
-        gpus: float | None = None,
-        cpus: float | None = None,
+        resident: bool = False,
         most: int | None = None,
     ) -> Iterator[tuple[int, Result]]:
         """`make()(item)` of every item, with the item's place, as they are done.
 
-        A worker calls `make` once; there are at `most` so many. What a lost worker had under way is done again, so
+        A worker calls `make` once; there are at `most` so many. What is `resident`, as models are, stays in workers
+        of its own, which have the GPUs. What a lost worker had under way is done again, so
         that work done twice must leave the same as work done once. Raises the first PairmineError that comes up.
         """
 
@@ -160,8 +160,7 @@ class InProcess:
         make: Make[Item, Result],
         items: Sequence[Item],
         *,
-        gpus: float | None = None,
-        cpus: float | None = None,
+        resident: bool = False,
         most: int | None = None,
     ) -> Iterator[tuple[int, Result]]:
         """See `Pool`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import stat
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from pairmine.errors import PairmineError
+from pairmine.errors import GAVE_UP, PairmineError, code_of
+from pairmine.keys import remember_address
 
 STDIN = "-"
 UNFINISHED = ".unfinished"
@@ -80,7 +81,8 @@ class Shard:
     """One file to read: how to name it in a message, its format, and how to open it.
 
     `kind` is a value of `FORMATS`, "lines" for one text to a line, or "fields" for a table of text
-    without a header, whose columns are named in `fields`.
+    without a header, whose columns are named in `fields`. `stamp` is the file's state when it was found. With `rows`
+    it is those of a Parquet file from the first to before the second.
     """
 
     name: str
@@ -89,6 +91,19 @@ class Shard:
     filesystem: Any = None
     path: str = ""
     fields: tuple[str, ...] = ()
+    stamp: tuple[int, ...] | None = None
+    rows: tuple[int, int] | None = None
+
+    def check_unchanged(self) -> None:
+        """Raise PairmineError where the file is another one by now than when it was found.
+
+        Rows of two states, or a digest of one and rows of the other, would go into one output.
+        """
+        if self.stamp is not None and (found := _stamp_of(self.path)) != self.stamp:
+            what = "removed" if found is None else "changed"
+            raise PairmineError(
+                f"{self.name}: was {what} while it was read; run the same command again", exit_code=GAVE_UP
+            )
 
     @contextmanager
     def open(self) -> Iterator[pa.NativeFile]:
@@ -100,9 +115,10 @@ class Shard:
     def _raw(self) -> Iterator[pa.NativeFile]:
         if self.filesystem is None:
             try:
-                native = pa.OSFile(self.path, "rb")
+                native = pa.OSFile(os.fsencode(self.path), "rb")  # Arrow takes names of any bytes, but not as text
             except OSError as error:
-                raise PairmineError(f"{self.name}: {cause(error)}") from None
+                self.check_unchanged()
+                raise PairmineError(f"{self.name}: {cause(error)}", exit_code=code_of(error)) from None
             with native:
                 yield native
         else:
@@ -111,12 +127,16 @@ class Shard:
             with handle, pa.PythonFile(handle, "r") as native:
                 yield native
 
+    def size(self) -> int:
+        """The bytes of the file as it is stored."""
+        if self.filesystem is None:
+            return os.path.getsize(self.path)
+        return int(self.filesystem.size(self.path))
+
     def fetched(self) -> tuple[Shard, Any]:
         """A remote file's copy on this machine, to read as often as needed, and the file that must stay open."""
-        spool = tempfile.NamedTemporaryFile(prefix="pairmine-")  # noqa: SIM115 (the caller keeps it open)
         with remotely(self.name, "cannot be read"), self.filesystem.open(self.path, "rb") as handle:
-            shutil.copyfileobj(handle, spool, 1 << 22)
-        spool.flush()
+            spool = _copied(handle)
         return replace(self, filesystem=None, path=spool.name), spool
 
     def misnamed(self) -> str | None:
@@ -150,12 +170,66 @@ class Shard:
         with self._raw() as raw:
             while block := raw.read(1 << 22):
                 digest.update(block)
+        self.check_unchanged()
         return digest.hexdigest()
+
+
+def _stamp_of(path: str) -> tuple[int, ...] | None:
+    """What tells a file from another one and from a later state of it; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def cause(error: OSError) -> str:
     """What the operating system says, as the end of a line."""
     return os.strerror(error.errno).lower() if error.errno else _first_line(error)
+
+
+@contextmanager
+def told_of_tempdir(what: str) -> Iterator[None]:
+    """Makes one line of a folder for temporary files that cannot hold `what`."""
+    try:
+        yield
+    except OSError as error:
+        line = f"{tempdir()}: no place for {what} ({cause(error)}); set TMPDIR to a folder that has some"
+        raise PairmineError(line, exit_code=GAVE_UP) from None
+
+
+def tempdir() -> str:
+    """The folder for temporary files, as a line can name it where there is none that can be written."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR") or "/tmp"
+
+
+def _copied(stream: Any) -> Any:
+    """All of `stream` in a temporary file, which goes with the one who holds it."""
+    what = "a copy of the input"
+    with told_of_tempdir(what):
+        spool = tempfile.NamedTemporaryFile(prefix="pairmine-", delete=False)  # noqa: SIM115 (the caller keeps it open)
+    # Its own removal complains where somebody has emptied the folder meanwhile.
+    remove = weakref.finalize(spool, _remove, spool.name)
+    try:
+        while block := stream.read(1 << 20):
+            with told_of_tempdir(what):
+                spool.write(block)
+        with told_of_tempdir(what):
+            spool.flush()
+    except BaseException:
+        with suppress(OSError):  # what it still holds finds no place either
+            spool.close()
+        remove()
+        raise
+    return spool
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
 
 
 @contextmanager
@@ -173,7 +247,10 @@ def remotely(path: str, what: str) -> Iterator[None]:
 
 def is_remote(path: str) -> bool:
     """Whether `path` is an address for fsspec, such as hf:// or s3://."""
-    return "://" in path
+    if "://" not in path:
+        return False
+    remember_address(path)
+    return True
 
 
 _INSTALL = {"s3": "pip install 'pairmine[s3]'", "s3a": "pip install 'pairmine[s3]'", "gs": "pip install gcsfs"}
@@ -199,6 +276,10 @@ def find_shards(path: str, fields: Sequence[str] = ()) -> list[Shard]:
     Names that start with "." or "_" are left alone; other folders below must hold no data. With
     `fields` they are tables of text without a header, and the ending of a single file may be any.
     """
+    from pairmine.files import row_range
+
+    if path.endswith(row_range.ENDING):
+        return [row_range.read_reference(path)]
     if is_remote(path):
         return _remote_shards(path, fields)
     local = Path(path)
@@ -211,7 +292,7 @@ def find_shards(path: str, fields: Sequence[str] = ()) -> list[Shard]:
     except FileNotFoundError:
         raise PairmineError(f"{path}: no such file or folder") from None
     except OSError as error:
-        raise PairmineError(f"{path}: {cause(error)}") from None
+        raise PairmineError(f"{path}: {cause(error)}", exit_code=code_of(error)) from None
     if not stat.S_ISREG(found.st_mode):
         raise PairmineError(f"{path}: not a regular file; pipe it into 'pairmine' and name the input -")
     return [_shard(path, str(local), found.st_size, None, fields)]
@@ -309,7 +390,8 @@ def _shard(name: str, path: str, size: int | None, filesystem: Any, fields: Sequ
         raise PairmineError(f"{name}: is {known[0]}, which names its columns itself; leave out --columns")
     if size == 0:
         raise PairmineError(f"{name}: the file is empty; write it again or name another")
-    return Shard(name, known[0], known[1], filesystem, path, tuple(fields))
+    stamp = _stamp_of(path) if filesystem is None else None
+    return Shard(name, known[0], known[1], filesystem, path, tuple(fields), stamp)
 
 
 def _held(head: bytes) -> str | None:
@@ -337,7 +419,10 @@ class StandardInput:
             raise PairmineError(
                 "standard input is a terminal or closed; pipe a pair set or a corpus into it, or name a file"
             )
-        head = sys.stdin.buffer.read(4)
+        try:
+            head = sys.stdin.buffer.read(4)
+        except OSError as error:
+            raise PairmineError(f"{self.name}: {cause(error)}; pipe a file into it, or name one") from None
         if not head:
             raise PairmineError("standard input is empty; did the command before the pipe fail?")
         self.stream: IO[bytes] = io.BufferedReader(_Rejoined(head, sys.stdin.buffer), 1 << 20)
@@ -354,9 +439,7 @@ class StandardInput:
         """
         if fields and self.kind != "jsonl":
             raise PairmineError(f"{self.name}: is {self.kind}, which names its columns itself; leave out --columns")
-        spool = tempfile.NamedTemporaryFile(prefix="pairmine-")  # noqa: SIM115 (the caller keeps it open)
-        shutil.copyfileobj(self.stream, spool, 1 << 20)
-        spool.flush()
+        spool = _copied(self.stream)
         kind = "fields" if fields else self.kind
         return Shard(self.name, kind, self.compression, None, spool.name, tuple(fields)), spool
 

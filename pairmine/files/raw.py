@@ -6,28 +6,37 @@ Nothing is renamed or converted here; `columns` and `source` do that.
 from __future__ import annotations
 
 import csv
+import errno
 import re
 import sys
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from pairmine.errors import PairmineError
+from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.files import lineage
 from pairmine.files.columns import listed
-from pairmine.files.locations import Shard, StandardInput
+from pairmine.files.locations import Shard, StandardInput, cause
 
 BATCH_ROWS = 16_384
 BATCH_BYTES = 2 << 20
 PARQUET_GROUP_ROWS = 131_072
 PARQUET_BATCH_BYTES = 32 << 20
+PARQUET_BATCH_CELLS = PARQUET_GROUP_ROWS * 128
 PARQUET_BUFFER_BYTES = 4 << 20
-MAX_LINE_BYTES = 1 << 30
+MAX_LINE_BYTES = 256 << 20
+MAX_ARRAY_BYTES = 1 << 30
+MAX_COLUMNS = 20_000
+MAX_CELLS = 1 << 22
+"""Cells of a batch. Where each JSON object has names of its own, one of a few MB would have hundreds of millions."""
+MAX_DEPTH = 60
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -57,10 +66,18 @@ def read_raw(shard: Shard) -> Iterator[Raw]:
         with shard.open() as stream:
             yield from reader(shard, stream)
     except (OSError, EOFError) as error:
+        shard.check_unchanged()
         raise unreadable(shard, error) from error
+    except PairmineError:
+        shard.check_unchanged()
+        raise
+    shard.check_unchanged()
 
 
 def unreadable(shard: Shard, error: BaseException) -> PairmineError:
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+        line = f"{shard.name}: {cause(error)}; mend that and run the same command again"
+        return PairmineError(line, exit_code=GAVE_UP)
     if shard.compression is None:
         return PairmineError(f"{shard.name}: cannot be read ({_first_line(error)})")
     return PairmineError(f"{shard.name}: the {shard.compression} file is truncated or damaged; fetch or write it again")
@@ -75,7 +92,7 @@ def _first_line(error: BaseException) -> str:
 
 def line_blocks(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list[bytes]]]:
     """Whole lines without their ends, some MB at a time, after the number of the first; no byte order mark."""
-    number = 1
+    number, held = 1, 0
     rest: list[bytes] = []
     while block := stream.read(BATCH_BYTES):
         whole, newline, tail = block.rpartition(b"\n")
@@ -83,10 +100,13 @@ def line_blocks(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, list
             lines = b"".join([*rest, whole]).split(b"\n")
             yield number, _without_mark(number, lines)
             number += len(lines)
-            rest = []
+            rest, held = [], 0
         rest.append(tail)
-        if sum(map(len, rest)) > MAX_LINE_BYTES:
-            raise PairmineError(f"{shard.name}:{number}: a line of over 1 GiB; is this a {shard.kind} file?")
+        held += len(tail)
+        if held > MAX_LINE_BYTES and not (shard.kind == "jsonl" and number == 1 and _is_array(rest)):
+            raise PairmineError(_too_long(shard, f":{number}: a line of over {MAX_LINE_BYTES >> 20} MB", rest))
+        if held > MAX_ARRAY_BYTES:
+            raise _long_array(shard)
     if last := b"".join(rest):
         yield number, _without_mark(number, [last])
 
@@ -102,8 +122,8 @@ def _jsonl(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
         if not started and (opening := next((line.lstrip() for line in lines if line.strip()), b"")):
             started = True
             if opening.startswith(b"["):
-                rest = (b"\n".join(lines) for _, lines in blocks)
-                yield from _json_array(shard, b"\n".join([*lines, *rest]))
+                every = held_blocks(shard, chain([(number, lines)], blocks))
+                yield from _json_array(shard, b"\n".join(b"\n".join(some) for _, some in every))
                 return
         places: Sequence[int] = range(number, number + len(lines))
         try:
@@ -111,9 +131,31 @@ def _jsonl(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
         except orjson.JSONDecodeError:
             places = [place for place, line in zip(places, lines, strict=True) if line.strip()]
             rows = [_json_value(shard, place, lines[place - number]) for place in places]
-        for start in range(0, len(rows), BATCH_ROWS):
-            end = start + BATCH_ROWS
-            yield _of_objects(shard, rows[start:end], places[start:end])
+        yield from _batches(shard, rows, places)
+
+
+def _is_array(pieces: list[bytes]) -> bool:
+    return next((text for piece in pieces if (text := piece.removeprefix(_BOM).lstrip())), b"").startswith(b"[")
+
+
+def _too_long(shard: Shard, what: str, pieces: list[bytes]) -> str:
+    zeros = ", with zero bytes in it" if b"\0" in pieces[0] else ""
+    return f"{shard.name}{what}{zeros}; is this a {shard.kind} file? Write one row to a line"
+
+
+def _long_array(shard: Shard) -> PairmineError:
+    size = f"{MAX_ARRAY_BYTES >> 20:,} MB"
+    return PairmineError(f"{shard.name}: a JSON array of over {size}; write one object to a line, as .jsonl")
+
+
+def held_blocks(shard: Shard, blocks: Iterable[tuple[int, list[bytes]]]) -> Iterator[tuple[int, list[bytes]]]:
+    """Blocks of a JSON array, which is held as a whole; raises PairmineError where it is too long for that."""
+    held = 0
+    for number, lines in blocks:
+        held += sum(map(len, lines)) + len(lines)
+        if held > MAX_ARRAY_BYTES:
+            raise _long_array(shard)
+        yield number, lines
 
 
 def _json_value(shard: Shard, number: int, line: bytes) -> Any:
@@ -136,21 +178,53 @@ def _json_array(shard: Shard, content: bytes) -> Iterator[Raw]:
         rows = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise PairmineError(f"{shard.name}: not valid JSON ({error}); mend it, or write one object to a line") from None
-    for start in range(0, len(rows), BATCH_ROWS):
-        batch = rows[start : start + BATCH_ROWS]
-        yield _of_objects(shard, batch, range(start + 1, start + len(batch) + 1), unit=" element ")
+    yield from _batches(shard, rows, range(1, len(rows) + 1), unit=" element ")
 
 
-def _of_objects(shard: Shard, rows: list[dict[str, Any]], places: Sequence[int], unit: str = ":") -> Raw:
-    if set(map(type, rows)) != {dict}:
-        raise _no_object(shard, rows, places, unit)
-    columns = _columns_of(rows)
+def _batches(shard: Shard, rows: list[Any], places: Sequence[int], unit: str = ":") -> Iterator[Raw]:
+    """The objects as tables of so many rows that their cells are not too many."""
+    start = 0
+    while start < len(rows):
+        end = start + BATCH_ROWS
+        batch = rows[start:end]
+        if set(map(type, batch)) != {dict}:
+            raise _no_object(shard, batch, places[start:end], unit)
+        names = _names_of(batch)
+        while len(batch) > 1 and len(batch) * len(names) > MAX_CELLS:
+            batch = batch[: len(batch) // 2]
+            names = _names_of(batch)
+        end = start + len(batch)
+        if len(names) > MAX_COLUMNS:
+            raise PairmineError(f"{shard.name}{unit}{places[start]}: {too_many_columns(len(names))}")
+        yield _of_objects(shard, batch, names, places[start:end], unit)
+        start = end
+
+
+def too_many_columns(count: int) -> str:
+    """What is wrong with a table of so many columns, and the remedy."""
+    return (
+        f"{count:,} columns, more than {MAX_COLUMNS:,}; are their names values? "
+        "Put those into one column, or leave out what is not needed"
+    )
+
+
+def _names_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The names in all of `rows`, in the order in which they come."""
+    return list(dict.fromkeys(chain.from_iterable(rows)))
+
+
+def _of_objects(
+    shard: Shard, rows: list[dict[str, Any]], names: Sequence[str], places: Sequence[int], unit: str
+) -> Raw:
     arrays = {}
-    for name, values in columns.items():
+    for name, values in zip(names, _columns_of(rows, names), strict=True):
         try:
             arrays[name] = _array(values)
         except (pa.ArrowException, OverflowError):
             raise _mixed(shard, name, values, places, unit) from None
+        if depth_of(arrays[name].type) > MAX_DEPTH:
+            at = next(at for at, value in enumerate(values) if _is_deep(value))
+            raise PairmineError(f'{shard.name}{unit}{places[at]}: "{name}" is nested {_TOO_DEEP}')
     return Raw(
         pa.table(arrays),
         shard.name,
@@ -159,15 +233,36 @@ def _of_objects(shard: Shard, rows: list[dict[str, Any]], places: Sequence[int],
     )
 
 
-def _columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    names: Iterable[str] = rows[0]
-    if set(map(len, rows)) == {len(rows[0])}:
-        try:
-            return {name: list(map(itemgetter(name), rows)) for name in names}
-        except KeyError:
-            pass
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+def _columns_of(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[list[Any]]:
+    """The values of each of `names`, one after the other."""
+    if set(map(len, rows)) == {len(names)}:
+        return (list(map(itemgetter(name), rows)) for name in names)
+    return ([row.get(name) for row in rows] for name in names)
+
+
+_TOO_DEEP = f"more than {MAX_DEPTH} lists or objects deep; write it as text, or leave it out"
+
+
+def depth_of(kind: pa.DataType) -> int:
+    """How many lists and objects stand in each other at most, 0 for a plain value."""
+    deepest, waiting = 0, [(kind, 0)]
+    while waiting:
+        kind, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        waiting += [(kind.field(at).type, depth + 1) for at in range(kind.num_fields)]
+    return deepest
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value's lists and objects stand in each other too deep."""
+    waiting = [(value, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            return True
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += [(each, depth + 1) for each in inside]
+    return False
 
 
 def _array(values: list[Any]) -> pa.Array:
@@ -198,6 +293,11 @@ def _mixed(shard: Shard, name: str, values: list[Any], places: Sequence[int], un
             return PairmineError(
                 f'{shard.name}{unit}{places[i]}: "{name}" is {value}, which 64 bits do not hold; write it as text'
             )
+    if kind == "a number" and (large := [i for i, value in enumerate(values) if _is_beyond_fractions(value)]):
+        return PairmineError(
+            f'{shard.name}{unit}{places[large[0]]}: "{name}" is {values[large[0]]}, which loses digits beside numbers '
+            "with a fraction; write them as text"
+        )
     return PairmineError(
         f'{shard.name}{unit}{places[at]}: "{name}" holds lists or objects whose values differ in type from row to row; '
         "write all of them alike"
@@ -211,10 +311,15 @@ def _json_kind(value: Any) -> str:
     return next((name for kind, name in kinds if isinstance(value, kind)), "null")
 
 
+def _is_beyond_fractions(value: Any) -> bool:
+    return isinstance(value, int) and int(float(value)) != value
+
+
 def _not_utf8(shard: Shard, number: int, bad: UnicodeDecodeError) -> PairmineError:
+    written = "utf-16" if number == 1 and bad.object.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
     return PairmineError(
         f"{shard.name}:{number}: not UTF-8 (byte 0x{bad.object[bad.start]:02x}, number {bad.start + 1} of the line); "
-        "convert it first, for example: iconv -f latin1 -t utf-8"
+        f"convert it first, for example: iconv -f {written} -t utf-8"
     )
 
 
@@ -356,6 +461,11 @@ def _decoded(shard: Shard, stream: pa.NativeFile) -> Iterator[tuple[int, str]]:
                 raise _not_utf8(shard, number, bad) from None
 
 
+def _repeated(names: Sequence[str]) -> list[str]:
+    """The names that come more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
@@ -367,8 +477,9 @@ def _header(shard: Shard, place: int, cells: list[str]) -> list[str]:
             f"{shard.name}:{place}: the header is one column, {names[0]!r}, and seems to be separated by {separator}; "
             f"write it with {'tabs' if shard.kind == 'tsv' else 'commas'}, or name the file by what it holds"
         )
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated or not all(names):
+    if len(names) > MAX_COLUMNS:
+        raise PairmineError(f"{shard.name}:{place}: {too_many_columns(len(names))}")
+    if (repeated := _repeated(names)) or not all(names):
         what = f'"{listed([min(repeated)])}" twice' if repeated else "a column without a name"
         raise PairmineError(
             f"{shard.name}:{place}: the header has {what}; the first line must name every column, "
@@ -401,28 +512,54 @@ def _parquet(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
     import pyarrow.parquet as pq
 
     try:
-        names = pq.ParquetFile(stream).schema_arrow.names
+        columns = pq.ParquetFile(stream).schema_arrow
         stream.seek(0)
-        shared = [name for name in DICTIONARY_COLUMNS if name in names]
+        # Arrow takes no list or object by its name.
+        flat = {field.name for field in columns if not pa.types.is_nested(field.type)}
+        shared = [name for name in DICTIONARY_COLUMNS if name in flat]
         # Arrow builds a dictionary anew for each batch, so those of pair sets hold a whole row group of ours.
         # With its own buffering Arrow would hold all of the file that was read so far.
         file = pq.ParquetFile(stream, read_dictionary=shared, pre_buffer=False, buffer_size=PARQUET_BUFFER_BYTES)
-        first = 0
+        groups, first, stop = groups_of(file.metadata, shard.rows)
         most = PARQUET_GROUP_ROWS if shared else BATCH_ROWS
-        for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata, most)):
-            yield _of_table(pa.Table.from_batches([batch]), shard.name, first)
+        is_empty = True
+        for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata, most), row_groups=groups):
+            table, at = within(pa.Table.from_batches([batch]), first, shard.rows)
             first += batch.num_rows
-        if first == 0:
+            if table.num_rows:
+                is_empty = False
+                yield _of_table(table, shard.name, at)
+            if first >= stop:
+                break
+        if is_empty:
             empty = file.schema_arrow.empty_table().replace_schema_metadata(file.metadata.metadata)
             yield _of_table(empty, shard.name, 0)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(shard.name, "Parquet", error) from None
 
 
+def groups_of(metadata: Any, rows: tuple[int, int] | None) -> tuple[list[int], int, int]:
+    """The row groups that hold `rows`, all without them; the number of the first row in these, and of the end."""
+    if rows is None:
+        return list(range(metadata.num_row_groups)), 0, metadata.num_rows
+    ends = list(accumulate(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)))
+    first, last = bisect_right(ends, rows[0]), bisect_left(ends, rows[1])
+    return list(range(first, min(last + 1, len(ends)))), ends[first - 1] if first else 0, rows[1]
+
+
+def within(table: pa.Table, at: int, rows: tuple[int, int] | None) -> tuple[pa.Table, int]:
+    """What of `table`, whose first row is number `at`, lies in `rows`, and the number of its first row."""
+    if rows is None:
+        return table, at
+    skipped = max(rows[0] - at, 0)
+    return table.slice(skipped, max(min(rows[1] - at, table.num_rows) - skipped, 0)), at + skipped
+
+
 def _rows_at_once(metadata: Any, most: int) -> int:
-    """`most`, or fewer where rows are long, as those of whole books are."""
+    """`most`, or fewer where rows are long, as those of whole books are, or have very many columns."""
     size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    return min(most, max(1, PARQUET_BATCH_BYTES * metadata.num_rows // max(size, 1)))
+    by_columns = PARQUET_BATCH_CELLS // max(metadata.num_columns, 1)
+    return min(most, max(1, min(by_columns, PARQUET_BATCH_BYTES * metadata.num_rows // max(size, 1))))
 
 
 def _arrow(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
@@ -462,6 +599,7 @@ def _stream_batches(reader: Any) -> Iterator[tuple[pa.RecordBatch, Any]]:
 
 def _of_batches(name: str, schema: pa.Schema, batches: Iterator[tuple[pa.RecordBatch, Any]]) -> Iterator[Raw]:
     ours = lineage.KEY in (schema.metadata or {})
+    lineage.decode(schema.metadata, name)  # a newer format is refused before its rows are taken for something
     plain = schema.remove_metadata()
     first, trailer = 0, None
     for batch, custom in batches:
@@ -478,9 +616,26 @@ def _of_batches(name: str, schema: pa.Schema, batches: Iterator[tuple[pa.RecordB
 def _of_table(table: pa.Table, name: str, first: int, is_ours: bool = False) -> Raw:
     """A binary format's rows: places are row numbers from 1, continuing after `first` earlier rows."""
     names = table.column_names
-    if twice := {column for column in names if names.count(column) > 1}:
+    if twice := _repeated(names):
         raise PairmineError(f'{name}: two columns are named "{min(twice)}"; rename one of them')
+    if len(names) > MAX_COLUMNS:
+        raise PairmineError(f"{name}: {too_many_columns(len(names))}")
+    if deep := next((field.name for field in table.schema if depth_of(field.type) > MAX_DEPTH), None):
+        raise PairmineError(f'{name}: "{deep}" is nested {_TOO_DEEP}')
+    _check_values(table, name)
     return Raw(table, name, lambda row: f"{name}: row {first + row + 1}", lambda _: names, is_ours=is_ours)
+
+
+def _check_values(table: pa.Table, name: str) -> None:
+    """Refuse what Arrow hands on as it stands in the file: it would read beyond the end of a damaged column."""
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        try:
+            values.validate(full=True)
+        except pa.ArrowInvalid as error:
+            what = f"values that are not whole ({_first_line(error)}); it may be damaged, write or fetch it again"
+            if "UTF8" in str(error):
+                what = "bytes that are no UTF-8; write its texts again"
+            raise PairmineError(f'{name}: "{column}" holds {what}') from None
 
 
 def _damaged(name: str, kind: str, error: Exception) -> PairmineError:

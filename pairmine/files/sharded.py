@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pairmine.errors import PairmineError
+from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.files import lineage
 from pairmine.files.folder import MARK
 from pairmine.files.held import LOCK, hold
+from pairmine.files.links import check_own, followed
 from pairmine.files.locations import filesystem_of, format_of, is_remote
 from pairmine.files.partial import STDOUT, said_plainly, write_atomically
 from pairmine.files.places import exists as exists
@@ -26,9 +26,14 @@ from pairmine.files.places import read_text, remotely_or_here, remove_tree
 from pairmine.files.places import remove_file as remove_file
 from pairmine.files.placing import check_folder, place_remotely, swap
 from pairmine.files.sink import Sink
+from pairmine.versions import plan_digest, plan_text
 
 PLAN = "plan.json"
+FORMAT = 1
+"""Of the folder of an unfinished run."""
 _PARTS = "parts"
+_DIGITS = 5
+"""Of a part's number, and more where there are more parts: names stand in the order of the rows."""
 
 
 class WorkFolder:
@@ -42,12 +47,14 @@ class WorkFolder:
         self.digest = sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
         self.path = beside(output)
         self.output = output
-        with said_plainly(self.path), remotely_or_here(self.path):
+        if not is_remote(self.path):
+            check_own(self.path, ", or name another output")
+        with said_plainly(self.path, opens=True), remotely_or_here(self.path):
             self._lock = hold(self.path, output)
-            if self.read(PLAN) != self.digest:
+            if self._planned() != self.digest:
                 self._empty()
                 self.make("")
-                self.write(PLAN, self.digest)
+                self.write(PLAN, plan_text(self.digest, FORMAT))
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to the workers: all but the lock."""
@@ -75,6 +82,11 @@ class WorkFolder:
         """Put a small text there, whole or not at all."""
         write_atomically(self.place(name), text)
 
+    def _planned(self) -> str | None:
+        """The digest of the run that it belongs to."""
+        text = self.read(PLAN)
+        return None if text is None else plan_digest(text, FORMAT, self.path)
+
     def remove(self) -> None:
         """Remove it and all that is in it; what is left where that is cut short belongs to no plan."""
         remove_file(f"{self.path}/{PLAN}")
@@ -95,11 +107,17 @@ class WorkFolder:
             elif each.name != LOCK:
                 each.unlink()
 
+    def check_there(self) -> None:
+        """Raise PairmineError where somebody emptied it: a part that is gone would pass for one without rows."""
+        if self._planned() != self.digest:
+            line = f"{self.path}: was removed or emptied while it was in use; run the same command again"
+            raise PairmineError(line, exit_code=GAVE_UP)
+
     def check_seen(self) -> None:
         """Raise PairmineError where this machine does not see what the run's driver wrote."""
         import socket
 
-        if self.read(PLAN) != self.digest:
+        if self._planned() != self.digest:
             raise PairmineError(
                 f"{self.output}: {socket.gethostname()} does not see its folder; name one that all machines of the "
                 "cluster share, or an address such as s3://"
@@ -130,6 +148,8 @@ class PartedOutput:
         self._own: Sink | None = None
         self._own_rows = 0
         self._count = 0
+        self._digits = _DIGITS
+        self._is_finished = False
         self.is_file = make is not None or format_of(target) is not None
         if target == STDOUT:
             raise PairmineError("--engine ray writes no standard output; name a file or a folder with -o")
@@ -141,11 +161,12 @@ class PartedOutput:
 
     def part(self, number: int) -> str:
         """Where the part `number` lies while the run is under way."""
-        return self._folder.place(f"{_PARTS}/{self.name}/part-{number:05}.{self.ending}")
+        return self._folder.place(f"{_PARTS}/{self.name}/part-{number:0{self._digits}}.{self.ending}")
 
     def expect(self, count: int) -> None:
         """There are `count` parts, some of which may be missing for want of rows."""
         self._count = count
+        self._digits = max(_DIGITS, len(str(count)))
 
     def write(self, table: pa.Table) -> None:
         """Rows of the driver, behind all parts."""
@@ -160,19 +181,26 @@ class PartedOutput:
         if self._own_rows >= _PART_ROWS and not self.is_file:
             self._end_own()
 
-    def commit(self, entries: list[lineage.Entry]) -> None:
-        """Join the parts, or put their folder in its place."""
+    def finish(self, entries: list[lineage.Entry]) -> None:
+        """Join the parts where they become one file, and sync it; a folder's parts are finished already."""
+        if self._is_finished:
+            return
+        self._folder.check_there()
         self._end_own()
         if self._joined is not None:
             for table in self.tables():
                 self._joined.write(table)
+            self._joined.finish(entries)
+        self._is_finished = True
+
+    def commit(self, entries: list[lineage.Entry]) -> None:
+        """Join the parts, unless that was done, and put the file, or their folder, in its place."""
+        self.finish(entries)
+        if self._joined is not None:
             self._joined.commit(entries)
             return
         with said_plainly(self.target), remotely_or_here(self.target):
             self._place(entries)
-
-    def finish(self, entries: list[lineage.Entry]) -> None:
-        """Nothing yet: parts are finished, and `commit` joins them."""
 
     def abort(self) -> None:
         """Leave the parts for the next run; what stands in the output's place stays."""
@@ -222,7 +250,7 @@ class PartedOutput:
             if left.name not in names:
                 left.unlink()
         write_atomically(str(here / MARK), text)
-        swap(here, Path(os.path.realpath(self.target)))
+        swap(here, followed(self.target))
 
 
 _PART_ROWS = 65_536
@@ -232,7 +260,7 @@ def beside(output: str) -> str:
     """The work folder of a run that writes `output`."""
     if is_remote(output):
         return f"{output.rstrip('/')}.ray"
-    final = Path(os.path.realpath(output))
+    final = followed(output)
     if not final.name:
         raise PairmineError(f"{output}: is the root of this machine; name a folder in it")
     if not final.parent.is_dir():

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from pairmine import schema
 from pairmine.errors import PairmineError
 from pairmine.files import convert, lineage
-from pairmine.files.blocks import check_texts, check_together, contiguous_order, last_query_start
+from pairmine.files.blocks import LastQuery, check_texts, check_together, contiguous_order
 from pairmine.files.columns import DOCUMENT, PAIR, QUERY, Mapped, Wanted, listed, map_columns, names_one_of
 from pairmine.files.locations import STDIN, Shard, StandardInput, find_shards
-from pairmine.files.raw import Raw, check_fields, read_ipc_stream, read_raw
+from pairmine.files.raw import MAX_CELLS, MAX_COLUMNS, Raw, check_fields, read_ipc_stream, read_raw, too_many_columns
 from pairmine.files.seen import SeenIds
 from pairmine.files.watch import Watch, rows_ahead, watched
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 CHUNK_ROWS = 65_536
+CHUNK_CELLS = CHUNK_ROWS * 256
+CHUNK_BYTES = 512 << 20
 _FIRST_BYTES = 8 << 20
 _IDENTITIES = {"id", "query_id", "doc_id"}
 
@@ -138,7 +140,10 @@ class Source:
         self.rows = 0
         for table in self.batches():
             self.rows += table.num_rows
-            yield table if self._schema is None else schema.cast_table(table, self._schema)
+            if self._schema is None:
+                yield table
+            else:
+                yield from _widened(table, self._schema)
 
     def read(self) -> pa.Table:
         """All rows as one table."""
@@ -192,13 +197,16 @@ class Source:
                 self._learn_columns()
                 raise ColumnsChanged
             self.rows += table.num_rows
-            yield schema.cast_table(table, known)
+            yield from _widened(table, known)
 
     def _with_columns_of(self, table: pa.Table, known: pa.Schema | None) -> pa.Schema:
         try:
-            return schema.union_schema([table.schema] if known is None else [known, table.schema])
+            found = schema.union_schema([table.schema] if known is None else [known, table.schema])
         except PairmineError as error:
             raise PairmineError(f"{self._place}: {error}; write all of them as one type") from None
+        if len(found) > MAX_COLUMNS:
+            raise PairmineError(f"{self._place}: {too_many_columns(len(found))}")
+        return found
 
     def add_to(self, record: lineage.Lineage, role: str) -> None:
         """Record this input; to be called when all of it was read."""
@@ -219,6 +227,11 @@ class Source:
         raw = next(self.raw(keep=False), None)
         if raw is not None:
             self._map(raw)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether pairmine wrote it, as far as it was read."""
+        return self._is_ours
 
     def take_as_read(self, rows: int, repeats: int, digests: Sequence[str]) -> None:
         """Record what reading it gave that others did; `digests` are the SHA-256 of its files, none to take them."""
@@ -434,25 +447,25 @@ class PairSource(Source):
         return table
 
     def chunks(self, rows: int = CHUNK_ROWS, *, unified: bool = True) -> Iterator[pa.Table]:
-        """Tables of about `rows` rows, each with whole queries; told apart rows of one query are an error.
+        """Tables of about `rows` rows, or fewer long ones, each with whole queries; a query in two places is an error.
 
         Without `unified` the texts may come in several dictionaries, which saves reading all of them once more.
         """
         done = SeenIds()
         pending: list[pa.Table] = []
-        first = count = 0
+        last, first, size = LastQuery(), 0, 0
         for table in self.tables():
             pending.append(table)
-            count += table.num_rows
-            if count < rows:
+            last.add(table["query_id"])
+            cut, size = last.start, size + table.nbytes
+            is_full = size >= CHUNK_BYTES or last.rows >= min(rows, CHUNK_CELLS // max(table.num_columns, 1))
+            if not cut or not is_full:
                 continue
             joined = pa.concat_tables(pending)
-            cut = last_query_start(joined["query_id"])
-            if cut:
-                yield self._checked(joined.slice(0, cut), done, first, unified)
-                joined = joined.slice(cut)
-                first += cut
-            pending, count = [joined], joined.num_rows
+            yield self._checked(joined.slice(0, cut), done, first, unified)
+            pending, size = [joined.slice(cut)], 0
+            first += cut
+            last.cut()
         if pending:
             yield self._checked(pa.concat_tables(pending), done, first, unified)
 
@@ -631,6 +644,16 @@ def _given(*columns: Columns | None) -> dict[str, str]:
 
 def _flag(given: Mapping[str, str]) -> str:
     return next(iter(given)).replace("_", "-")
+
+
+def _widened(table: pa.Table, known: pa.Schema) -> Iterator[pa.Table]:
+    """`table` with the columns of `known`, in pieces where these are so many that they make it much larger."""
+    rows = table.num_rows if len(known) <= 2 * table.num_columns else max(1, MAX_CELLS // len(known))
+    if rows >= table.num_rows:
+        yield schema.cast_table(table, known)
+        return
+    for start in range(0, table.num_rows, rows):
+        yield schema.cast_table(table.slice(start, rows), known)
 
 
 def _up_to(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:

@@ -144,6 +144,20 @@ def test_an_engine_in_process_writes_pairs_and_the_ledger_writes_them_again(
     assert (folder / "one.parquet").read_bytes() == (folder / "two.parquet").read_bytes()
 
 
+def test_engines_of_two_workers_of_a_cluster_write_what_one_engine_writes(
+    folder: Path, tiny_model: Path, llm_args: dict[str, Any]
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed beside vllm")
+    words = ["generate", "--recipe", "lenient.yaml", "corpus.jsonl", "--limit", "10"]
+    words += ["--llm", *engine(tiny_model, llm_args)]
+    alone = run(folder, *words, "-o", "alone.parquet", "--ledger", "alone.sqlite")
+    assert alone.returncode == 0, alone.stderr
+    ray = ["--engine", "ray", "--shard-rows", "3"]
+    done = run(folder, *words, *ray, "-o", "spread.parquet", "--ledger", "spread.sqlite")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "spread.parquet").read_bytes() == (folder / "alone.parquet").read_bytes()
+
+
 def test_its_server_writes_pairs_through_openai(folder: Path, server: str) -> None:
     words = ["generate", "--recipe", "lenient.yaml", "corpus.jsonl", "--llm", f"openai:{SERVED}", "--base-url", server]
     done = run(folder, *words, "-o", "served.parquet", "--rejects", "served-rejects.parquet")

@@ -8,19 +8,21 @@ import pickle
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from pairmine.engines.ray.worker import Small, Stored, actor, answers, task
 from pairmine.engines.shards import Item, Make, Parcel, Result, Shared
-from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
+from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.files.locations import cause
 
 _INSTALL = "pip install 'pairmine[ray]'"
 _LOCAL_STORE_BYTES = 256 << 20
 """For the objects of a local cluster: rows go through files, and only paths, counts and broadcasts through Ray."""
 _LARGE = 1 << 20
+_STARTED_AT_ONCE = 256
 _ANSWERS_S = 10.0
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -48,6 +50,7 @@ class Cluster:
             self._connect(address, workers)
         try:
             self.workers = workers or self._room()
+            self._starting = self._start_processes()
         except BaseException:
             self.close()
             raise
@@ -80,31 +83,30 @@ class Cluster:
         make: Make[Item, Result],
         items: Sequence[Item],
         *,
-        gpus: float | None = None,
-        cpus: float | None = None,
+        resident: bool = False,
         most: int | None = None,
     ) -> Iterator[tuple[int, Result]]:
-        """See `shards.Pool`: Ray Data's `map_batches` over a pool of actors, an item at a time."""
+        """See `shards.Pool`: Ray Data's `map_batches`, an item at a time.
+
+        What is resident works in a pool of actors, whose start takes seconds; all else in tasks, for which Ray keeps
+        its processes.
+        """
         if not items:
             return
         data = self._data()
         rows = [{"place": at, "item": pickle.dumps(item)} for at, item in enumerate(items)]
         size = min(self.workers, len(items), most or len(items))
         found = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _worker(self._sent(make)),
+            actor(self._sent(make)) if resident else task(self._sent(make)),
             batch_size=1,
             batch_format="pyarrow",
-            compute=data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size),
-            num_cpus=self._cpus if cpus is None else cpus,
-            num_gpus=(self._gpus if gpus is None else gpus) or None,
+            compute=_pool_of(data, size) if resident else data.TaskPoolStrategy(size),
+            num_cpus=self._cpus,
+            num_gpus=(self._gpus if resident else 0) or None,
         )
         with self._said_plainly():
             for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for place, done, error in zip(*(batch[name].to_pylist() for name in _COLUMNS), strict=True):
-                    if error is not None:
-                        line, code = pickle.loads(error)
-                        raise PairmineError(line, exit_code=code)
-                    yield place, pickle.loads(done)
+                yield from answers(batch)
 
     def shuffle(
         self,
@@ -126,7 +128,7 @@ class Cluster:
 
     def share(self, value: Result) -> Shared[Result]:
         """See `shards.Pool`: `value` in Ray's object store."""
-        return _Stored(self._ray.put(value))
+        return Stored(self._ray.put(value))
 
     def _sent(self, make: Make[Any, Any]) -> Shared[bytes]:
         """What is made on the workers, in the object store where it is large."""
@@ -150,6 +152,11 @@ class Cluster:
                 f"{what}: no cluster ({_first_line(error)}); start one with 'ray start --head', and run this there",
                 exit_code=GAVE_UP,
             ) from error
+
+    def _start_processes(self) -> list[Any]:
+        """Have as many processes as there are workers load what all of them need, which takes seconds, from now on."""
+        ready = self._ray.remote(num_cpus=self._cpus, scheduling_strategy="SPREAD", max_retries=0)(_load)
+        return [ready.remote() for _ in range(min(self.workers, _STARTED_AT_ONCE))]
 
     def _room(self) -> int:
         """How many workers find room at once."""
@@ -180,7 +187,14 @@ class Cluster:
         return _SaidPlainly(self._ray)
 
 
-_COLUMNS = ("place", "done", "error")
+def _load() -> None:
+    """Import what takes long, on a worker."""
+    for name in ("ray.data", "pairmine.engines.parts", "pairmine.files.source"):
+        import_module(name)
+
+
+def _pool_of(data: Any, size: int) -> Any:
+    return data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
 
 
 class _SaidPlainly:
@@ -196,6 +210,7 @@ class _SaidPlainly:
         raised = self._ray.exceptions
         lost = (
             *(raised.RayActorError, raised.NodeDiedError, raised.OutOfMemoryError, raised.ObjectLostError),
+            raised.WorkerCrashedError,
             ConnectionError,
         )
         if isinstance(error, lost):
@@ -204,79 +219,6 @@ class _SaidPlainly:
                 "command again to continue",
                 exit_code=GAVE_UP,
             ) from error
-
-
-def _worker(make: Shared[bytes]) -> Any:
-    """A class whose objects work on batches of one item each."""
-    from pairmine import __version__
-
-    folder = os.getcwd()
-
-    class Worker:
-        """Sets the work up at its first item, so that what goes wrong there comes back as an answer."""
-
-        def __init__(self) -> None:
-            self._work: Any = None
-
-        def __call__(self, batch: Any) -> dict[str, Any]:
-            done: bytes | None = None
-            error: bytes | None = None
-            try:
-                if self._work is None:
-                    arrive(__version__, folder)
-                    self._work = pickle.loads(make.get())()
-                done = pickle.dumps(self._work(pickle.loads(batch["item"][0].as_py())), 5)
-            except PairmineError as found:
-                error = pickle.dumps((str(found), found.exit_code))
-            import pyarrow as pa
-
-            columns = {"place": batch["place"], "done": pa.array([done], pa.large_binary())}
-            return pa.table(columns | {"error": pa.array([error], pa.binary())})
-
-    return Worker
-
-
-def arrive(driver: str, folder: str) -> None:
-    """Make ready on a worker: raises PairmineError for another version than the driver's, and goes to its `folder`."""
-    _check_version(driver)
-    with suppress(OSError):  # where it is there too, relative paths mean the same
-        os.chdir(folder)
-
-
-def _check_version(driver: str) -> None:
-    import socket
-
-    from pairmine import __version__
-
-    if __version__ != driver:
-        raise PairmineError(
-            f"{socket.gethostname()}: has pairmine {__version__}, not {driver} as here; install one of them everywhere",
-            exit_code=BAD_INPUT,
-        )
-
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Small(Generic[Value]):
-    """A value that travels with whatever holds it."""
-
-    value: Value
-
-    def get(self) -> Value:
-        """The value."""
-        return self.value
-
-
-@dataclass(frozen=True)
-class _Stored(Generic[Value]):
-    reference: Any
-
-    def get(self) -> Value:
-        import ray
-
-        return ray.get(self.reference)
 
 
 def _load_ray() -> Any:

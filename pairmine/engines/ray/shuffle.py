@@ -5,22 +5,16 @@ A row is a parcel and not a key, of which there are millions: Ray sorts some row
 
 from __future__ import annotations
 
-import os
 import pickle
-import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from pairmine import __version__
-from pairmine.engines.ray.cluster import arrive
+from pairmine.engines.ray.worker import Made, packed_error, raise_error
 from pairmine.engines.shards import Shared
-from pairmine.errors import PairmineError
 
 _MOST_PARTITIONS = 1024
-_KEPT = 2
 _ERROR = -1
 """The group of what went wrong."""
 _PARCELS = pa.schema(
@@ -36,7 +30,7 @@ def shuffled(
 
     Tasks do the work, no actors: those of one stage would hold the cores that the next one waits for.
     """
-    mine, its = _Made(split, __version__, os.getcwd()), _Made(join, __version__, os.getcwd())
+    mine, its = Made(split), Made(join)
     rows = [{"item": at, "given": pickle.dumps(item, 5)} for at, item in enumerate(items)]
     parcels = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _splitting(mine), batch_size=1, batch_format="pyarrow", num_cpus=cpus
@@ -47,19 +41,18 @@ def shuffled(
     for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for group, answer in zip(batch["group"].to_pylist(), batch["answer"].to_pylist(), strict=True):
             if group == _ERROR:
-                line, code = pickle.loads(answer)
-                raise PairmineError(line, exit_code=code)
+                raise_error(answer)
             yield group, pickle.loads(answer)
 
 
-def _splitting(split: _Made) -> Callable[[pa.Table], pa.Table]:
+def _splitting(split: Made) -> Callable[[pa.Table], pa.Table]:
     def parcels_of(batch: pa.Table) -> pa.Table:
         item = batch["item"][0].as_py()
         try:
             given = pickle.loads(batch["given"][0].as_py())
             found = [(group, pickle.dumps(parcel, 5)) for group, parcel in split.made()(given)]
-        except PairmineError as error:
-            found = [(_ERROR, pickle.dumps((str(error), error.exit_code)))]
+        except Exception as error:
+            found = [(_ERROR, packed_error(error))]
         groups, answers = [group for group, _ in found], [each for _, each in found]
         columns = [groups, [item] * len(found), list(range(len(found))), answers]
         return pa.table([pa.array(each, kind) for each, kind in zip(columns, _PARCELS.types, strict=True)], _PARCELS)
@@ -67,7 +60,7 @@ def _splitting(split: _Made) -> Callable[[pa.Table], pa.Table]:
     return parcels_of
 
 
-def _joining(join: _Made) -> Callable[[pa.Table], pa.Table]:
+def _joining(join: Made) -> Callable[[pa.Table], pa.Table]:
     def answer_of(rows: pa.Table) -> pa.Table:
         rows = rows.sort_by([("item", "ascending"), ("number", "ascending")])
         group = rows["group"][0].as_py()
@@ -77,30 +70,8 @@ def _joining(join: _Made) -> Callable[[pa.Table], pa.Table]:
             else:
                 parcels = (pickle.loads(each.as_buffer()) for each in rows["parcel"])
                 answer = pickle.dumps(join.made()((group, parcels)), 5)
-        except PairmineError as error:
-            group, answer = _ERROR, pickle.dumps((str(error), error.exit_code))
+        except Exception as error:
+            group, answer = _ERROR, packed_error(error)
         return pa.table([pa.array([group], pa.int64()), pa.array([answer], pa.large_binary())], _ANSWERS)
 
     return answer_of
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What a driver's `make` makes, once in each process while that does the same shuffle."""
-
-    make: Shared[bytes]
-    version: str
-    folder: str
-    key: str = field(default_factory=lambda: secrets.token_hex(8))
-
-    def made(self) -> Callable[[Any], Any]:
-        """What to call."""
-        if self.key not in _MADE:
-            if len(_MADE) >= _KEPT:
-                _MADE.clear()
-            arrive(self.version, self.folder)
-            _MADE[self.key] = pickle.loads(self.make.get())()
-        return _MADE[self.key]
-
-
-_MADE: dict[str, Callable[[Any], Any]] = {}
