@@ -13,11 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError, code_of
+from pairmine.files.claims import Claims
 from pairmine.llm.calls import Call, Reply
+from pairmine.versions import check_format
 
 FORMAT = 1
 KEY_BYTES = 20
+ASKING = "-asking"
+"""What the name of the file ends in, beside the ledger, by which processes on it tell each other what they ask for."""
 SQLITE_MAGIC = b"SQLite format 3\0"
 _APPLICATION = 0x504D4C47
 _AT_ONCE = 256
@@ -26,6 +30,8 @@ _CHECKPOINT_PAGES = 4_000
 _WAL_BYTES = 16 << 20
 _CACHE_KIB = 16_384
 _MOST = 2**40
+_DAMAGE = ("unsupported file format", "no such table", "no such column", "malformed", "Could not decode", "encoding")
+"""What sqlite says of a damaged file as it would of a wrong query."""
 _NO_ACCESS = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 
 # Replies stand in the order in which they came: with the random key as the place of the whole row (WITHOUT
@@ -110,7 +116,7 @@ class Ledger:
     What `keep` has returned from survives kill -9 of this and any other process. A power cut or a crash of
     the machine may take back the latest transactions, up to about 16 MB of replies, and never the rest:
     a sync of the disk after each would cost more than the reply is worth. Several processes may use one
-    ledger at once. One thread uses one Ledger.
+    ledger at once, and by `claim` none asks for what another one is asking for. One thread uses one Ledger.
 
     On a file system that several machines share, where sqlite's write-ahead log would be unsafe, a rollback
     journal takes its place and every transaction is synced: slower, and `remark` says so for people.
@@ -126,6 +132,7 @@ class Ledger:
         self.path = Path(path)
         self.remark: str | None = None
         self._busy_s = busy_s
+        self._claims = None if read_only else Claims(self.path.with_name(self.path.name + ASKING))
         if self.path.is_dir():
             raise PairmineError(f"{path}: is a folder; name a file in it as the ledger")
         if read_only and not self.path.exists():
@@ -139,6 +146,8 @@ class Ledger:
             except BaseException:
                 self._connection.close()
                 raise
+        self._place = self.path.absolute()  # the folder that the path starts from may be left
+        self._file = _file_at(self._place)
 
     def __enter__(self) -> Ledger:
         return self
@@ -155,6 +164,8 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of the file; the last process to do so folds the write-ahead log into it."""
+        if self._claims is not None:
+            self._claims.close()
         self._connection.close()
 
     # --- replies ----------------------------------------------------------------------------------
@@ -168,6 +179,25 @@ class Ledger:
                 rows = self._connection.execute(f"SELECT key, {_REPLY} FROM replies WHERE key IN ({holes})", some)
                 found.update((row[0], _reply(row[1:])) for row in rows)
         return found
+
+    def claim(self, key: bytes) -> bool:
+        """Whether to ask for `key`: there is no reply to it yet, and no other process asks for it.
+
+        None will do so from now on, until this one does `release` it, is closed, or ends.
+        """
+        if self._claims is None:
+            return True
+        if not self._claims.claim(key):
+            return False
+        if self.find([key]):
+            self._claims.release([key])
+            return False
+        return True
+
+    def release(self, keys: Sequence[bytes]) -> None:
+        """Tell that these calls are answered, and their replies kept, or that there will be none."""
+        if self._claims is not None:
+            self._claims.release(keys)
 
     def keep(self, answers: Sequence[tuple[Call, Reply]], *, recipe: str, backend: str) -> int:
         """Write `answers` in one transaction, whole or not at all, and say how many were new.
@@ -185,7 +215,31 @@ class Ledger:
             self._begin()
             numbers = {names: self._source(names) for names in {(e.recipe, e.model, e.backend) for e in entries}}
             rows = [_row(entry, numbers[entry.recipe, entry.model, entry.backend]) for entry in entries]
-            return self._connection.executemany(_INSERT, rows).rowcount
+            new = self._connection.executemany(_INSERT, rows).rowcount
+        self._stay()
+        return new
+
+    def _stay(self) -> None:
+        """Raise PairmineError where the file was taken from its place, after it was put back with all that it holds.
+
+        sqlite would go on writing into a file without a name, and every reply be lost at the end.
+        """
+        if (there := _file_at(self._place)) == self._file:
+            return
+        if there is not None:
+            line = f"{self.path}: was replaced by another file while it was in use; what came since is not in there"
+            raise PairmineError(f"{line}, run the same command again", exit_code=GAVE_UP)
+        self.path = self._place
+        self._make_file()
+        with self._told():
+            with contextlib.closing(self._connect("mode=rw")) as copy:
+                self._connection.backup(copy)
+            self._connection.close()
+            self._connection = self._connect("mode=rw")
+            self._prepare()
+        self._file = _file_at(self._place)
+        line = f"{self.path}: was removed while it was in use; it is back with every reply, run the same command again"
+        raise PairmineError(line, exit_code=GAVE_UP)
 
     def _source(self, names: tuple[str, str, str]) -> int:
         """The number of a (recipe, model, backend); looked up each time, since another process may prune it."""
@@ -341,7 +395,7 @@ class Ledger:
             return PairmineError(f"{self.path}: {what} ({error}); {remedy}", exit_code=GAVE_UP)
         if name == "SQLITE_NOTADB":
             return _foreign(self.path, "not an sqlite file")
-        if name.startswith("SQLITE_CORRUPT"):
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_MISMATCH")) or any(sign in str(error) for sign in _DAMAGE):
             remedy = f"move it away and save what is left of it: sqlite3 {self.path.name} .recover | sqlite3 NEW"
             return PairmineError(f"{self.path}: the ledger is damaged ({error}); {remedy}")
         if name.startswith(_NO_ACCESS):
@@ -402,7 +456,8 @@ class Ledger:
             # A file in the place of a parent folder is a FileExistsError for mkdir.
             what = os.strerror(errno.ENOTDIR if isinstance(error, FileExistsError) else error.errno or 0).lower()
             raise PairmineError(
-                f"{self.path}: the ledger cannot be made ({what}); name another with --ledger"
+                f"{self.path}: the ledger cannot be made ({what}); name another with --ledger",
+                exit_code=BAD_INPUT if isinstance(error, FileExistsError) else code_of(error),
             ) from None
 
     def _is_ours(self) -> bool:
@@ -412,9 +467,7 @@ class Ledger:
             return False
         if self._pragma("application_id") != _APPLICATION:
             raise _foreign(self.path, "an sqlite file of something else")
-        if (version := self._pragma("user_version")) > FORMAT:
-            line = f"written by a newer pairmine (format {version}, this one reads {FORMAT}); upgrade pairmine"
-            raise PairmineError(f"{self.path}: {line}")
+        check_format(max(self._pragma("user_version"), 1), FORMAT, str(self.path))
         return True
 
     def _settle_journal(self) -> None:
@@ -443,6 +496,15 @@ class Ledger:
                 if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end:
                     raise
                 time.sleep(0.01)
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """What tells the file in that place from any other; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _log_of(path: Path) -> Path:

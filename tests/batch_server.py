@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import socket
+import struct
 import threading
 import time
 from collections import Counter, defaultdict
@@ -19,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
+from llm_server import Bend, Response, Script
 
 STATES = ["validating", "in_progress", "finalizing"]
 Row = dict[str, Any]
@@ -34,6 +37,8 @@ class BatchServer:
 
     `upon(event)` is called before the response to "upload", "create", "retrieve", "download" and "delete"
     is sent; what it returns as True drops the connection instead.
+    `plan(event, before)` is what is sent in place of the answer, before anything is done, or what bends the answer
+    afterwards; `before` counts the events of that name that came earlier. "list" is one too.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], str | Row], *, key: str = "") -> None:
@@ -43,7 +48,10 @@ class BatchServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.asked_for: dict[str, list[str]] = defaultdict(list)
         self.events: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+        self.is_closing = threading.Event()
         self.upon: Callable[[str], bool | None] = lambda event: None
+        self.plan: Callable[[str, int], Response | Bend | None] = lambda event, before: None
         self.refusals: list[tuple[str, str]] = []
         self.ends: list[tuple[str, int]] = []
         self.busy: list[int] = []
@@ -60,6 +68,7 @@ class BatchServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.is_closing.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -179,6 +188,13 @@ class BatchServer:
             return "delete", 200, {"id": found[1], "deleted": True}
         return "", 404, {"error": {"message": f"no {place}"}}
 
+    def _event(self, method: str, target: str) -> str:
+        place = urlsplit(target).path.removeprefix("/v1")
+        known = {("POST", "/files"): "upload", ("POST", "/batches"): "create", ("GET", "/batches"): "list"}
+        if method == "GET" and place.startswith(("/batches/", "/files/")):
+            return "retrieve" if place.startswith("/batches/") else "download"
+        return "delete" if method == "DELETE" else known.get((method, place), "")
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
 
@@ -189,17 +205,61 @@ class BatchServer:
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 key = self.headers.get("Authorization", "")
+                event = server._event(self.command, self.path)
+                server.asked[event] += 1
+                planned = server.plan(event, server.asked[event] - 1)
+                if isinstance(planned, Response):
+                    self._answer(planned)
+                    return
                 event, status, value = server._handle(self.command, self.path, key, body)
                 server.events[event] += 1
                 if server.upon(event):
                     self.close_connection = True
                     return
-                content = value if isinstance(value, bytes) else orjson.dumps(value)
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                answer = Response(status, value if isinstance(value, bytes) else orjson.dumps(value))
+                self._answer(planned(answer) if planned is not None else answer)
+
+            def _answer(self, answer: Response) -> None:
+                if answer.fault == "stall":
+                    self._play(lambda: ["hold"])
+                elif answer.fault == "reset":
+                    self._play(lambda: ["reset"])
+                elif answer.script is not None:
+                    self._play(answer.script)
+                else:
+                    self.send_response(answer.status)
+                    self.send_header("Content-Type", answer.content_type)
+                    torn = 100 if answer.fault == "truncated" else 0
+                    self.send_header("Content-Length", str(len(answer.body) + torn))
+                    for name, text in answer.headers.items():
+                        self.send_header(name, text)
+                    self.end_headers()
+                    self.wfile.write(answer.body)
+                    self.close_connection = self.close_connection or bool(torn)
+
+            def _play(self, script: Script) -> None:
+                for piece in script():
+                    if isinstance(piece, float):
+                        self.wfile.flush()
+                        if server.is_closing.wait(piece):
+                            break
+                    elif isinstance(piece, bytes):
+                        try:
+                            self.wfile.write(piece)
+                            self.wfile.flush()
+                        except OSError:
+                            break
+                    elif piece == "hold":
+                        server.is_closing.wait(30)
+                    elif piece == "reset":
+                        linger = struct.pack("ii", 1, 0)
+                        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                        break
+                    else:
+                        break
+                else:
+                    return
+                self.close_connection = True
 
             do_GET = do_POST = do_DELETE = _serve
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llm_server import LLMServer, Request, Response, error, reply
+from llm_server import Bend, LLMServer, Request, Response, error, reply
 
 from pairmine.backends.encoders import FakeEncoder
 
-Plan = Callable[[dict[str, Any], int], Response | None]
-"""(body, how many requests came before) -> what is sent in place of the answer."""
+Plan = Callable[[dict[str, Any], int], Response | Bend | None]
+"""(body, how many requests came before) -> what is sent in place of the answer, or bends it."""
 
 
 class EmbeddingServer(LLMServer):
@@ -38,7 +38,8 @@ class EmbeddingServer(LLMServer):
         self.bodies.append(body)
         if body["model"] not in self.models:
             return error(404, f"The model `{body['model']}` does not exist", code="model_not_found")
-        if self.fails is not None and (planned := self.fails(body, before)) is not None:
+        planned = self.fails(body, before) if self.fails is not None else None
+        if isinstance(planned, Response):
             return planned
         texts = body["input"]
         if len(texts) > self.most:
@@ -51,7 +52,8 @@ class EmbeddingServer(LLMServer):
         data = [{"index": place, "embedding": _form(vector, form)} for place, vector in enumerate(vectors)]
         words = sum(len(text.split()) for text in texts)
         value = {"object": "list", "data": self.shape(data), "model": body["model"], "usage": {"prompt_tokens": words}}
-        return reply(200, value, delay_s=self.delay_s)
+        answered = reply(200, value, delay_s=self.delay_s, paid=tuple(texts))
+        return answered if planned is None else planned(answered)
 
 
 def _form(vector: np.ndarray, form: str) -> Any:

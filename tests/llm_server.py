@@ -6,6 +6,7 @@
 
 It speaks just enough HTTP/1.1 (keep-alive, Content-Length) on one asyncio thread of its own, so that one core
 serves thousands of requests a second. More routes: `server.route("POST", "/v1/files", handler)`.
+What no server should send goes out by a `Script`: bytes and pauses as a test writes them.
 
 `python tests/llm_server.py [PORT]` serves the instant answer for benchmarks.
 """
@@ -14,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -39,22 +41,33 @@ class Request:
         return orjson.loads(self.body)
 
 
+Script = Callable[[], Iterable[bytes | float | str]]
+"""What goes over the wire in place of an answer: bytes, seconds to wait, and at last one of "reset" (abort the
+connection), "close", or "hold" (leave it open and say no more); without a last word the connection stays in use."""
+
+
 @dataclass
 class Response:
-    """What is sent back. `fault` is "", "reset", "stall" (never answered) or "truncated"; `paid` names the prompt."""
+    """What is sent back. `fault` is "", "reset", "stall" (never answered) or "truncated".
+
+    `paid` names the prompt, or all texts, that are paid for once this is sent whole.
+    """
 
     status: int = 200
     body: bytes = b"{}"
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     fault: str = ""
-    paid: str | None = None
+    paid: str | tuple[str, ...] | None = None
     content_type: str = "application/json"
+    script: Script | None = None
 
 
 Handler = Callable[[Request], Response]
-Plan = Callable[[dict[str, Any], str, int], "Response | None"]
-"""(body, prompt, how many requests of this prompt came before) -> a response that takes the place of the answer."""
+Bend = Callable[[Response], Response]
+"""What becomes of the right answer."""
+Plan = Callable[[dict[str, Any], str, int], "Response | Bend | None"]
+"""(body, prompt, how many requests of this prompt came before) -> what takes the place of the answer, or bends it."""
 
 
 def reply(status: int, value: Any, **more: Any) -> Response:
@@ -132,7 +145,11 @@ class LLMServer:
         capacity: int | None = None,
         headers: Mapping[str, str] | None = None,
         keeps_bodies: bool = False,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.host = host
+        self.tls = tls
         self.answer = answer
         self.plan = plan
         self.supports_schema = supports_schema
@@ -164,7 +181,8 @@ class LLMServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/v1"
 
     def route(self, method: str, prefix: str, handler: Handler) -> None:
         """Answer paths that begin with `prefix` by `handler`, which runs on the server's thread; the newest wins."""
@@ -219,7 +237,7 @@ class LLMServer:
         for _ in range(100):
             try:
                 self._listener = await self.loop.create_server(
-                    lambda: Connection(self), "127.0.0.1", self.port, backlog=1024, reuse_address=True
+                    lambda: Connection(self), self.host, self.port, backlog=1024, reuse_address=True, ssl=self.tls
                 )
                 break
             except OSError:
@@ -266,9 +284,11 @@ class LLMServer:
         prompt = body["messages"][-1]["content"]
         before = self.seen[prompt]
         self.seen[prompt] += 1
-        if self.plan is not None and (planned := self.plan(body, prompt, before)) is not None:
+        planned = self.plan(body, prompt, before) if self.plan is not None else None
+        if isinstance(planned, Response):
             return planned
-        return self._refused(body) or self._completion(body, prompt)
+        answered = self._refused(body) or self._completion(body, prompt)
+        return answered if planned is None else planned(answered)
 
     def _refused(self, body: dict[str, Any]) -> Response | None:
         for name in self.refuses:
@@ -313,6 +333,7 @@ class Connection(asyncio.Protocol):
         self.buffer = bytearray()
         self.is_busy = False
         self.timer: asyncio.TimerHandle | None = None
+        self.playing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -362,10 +383,40 @@ class Connection(asyncio.Protocol):
         server.statuses[response.fault or str(response.status)] += 1
         if response.fault == "stall":
             return
+        if response.script is not None:
+            self.playing = server.loop.create_task(self._play(response, response.script))
+            return
         if response.delay_s:
             self.timer = server.loop.call_later(response.delay_s, self._send, response)
         else:
             self._send(response)
+
+    async def _play(self, response: Response, script: Script) -> None:
+        for piece in script():
+            if self.transport.is_closing():
+                return
+            if isinstance(piece, float):
+                await asyncio.sleep(piece)
+            elif isinstance(piece, bytes):
+                self.transport.write(piece)
+                while self.transport.get_write_buffer_size() > 1 << 20 and not self.transport.is_closing():
+                    await asyncio.sleep(0.001)
+            elif piece == "reset":
+                self.transport.abort()
+                return
+            elif piece == "close":
+                self.transport.close()
+                break
+            else:
+                return
+        self._count(response)
+        self._finished()
+        if self.buffer and not self.transport.is_closing():
+            self.data_received(b"")
+
+    def _count(self, response: Response) -> None:
+        paid = response.paid
+        self.server.paid.update([paid] if isinstance(paid, str) else paid or ())
 
     def _finished(self) -> None:
         if self.is_busy:
@@ -387,8 +438,7 @@ class Connection(asyncio.Protocol):
             "\r\n",
         ]
         # Counted first: who has the last answer looks at once.
-        if response.paid is not None:
-            self.server.paid[response.paid] += 1
+        self._count(response)
         self.transport.write("\r\n".join(lines).encode("latin-1") + response.body)
         self._finished()
         if is_torn:

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from llm_server import LLMServer, Request, Response, error, reply
+from llm_server import Bend, LLMServer, Request, Response, error, reply
 
-Plan = Callable[[dict[str, Any], int], Response | None]
-"""(body, how many requests came before) -> what is sent in place of the answer."""
+Plan = Callable[[dict[str, Any], int], Response | Bend | None]
+"""(body, how many requests came before) -> what is sent in place of the answer, or bends it."""
 
 
 class RerankServer(LLMServer):
@@ -34,9 +34,9 @@ class RerankServer(LLMServer):
         self.route("POST", "/v1/score", self._score)
 
     def _rerank(self, request: Request) -> Response:
-        body, refused = self._taken(request)
-        if refused is not None:
-            return refused
+        body, planned = self._taken(request)
+        if isinstance(planned, Response):
+            return planned
         name = "texts" if self.kind == "tei" else "documents"
         if name not in body:
             line = f"Failed to deserialize the JSON body into the target type: missing field `{name}` at line 1"
@@ -46,23 +46,28 @@ class RerankServer(LLMServer):
             return refused
         best = sorted(enumerate(self._values(pairs)), key=lambda each: (_order(each[1]), each[0]))
         if self.kind == "tei":
-            return reply(200, self.shape([{"index": place, "score": value} for place, value in best]))
+            return self._sent(planned, [{"index": place, "score": value} for place, value in best], pairs)
         # Without a top_n only the best three come, as some servers have it.
         best = best[: body.get("top_n", 3)]
         results = [{"index": place, "relevance_score": value, "document": {"text": "..."}} for place, value in best]
-        return reply(200, self.shape({"model": "m", "results": results, "usage": {"total_tokens": len(pairs)}}))
+        value = {"model": "m", "results": results, "usage": {"total_tokens": len(pairs)}}
+        return self._sent(planned, value, pairs)
 
     def _score(self, request: Request) -> Response:
-        body, refused = self._taken(request)
-        if refused is not None:
-            return refused
+        body, planned = self._taken(request)
+        if isinstance(planned, Response):
+            return planned
         pairs = list(zip(body["text_1"], body["text_2"], strict=True))
         if refused := self._refused_pairs(body, pairs):
             return refused
         data = [{"index": place, "object": "score", "score": value} for place, value in enumerate(self._values(pairs))]
-        return reply(200, self.shape({"object": "list", "data": data, "usage": {"prompt_tokens": len(pairs)}}))
+        return self._sent(planned, {"object": "list", "data": data, "usage": {"prompt_tokens": len(pairs)}}, pairs)
 
-    def _taken(self, request: Request) -> tuple[dict[str, Any], Response | None]:
+    def _sent(self, planned: Bend | None, value: Any, pairs: list[tuple[str, str]]) -> Response:
+        answered = reply(200, self.shape(value), paid=tuple(map("\t".join, pairs)))
+        return answered if planned is None else planned(answered)
+
+    def _taken(self, request: Request) -> tuple[dict[str, Any], Response | Bend | None]:
         before = self.requests
         self.requests += 1
         body = request.json()

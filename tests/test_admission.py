@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from itertools import pairwise
 from random import Random
 
@@ -217,11 +218,26 @@ def test_a_failed_request_gives_its_tokens_back() -> None:
         ({"retry-after": ""}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-5"}, 0),
+        ({"retry-after": "9" * 60_000}, None),
+        ({"retry-after": "Wed, 99 Nod 2015 77:28:00 GMT"}, None),
         ({}, None),
     ],
 )
 def test_retry_after_is_read_in_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers, now=100.0) == seconds
+
+
+def test_a_date_to_wait_for_is_one_of_the_servers_clock() -> None:
+    ahead = {"retry-after": "Wed, 21 Oct 2099 07:28:20 GMT", "date": "Wed, 21 Oct 2099 07:28:00 GMT"}
+    assert retry_after_s(ahead, now=100.0) == 20
+    assert retry_after_s({**ahead, "date": "today"}, now=100.0) == pytest.approx(4.1e9, rel=0.1)
+
+
+def test_a_wait_of_a_hundred_thousand_digits_is_read_at_once() -> None:
+    began = time.monotonic()
+    assert retry_after_s({"retry-after": "9" * 100_000}, now=100.0) is None
+    assert spent_for_s({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1" * 100_000}) == 0
+    assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(

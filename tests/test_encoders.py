@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tiny_models import TEXTS as TRAINED_ON
 from tiny_models import bert
 
 from pairmine.backends import models, precision
-from pairmine.backends.encoders import SentenceTransformerEncoder, open_encoder
+from pairmine.backends.encoders import SentenceTransformerEncoder, open_encoder, runtimes
 from pairmine.backends.precision import has_bfloat16
 from pairmine.backends.scorers import CrossEncoderScorer, open_scorer
 from pairmine.backends.specs import Spec
@@ -95,6 +97,7 @@ def test_bfloat16_keeps_the_neighbours_of_real_texts(
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
+@pytest.mark.slow
 def test_a_text_has_the_same_bits_in_every_batch_order_and_alone(
     exact: SentenceTransformerEncoder,
     lowered: SentenceTransformerEncoder,
@@ -354,6 +357,7 @@ def test_a_model_whose_weights_nobody_can_name_shares_vectors_with_no_other_run(
 # --- devices ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_same_vectors_in_the_same_order(
     lowered: SentenceTransformerEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,6 +447,24 @@ def test_another_runtime_gives_near_vectors_whatever_stands_beside_them(
     assert same(again.encode(TEXTS[:3], "document"), found[:3])
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == made
     assert encoder.identity("query") == again.identity("query") != exact.identity("query")
+
+
+@pytest.mark.parametrize("cache", ["/dev/null/cache", "full"])
+def test_a_cache_that_holds_nothing_is_done_without(
+    cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tmp_path / "full"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(full) if cache == "full" else cache)
+
+    def make(target: Path) -> None:
+        if full in target.parents:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        target.write_bytes(b"made")
+
+    made = runtimes._kept({"sha256": "abc"}, "onnx", "model.onnx", make)
+    assert made.read_bytes() == b"made"
+    assert made == runtimes._kept({"sha256": "abc"}, "onnx", "model.onnx", make)
+    assert [path for path in full.rglob("*") if path.is_file()] == []
 
 
 # --- code that comes with a model ---------------------------------------------------------------

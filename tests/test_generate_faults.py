@@ -114,6 +114,7 @@ def test_ten_kills_change_no_row(tmp_path: Path) -> None:
     killed_runs(tmp_path, kills=10, count=1200, concurrency=16)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on_and_keeps_its_replies(tmp_path: Path) -> None:
     corpus(tmp_path, 300)
     with LLMServer(answer, delay_s=0.05) as server:
@@ -131,7 +132,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_keeps_its_replies(tmp_path: Pa
         assert asked < server.requests
 
 
-def test_two_runs_on_one_ledger_both_finish(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_two_runs_on_one_ledger_both_finish_and_pay_once(tmp_path: Path) -> None:
     corpus(tmp_path, 200)
     expected = faultless(tmp_path)
     (tmp_path / "out.parquet").unlink()
@@ -143,10 +145,13 @@ def test_two_runs_on_one_ledger_both_finish(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
+        assert len(server.paid) == 200
+        assert set(server.paid.values()) == {1}
     assert pq.read_table(tmp_path / "out.parquet").equals(expected)
     assert pq.read_table(tmp_path / "second.parquet").equals(expected)
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(tmp_path: Path) -> None:
     corpus(tmp_path, 200)
     with (
@@ -201,6 +206,7 @@ def fanned(server: LLMServer, *more: str) -> list[str]:
     return [*COMMAND, "generate", "--recipe", "fanned.yaml", "corpus.jsonl", *options]
 
 
+@pytest.mark.slow
 def test_runs_with_parts_and_rounds_that_are_killed_go_on_and_pay_for_nothing_twice(tmp_path: Path) -> None:
     count, kills, concurrency = 40, 2, 16
     corpus(tmp_path, count)
@@ -234,6 +240,7 @@ def test_runs_with_parts_and_rounds_that_are_killed_go_on_and_pay_for_nothing_tw
     assert (tmp_path / "out.parquet").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_faults_of_the_server_change_no_part_and_no_round(tmp_path: Path) -> None:
     corpus(tmp_path, 40)
     (tmp_path / "fanned.yaml").write_text(FANNED)

@@ -74,6 +74,7 @@ def outcome(
     return pq.read_table(folder / "pairs.parquet"), pq.read_table(folder / "rejects.parquet"), run.stderr
 
 
+@pytest.mark.slow
 def test_every_well_formed_reply_becomes_its_pair_word_for_word(
     replies: dict[str, dict[str, Any]], outcome: tuple[pa.Table, pa.Table, str]
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import random
 import resource
+import shutil
 import signal
 import sqlite3
 import stat
@@ -435,6 +438,7 @@ def whole(path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_thirty_kills_lose_nothing_that_was_kept(path: Path) -> None:
     draw = random.Random(3)
     kept: list[int] = []
@@ -518,3 +522,39 @@ def test_a_full_disk_is_one_line_and_what_was_kept_before_is_there(path: Path) -
     with Ledger(path) as ledger:
         assert len(ledger.find(all_of(kept))) == 16 * len(kept)
         assert ledger.keep(answers(range(-3, 0)), recipe="queries", backend="openai") == 3
+
+
+def test_a_ledger_that_is_removed_while_it_is_in_use_is_back_with_every_reply(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.keep(answers(range(3)), recipe="queries", backend="openai")
+        shutil.rmtree(path.parent)
+        with pytest.raises(PairmineError, match="was removed while it was in use; it is back with every reply") as told:
+            ledger.keep(answers(range(3, 5)), recipe="queries", backend="openai")
+        assert told.value.exit_code == 3
+        assert ledger.keep(answers(range(5, 6)), recipe="queries", backend="openai") == 1
+    assert rows_of(path) == 6
+    with contextlib.closing(sqlite3.connect(path)) as found:
+        assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_ledger_that_is_replaced_while_it_is_in_use_is_told(path: Path, tmp_path: Path) -> None:
+    with Ledger(tmp_path / "other.sqlite") as other:
+        other.keep(answers(range(1)), recipe="queries", backend="openai")
+    with Ledger(path) as ledger:
+        (tmp_path / "other.sqlite").replace(path)
+        with pytest.raises(PairmineError, match="was replaced by another file while it was in use") as told:
+            ledger.keep(answers(range(3, 5)), recipe="queries", backend="openai")
+        assert told.value.exit_code == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 3), (errno.EROFS, 2)])
+def test_a_ledger_that_finds_no_room_may_be_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(PairmineError, match="the ledger cannot be made") as told:
+        Ledger(path)
+    assert told.value.exit_code == code

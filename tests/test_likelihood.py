@@ -183,6 +183,25 @@ def test_a_fault_is_tried_again_and_a_refusal_ends_the_run() -> None:
             served(server, "other", key="sk-1").score(["x"], ["D"])
 
 
+def test_an_answer_that_is_no_json_is_asked_for_again_and_ends_the_run_if_it_stays_so() -> None:
+    torn = Response(200, b'{"choices": [{"prompt')
+    with Server() as server:
+        server.faults = [torn]
+        assert served(server).score(["x"], ["D"]).tolist() == [-7.5]
+        server.faults = [torn] * 20
+        with pytest.raises(PairmineError, match=r"no answer of http://127.*not JSON.*run the same") as told:
+            served(server).score(["x"], ["D"])
+    assert told.value.exit_code == GAVE_UP
+
+
+def test_texts_do_not_go_to_a_host_that_a_server_names() -> None:
+    with Server() as server, LLMServer() as other:
+        server.faults = [Response(307, b"", {"location": other.base_url})]
+        with pytest.raises(PairmineError, match="it redirects to http://127"):
+            served(server).score(["x"], ["D"])
+        assert other.statuses == {}
+
+
 def test_what_is_no_vllm_server_is_told() -> None:
     with LLMServer(lambda body: "hello") as server, pytest.raises(PairmineError, match="it has no /tokenize; it wants"):
         QueryLikelihood(ServedModel("m", server.base_url, "none", concurrency=1, timeout_s=5, retries=0)).score(
@@ -302,6 +321,7 @@ BEGINNINGS = ["a wing", "東京は日本の首都です。", "drag " * 30, "flow
 TEXTS = [(f"P {beginning}\nQ:", f" {end}") for beginning in BEGINNINGS for end in ("x", "lift of wings", "é" * 20)]
 
 
+@pytest.mark.slow
 def test_a_local_model_tells_the_likelihood_of_its_own_logits(local_model: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

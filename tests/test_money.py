@@ -160,6 +160,14 @@ def test_the_age_of_the_price_list_is_told() -> None:
 # What was spent
 
 
+@pytest.mark.parametrize(("said", "paid"), [((0, 0), (100, 3)), ((9, 0), (9, 3)), ((0, 5), (100, 5)), ((9, 5), (9, 5))])
+def test_half_a_usage_is_filled_up_and_not_taken_for_free(said: tuple[int, int], paid: tuple[int, int]) -> None:
+    own = budget(prompt=100, max_tokens=10_000)
+    own.admitted(call())
+    own.settled(call(), Reply("nine char", "stop", *said))
+    assert (own.spent.prompt_tokens, own.spent.completion_tokens) == paid
+
+
 def test_spend_adds_up_and_prices_cached_tokens_apart() -> None:
     spend = Spend()
     spend.add(reply(50, prompt=1000, cached=600))

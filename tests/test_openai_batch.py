@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -10,11 +11,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from batch_server import BatchServer, error_row
+from llm_server import Response
 
 from pairmine.backends.batch_files import read_row
 from pairmine.backends.openai_batch import OpenAIBatch, open_batch
@@ -361,6 +364,84 @@ def test_a_torn_line_in_the_results_is_fetched_again(server: BatchServer, runs: 
     assert all_paid_once(server, calls)
 
 
+@pytest.mark.parametrize("page", [b"<html>Sign in</html>\n", b""])
+def test_results_that_cannot_be_read_stay_at_the_server_and_are_not_paid_for_again(
+    server: BatchServer, ledger: Ledger, runs: Runs, page: bytes
+) -> None:
+    calls = [call(n) for n in range(5)]
+    server.plan = lambda event, before: Response(200, page) if event == "download" else None
+    with pytest.raises(PairmineError, match=r"its results cannot be read .*run the same command again") as caught:
+        runs.run(calls)
+    assert caught.value.exit_code == 3
+    server.plan = lambda event, before: None
+    assert runs.run(calls) == Counter(one.key for one in calls)
+    assert all_paid_once(server, calls)
+    assert ledger.open_batches() == []
+
+
+def test_results_that_are_fewer_than_the_server_counts_are_fetched_again(server: BatchServer, runs: Runs) -> None:
+    def cut(good: Response) -> Response:
+        return replace(good, body=good.body[: good.body.index(b"\n") + 1])
+
+    calls = [call(n) for n in range(5)]
+    server.plan = lambda event, before: cut if event == "download" and before == 0 else None
+    assert runs.run(calls) == Counter(one.key for one in calls)
+    assert runs.heard("1 of 5 answers in its results; fetching them again")
+    assert all_paid_once(server, calls)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [[1], {"completed": "many"}, {"completed": [1], "failed": {}}, {"completed": float("nan")}, {"completed": 10**400}],
+)
+def test_counts_of_a_batch_that_are_none_end_no_run(server: BatchServer, runs: Runs, counts: Any) -> None:
+    def odd(good: Response) -> Response:
+        return replace(good, body=json.dumps({**json.loads(good.body), "request_counts": counts}).encode())
+
+    server.plan = lambda event, before: odd if event == "retrieve" else None
+    calls = [call(n) for n in range(3)]
+    assert runs.run(calls) == Counter(one.key for one in calls)
+
+
+@pytest.mark.parametrize("others", [["x"], [{"id": 7, "metadata": [1], "created_at": "today"}], [{"id": "a"}]])
+def test_a_list_of_batches_that_cannot_be_read_makes_no_second_batch(
+    server: BatchServer, runs: Runs, others: Any
+) -> None:
+    page = Response(200, json.dumps({"data": others, "has_more": True}).encode())
+    server.upon = lambda event: event == "create"
+    server.plan = lambda event, before: page if event == "list" else None
+    with pytest.raises(PairmineError, match=r"a list of batches that does not end|no list of batches"):
+        runs.run([call(1)], patience_s=0.3)
+    server.upon = lambda event: None
+    server.plan = lambda event, before: None
+    assert runs.run([call(1)]) == Counter([call(1).key])
+    assert len(server.batches) == 1
+
+
+def test_an_error_of_the_key_in_a_200_ends_the_run_at_once(server: BatchServer, runs: Runs) -> None:
+    said = Response(200, b'{"error": {"message": "invalid api key", "code": 401}}')
+    server.plan = lambda event, before: said
+    with pytest.raises(PairmineError, match=r"401: invalid api key.*check the API key"):
+        runs.run([call(1)])
+
+
+def test_an_answer_in_drops_is_broken_off_and_a_proxy_is_not_asked_for_this_machine(
+    server: BatchServer, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drops() -> Iterator[bytes | float | str]:
+        yield b"HTTP/1.1 200 OK\r\n"
+        while True:
+            yield b"X: y\r\n"
+            yield 0.02
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    server.plan = lambda event, before: Response(script=drops) if before == 0 else None
+    began = time.monotonic()
+    assert runs.run([call(1)], timeout_s=0.3) == Counter([call(1).key])
+    assert time.monotonic() - began < 8
+    assert runs.heard("no answer in 0.3 s")
+
+
 def test_a_refused_key_is_told_without_showing_it(runs: Runs, server: BatchServer) -> None:
     with pytest.raises(PairmineError, match=r"401: Incorrect API key.*check the API key") as caught:
         runs.run([call(1)], api_key="sk-wrong-secret")
@@ -534,6 +615,7 @@ class _Stepwise:
 
 
 @pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_run_may_die_between_any_two_steps(
     server: BatchServer, runs: Runs, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import os
 import signal
 import subprocess
@@ -12,10 +13,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from llm_server import Faults, LLMServer, Response, error
 
@@ -137,6 +140,7 @@ def test_no_more_are_sent_at_once_than_concurrency_allows(chat: Opener) -> None:
         assert server.most_under_way == 5
 
 
+@pytest.mark.slow
 def test_the_number_at_once_grows_while_all_goes_well(chat: Opener) -> None:
     with LLMServer(echo, delay_s=0.2) as server:
         llm = chat(server.base_url, concurrency=64)
@@ -265,6 +269,7 @@ def test_a_restart_in_the_middle_loses_nothing_and_pays_nothing_twice(chat: Open
     assert any("is away" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_under_faults_that_are_no_jam_sixty_four_at_once_are_each_answered_and_paid_once(chat: Opener) -> None:
     plan = Faults(seed=1, error_500=0.06, reset=0.06, truncated=0.05, garbage=0.04, error_body=0.04)
     with LLMServer(echo, plan=plan, delay_s=0.2) as server:
@@ -275,6 +280,7 @@ def test_under_faults_that_are_no_jam_sixty_four_at_once_are_each_answered_and_p
         assert server.most_under_way > 32
 
 
+@pytest.mark.slow
 def test_under_all_faults_at_once_each_call_is_answered_and_paid_once(chat: Opener) -> None:
     """Paid counts whole 200s written into an open connection: a torn or stalled answer is none."""
     plan = Faults(
@@ -430,6 +436,101 @@ def test_no_server_at_all_ends_the_run_at_once(chat: Opener) -> None:
     assert time.monotonic() - began < 5
     assert raised.exit_code == 3
     assert f"cannot reach {url}" in str(raised)
+
+
+def test_a_key_that_is_forbidden_half_way_ends_the_run_and_one_forbidden_prompt_does_not(chat: Opener) -> None:
+    def plan(body: dict[str, Any], prompt: str, before: int) -> Response | None:
+        number = int(prompt.split()[1])
+        return error(403, "Your account was deactivated") if number == 3 or number >= 30 else None
+
+    with LLMServer(echo, plan=plan) as server:
+        llm = chat(server.base_url, concurrency=4)
+        answers: list[Answer] = []
+        for one in calls(100):
+            llm.submit(one)
+        with pytest.raises(PairmineError, match="the key is refused") as caught:
+            drain(llm, answers)
+        assert server.requests < 60
+    assert caught.value.exit_code == 3
+    assert sum(isinstance(got, Reply) for _, got in answers) == 29
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nobody_is_followed_to_another_host_and_nothing_is_sent_there(chat: Opener, status: int) -> None:
+    with LLMServer() as other:
+        elsewhere = Response(status, b"", {"location": f"{other.base_url}/chat/completions?key={KEY}"})
+        with LLMServer(plan=lambda body, prompt, before: elsewhere) as server:
+            raised = gives_up(chat(server.base_url), calls(20))
+            assert server.requests == 1
+        assert other.statuses == {}
+    assert f"redirects to {other.base_url}/chat/completions" in str(raised)
+    assert raised.exit_code == 3
+
+
+def test_a_redirect_within_the_server_is_followed_and_one_in_a_circle_is_not(chat: Opener) -> None:
+    with LLMServer(echo, key=KEY) as server:
+        server.route("POST", "/old/chat", lambda request: Response(307, b"", {"location": "/v1/chat/completions"}))
+        server.route("POST", "/circle/chat", lambda request: Response(308, b"", {"location": "/circle/chat"}))
+        url = server.base_url.removesuffix("/v1")
+        assert texts(run(chat(f"{url}/old"), [call("a")])) == {"a": "echo a"}
+        assert "redirects in a circle" in str(gives_up(chat(f"{url}/circle"), calls(2)))
+
+
+def test_an_answer_in_drops_is_given_up_after_the_timeout(chat: Opener) -> None:
+    def drops() -> Iterator[bytes | float | str]:
+        yield b"HTTP/1.1 200 OK\r\n"
+        while True:
+            yield b"X: y\r\n"
+            yield 0.02
+
+    plan = first(Response(script=drops))
+    began = time.monotonic()
+    with LLMServer(echo, plan=plan) as server:
+        assert texts(run(chat(server.base_url, timeout_s=0.3), [call("a")])) == {"a": "echo a"}
+    assert time.monotonic() - began < 5
+
+
+def test_an_answer_larger_than_any_is_given_up_packed_or_not(chat: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = b" " * (40 << 20)
+    packed = Response(200, gzip.compress(plain, 1), {"content-encoding": "gzip"})
+    for response in (Response(200, plain), packed, Response(500, packed.body, packed.headers)):
+        with LLMServer(echo, plan=first(response)) as server:
+            assert texts(run(chat(server.base_url), [call("a")])) == {"a": "echo a"}
+    with LLMServer(echo, plan=lambda body, prompt, before: packed) as server:
+        ((_, got),) = run(chat(server.base_url, retries=3), [call("a")])
+        assert server.requests == 2
+    assert got == Failure("an answer of more than 32 MB (tried 2 times)")
+
+
+def test_an_error_in_a_charset_that_is_none_is_an_error(chat: Opener) -> None:
+    odd = [Response(500, b"x\x9c", content_type=f"text/plain; charset={name}") for name in ("zlib", "undefined", "hex")]
+    with LLMServer(echo, plan=first(*odd)) as server:
+        assert texts(run(chat(server.base_url), [call("a")])) == {"a": "echo a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTP_PROXY", "nonsense://u:hunter2@x"), ("HTTP_PROXY", "socks5://u:hunter2@x"), ("SSL_CERT_FILE", "/no/such")],
+)
+def test_an_environment_that_no_connection_can_be_made_in_is_told(
+    chat: Opener, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    raised = gives_up(chat("http://203.0.113.9/v1"), calls(2))
+    assert raised.exit_code == 2
+    assert "look at HTTP_PROXY" in str(raised)
+    assert "hunter2" not in str(raised)
+
+
+def test_a_made_up_usage_does_not_hold_a_run_with_tpm_back(chat: Opener) -> None:
+    def absurd(good: Response) -> Response:
+        body = orjson.loads(good.body) | {"usage": {"prompt_tokens": 10**8, "completion_tokens": 10**8}}
+        return replace(good, body=orjson.dumps(body))
+
+    began = time.monotonic()
+    with LLMServer(echo, plan=lambda body, prompt, before: absurd) as server:
+        assert len(run(chat(server.base_url, tpm=600_000), calls(20))) == 20
+    assert time.monotonic() - began < 5
 
 
 def test_an_account_without_credit_ends_the_run_and_what_was_paid_is_handed_over(chat: Opener) -> None:

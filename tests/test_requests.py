@@ -13,6 +13,7 @@ from pairmine.backends.requests import (
     Dialect,
     Malformed,
     adapted,
+    believable,
     first_guess,
     parse,
     read_complaint,
@@ -124,7 +125,16 @@ def test_odd_messages_still_give_a_reply(message: dict[str, Any], text: str, rea
 
 @pytest.mark.parametrize(
     "usage",
-    [None, 5, {"prompt_tokens": None}, {"prompt_tokens": "9"}, {"prompt_tokens_details": None}, {"prompt_tokens": -1}],
+    [
+        None,
+        5,
+        {"prompt_tokens": None},
+        {"prompt_tokens": "9"},
+        {"prompt_tokens_details": None},
+        {"prompt_tokens": -1},
+        {"prompt_tokens": 10**400, "completion_tokens": float("inf")},
+        {"prompt_tokens": 1e300, "completion_tokens": float("nan")},
+    ],
 )
 def test_missing_or_broken_usage_counts_as_nothing(usage: Any) -> None:
     reply = read_reply({**completion(), "usage": usage})
@@ -147,6 +157,10 @@ def test_a_body_that_is_no_completion_is_malformed(body: Any) -> None:
         ({"error": {"message": "slow down", "code": "429"}}, 429),
         ({"error": "overloaded"}, 500),
         ({"choices": [{"message": {"content": ""}, "error": {"message": "x", "code": 503}}]}, 503),
+        ({"object": "error", "message": "EngineCore died", "code": 500}, 500),
+        ({"detail": "Internal Server Error"}, 500),
+        ({"success": False, "errors": [{"code": 7009, "message": "Upstream unavailable"}]}, 500),
+        ({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, 500),
     ],
 )
 def test_an_error_in_a_200_is_an_error_with_its_own_status(body: Any, status: int) -> None:
@@ -193,6 +207,46 @@ def test_half_an_emoji_in_a_paid_reply_does_not_lose_it() -> None:
     assert isinstance(reply, Reply)
     assert reply.text == "a\ufffd b"
     assert parse(b'{"a": "\xff"}') == {"a": "\ufffd"}
+
+
+def test_a_mark_of_byte_order_before_a_paid_reply_does_not_lose_it() -> None:
+    assert parse(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'{"x": ' + b"[" * 400 + b"]" * 400 + b"}", b'{"x": "\\ud800", "y": ' + b"9" * 30 + b"}"],
+    ids=["deep", "long"],
+)
+def test_what_cannot_be_shown_as_json_is_malformed_like_all_else(raw: bytes) -> None:
+    with pytest.raises(Malformed, match="dict that cannot be shown"):
+        read_reply(parse(raw))
+
+
+def test_of_several_choices_the_first_by_its_number_is_the_reply() -> None:
+    body = completion()
+    other = {"index": 1, "message": {"content": "the other"}}
+    body["choices"] = [other, {**body["choices"][0], "index": 0}]
+    assert read_reply(body) == replace(Reply("hi", "stop"), served_by="m-2")
+    assert read_reply({**body, "choices": [other]}) == replace(Reply("the other", "stop"), served_by="m-2")
+
+
+def test_a_reason_or_a_model_that_is_no_word_is_none() -> None:
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    body = completion() | {"model": deep}
+    body["choices"][0]["finish_reason"] = deep
+    assert read_reply(body) == Reply("hi", "stop")
+    body["choices"][0]["finish_reason"] = "x" * 5000
+    assert len(read_reply(body).finish_reason) == 200  # type: ignore[union-attr]
+
+
+def test_a_usage_that_nobody_can_have_had_counts_as_not_said() -> None:
+    one = call(sampling=Sampling(max_tokens=10))
+    for prompt, completed in ((9_000_000, 3), (3, 9_000_000)):
+        assert believable(Reply("hi", "stop", prompt, completed, 2), one) == Reply("hi", "stop")
+    assert believable(Reply("hi", "stop", 20_000, 5000, 7), one) == Reply("hi", "stop", 20_000, 5000, 7)
 
 
 @pytest.mark.parametrize("raw", [b"", b"<html>", b'{"choices": [', b"[" * 100_000])

@@ -127,13 +127,21 @@ def test_an_answer_that_is_no_list_of_scores_gives_none_and_says_why(change: Any
     assert scorer.asked == sum(scorer.reasons.values()) == 2
 
 
-@pytest.mark.parametrize("bad", [None, "0.5", True, float("nan")])
+@pytest.mark.parametrize("bad", [None, "0.5", True, float("nan"), 1e300, {"a": 1}])
 def test_a_single_score_that_is_no_number_costs_no_other_pair_its_score(bad: Any) -> None:
     with RerankServer() as server:
         server.value = lambda query, document: bad if document == "heat" else overlap(query, document)
         scores = scorer_of(server).score(["wing"] * 5, ["wing", "heat", "lift", "wing x", "y"])
     assert np.isnan(scores).tolist() == [False, True, False, False, False]
     assert scores[0] == scores[3] == 1
+
+
+def test_a_score_of_four_hundred_digits_is_no_number() -> None:
+    raw = b'{"results": [{"index": 0, "score": ' + b"9" * 400 + b', "half": "\\ud800"}]}'
+    with RerankServer(lambda body, before: Response(200, raw)) as server:
+        scorer = scorer_of(server)
+        assert np.isnan(scorer.score(["wing"], ["lift"])).all()
+    assert list(scorer.reasons) == ["refused: 200: a score is int, which is no number"]
 
 
 def test_a_score_off_the_scale_ends_the_run_with_the_flag_that_helps() -> None:

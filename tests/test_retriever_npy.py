@@ -308,6 +308,32 @@ def test_a_damaged_head_of_a_matrix_and_ids_that_never_end_are_told(tmp_path: Pa
         searched(opened(f"{docs},{queries}"))
 
 
+@pytest.mark.parametrize("kind", ["archive", "pickle", "zip"])
+def test_archives_and_pickles_named_npy_are_told(tmp_path: Path, kind: str) -> None:
+    queries, docs = table(tmp_path / "q.npy", QUERIES, Q), table(tmp_path / "d.npy", DOCS, D)
+    with docs.open("wb") as handle:
+        if kind == "archive":
+            np.savez(handle, D)
+        elif kind == "pickle":
+            np.save(handle, np.array([{}], dtype=object), allow_pickle=True)
+        else:
+            handle.write(b"PK\x03\x04" + bytes(99))
+    with pytest.raises(PairmineError, match=r"d.npy: cannot be read as vectors .*; write it by numpy.save"):
+        searched(opened(f"{docs},{queries}"))
+
+
+def test_a_table_of_vectors_that_ends_beyond_its_numbers_is_told(tmp_path: Path) -> None:
+    queries = table(tmp_path / "q.npy", QUERIES, Q)
+    docs = table(tmp_path / "d.arrow", DOCS, D, "list")
+    lengths = np.arange(12, dtype=np.int32) * DIM
+    content = docs.read_bytes()
+    assert lengths.tobytes() in content
+    lengths[-1] = 2**31 - 1
+    docs.write_bytes(content.replace((np.arange(12, dtype=np.int32) * DIM).tobytes(), lengths.tobytes()))
+    with pytest.raises(PairmineError, match=r"d.arrow: cannot be read as a table of vectors"):
+        searched(opened(f"{docs},{queries}"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads its peak memory from /proc")
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])

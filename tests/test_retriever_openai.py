@@ -229,6 +229,24 @@ def test_one_vector_too_few_in_one_reply_is_asked_for_again() -> None:
     np.testing.assert_allclose(found, FakeEncoder().encode(TEXTS, "document"), atol=1e-6)
 
 
+def test_a_vector_too_large_for_32_bits_is_told_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    with EmbeddingServer() as server:
+        server.shape = lambda data: [{**entry, "embedding": [1e300, 1.0]} for entry in data]
+        with pytest.raises(PairmineError, match="is not finite"):
+            encoder(server).encode(["a"], "document")
+    assert [str(each.message) for each in recwarn if issubclass(each.category, RuntimeWarning)] == []
+
+
+def test_tokens_that_nobody_can_have_had_are_not_counted() -> None:
+    def absurd(good: Response) -> Response:
+        return reply(200, json.loads(good.body) | {"usage": {"prompt_tokens": 10**18}})
+
+    with EmbeddingServer(lambda body, before: absurd) as server:
+        own = encoder(server, tpm=1_000_000)
+        assert own.encode(TEXTS, "document").shape == (150, 64)
+    assert own.tokens == 0
+
+
 @pytest.mark.parametrize(("value", "told"), [(0.0, "is zero"), (np.nan, "is not finite"), (np.inf, "is not finite")])
 def test_a_vector_that_cannot_be_compared_names_its_text(value: float, told: str) -> None:
     def vectors(texts: list[str]) -> np.ndarray:

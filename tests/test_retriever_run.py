@@ -213,3 +213,17 @@ def test_a_run_of_ranks_stays_one_where_the_look_at_its_beginning_ends_within_a_
     for odd in ("0", "-3", "2.5"):
         with pytest.raises(PairmineError, match=f"line 5: {odd} is no rank, and lines before it have ranks"):
             ready(opened(tmp_path / "b.txt", text.replace("d2 1", f"d2 {odd}")))
+
+
+def test_a_rank_of_ten_thousand_digits_is_a_line_or_a_score(tmp_path: Path) -> None:
+    with pytest.raises(PairmineError, match="no finite number"):
+        ready(opened(tmp_path / "long.txt", "q1 d1 " + "9" * 10_000 + "\n"))
+
+
+def test_a_line_without_an_end_is_refused_where_it_gets_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairmine.files.raw.MAX_LINE_BYTES", 3 << 20)
+    packed = gzip.compress(TREC.encode() + b"x" * (12 << 20), 1)
+    with pytest.raises(PairmineError, match=r"long.trec.gz:5: a line of over 3 MB"):
+        ready(opened(tmp_path / "long.trec.gz", packed))

@@ -405,6 +405,24 @@ def test_two_processes_share_a_store(tmp_path: Path) -> None:
     assert encoder.asked == []
 
 
+def test_what_another_process_puts_together_while_it_is_looked_for_is_not_embedded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    VectorStore(tmp_path).vectors(Counting(), TEXTS, "document")
+    (only,) = shards(tmp_path)
+
+    def opened(path: Path) -> Shard:
+        """The shard at `path`, which another process has given another name just before."""
+        if path == only and path.exists():
+            path.rename(path.with_name(f"{'0' * 16}.shard"))
+        return Shard(path)
+
+    monkeypatch.setattr(module, "Shard", opened)
+    encoder = Counting()
+    VectorStore(tmp_path).vectors(encoder, TEXTS, "document")
+    assert encoder.asked == []
+
+
 def test_a_store_that_is_put_together_meanwhile_can_still_be_read(tmp_path: Path) -> None:
     for end in range(40, 281, 40):
         VectorStore(tmp_path).vectors(Counting(), TEXTS[:end], "document")

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from random import Random
 
@@ -14,6 +15,7 @@ CEILING = 256
 LONGEST_BACKOFF_S = 60.0
 LONGEST_HOLD_S = 2 * 3600.0
 _NO_HEADERS: Mapping[str, str] = {}
+_LONGEST_HEADER = 100
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
@@ -159,7 +161,10 @@ class Admission:
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """The seconds that a server asks to wait, None if it does not say; `now` is the time since 1970, for dates."""
+    """The seconds that a server asks to wait, None if it does not say; `now` is the time since 1970, for dates.
+
+    A date is one of the server's clock, which may differ from ours: where it tells its time, that one counts.
+    """
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
     text = headers.get("retry-after")
@@ -167,8 +172,20 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
         return None
     if (seconds := duration_s(text)) is not None:
         return seconds
+    until = _moment(text)
+    if until is None:
+        return None
+    its_now = _moment(headers.get("date"))
+    return max(0.0, until - (now if its_now is None else its_now))
+
+
+def _moment(text: str | None) -> float | None:
+    """A date of HTTP as seconds since 1970, None for what is none."""
+    if text is None or len(text) > _LONGEST_HEADER:
+        return None
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -190,6 +207,8 @@ def spent_for_s(headers: Mapping[str, str], used: float = 0.0) -> float:
 def duration_s(text: str) -> float | None:
     """`6m0s`, `120ms`, `1h2m3.5s` or plain seconds as seconds, None for anything else."""
     text = text.strip().lower()
+    if len(text) > _LONGEST_HEADER:  # looking for units in a hundred thousand digits takes minutes
+        return None
     if (seconds := _number(text)) is not None:
         return seconds
     parts = _DURATION.findall(text)

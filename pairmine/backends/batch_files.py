@@ -30,12 +30,13 @@ from pairmine.backends.requests import (
     Complaint,
     Dialect,
     Malformed,
+    believable,
     parse,
     read_complaint,
     read_reply,
     request_body,
 )
-from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.errors import GAVE_UP, PairmineError, code_of
 from pairmine.files.locations import cause
 from pairmine.files.partial import Partial, said_plainly
 from pairmine.ledger import KEY_BYTES
@@ -52,6 +53,7 @@ _TERSE = ("--structured-outputs-config", '{"backend":"xgrammar","disable_any_whi
 _OURS = re.compile(r"requests-\d{5,}\.jsonl")
 # An offset and the number of its file in one integer: 2**40 bytes a file are enough.
 _OFFSET_BITS = 40
+_MOST_LINE_BYTES = 256 << 20
 
 
 def request_line(call: Call, dialect: Dialect) -> bytes:
@@ -161,7 +163,7 @@ class Results:
         handle = self._handles[place >> _OFFSET_BITS]
         handle.seek(place & ((1 << _OFFSET_BITS) - 1))
         try:
-            row = read_row(handle.readline())
+            row = read_row(handle.readline(_MOST_LINE_BYTES))
         except Malformed:
             return None
         return row.answer if row.key == key else None
@@ -181,7 +183,7 @@ class Results:
         damage = passing = ""
         damaged = passed = offset = 0
         is_known = False
-        for at, line in enumerate(handle, start=1):
+        for at, line in enumerate(iter(lambda: handle.readline(_MOST_LINE_BYTES), b""), start=1):
             place, offset = first_place + offset, offset + len(line)
             if not line.strip():
                 continue
@@ -279,9 +281,10 @@ class Requests:
     def commit(self) -> list[Path]:
         """Put the files in place, those of an earlier round that are no longer needed away; their paths in order."""
         paths = [Path(partial.target) for partial in self._partials]
-        for partial in self._partials:
-            with said_plainly(partial.target):
-                partial.commit()
+        for step in (Partial.sync, Partial.commit):  # all are on disk before the first one has its place
+            for partial in self._partials:
+                with said_plainly(partial.target):
+                    step(partial)
         self._partials = []
         for old in self._folder.glob("requests-*.jsonl"):
             if old not in paths and _OURS.fullmatch(old.name):
@@ -376,7 +379,7 @@ class BatchFiles:
             return call, Failure("waits in a request file")
         if isinstance(found, Reply):
             self._counts["answered"] += 1
-            return call, found
+            return call, believable(found, call)
         self._counts["failed"] += 1
         return call, Failure(f"{found.status}: {found.message}")
 
@@ -419,7 +422,8 @@ def open_batch_files(
     except FileExistsError:
         raise PairmineError(f"{path}: is a file; --batch-files takes a folder") from None
     except OSError as error:
-        raise PairmineError(f"{path}: {cause(error)}; name a folder that can be made") from None
+        line = f"{path}: {cause(error)}; name a folder that can be made"
+        raise PairmineError(line, exit_code=code_of(error)) from None
     requests = Requests(path, most_requests=most_requests, most_bytes=most_bytes)
     return BatchFiles(
         model,

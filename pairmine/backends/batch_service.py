@@ -16,13 +16,20 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from pairmine.backends.batch_files import URL
-from pairmine.backends.requests import Complaint, Malformed, parse, read_complaint
+from pairmine.backends.exchange import shown_address
+from pairmine.backends.http_clients import Moved, Slow, TooMuch
+from pairmine.backends.requests import Complaint, Malformed, count_of, parse, read_complaint
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
+from pairmine.files.locations import told_of_tempdir
+from pairmine.keys import remember, remember_address, without_keys
 
 TAG = "pairmine"
 DAY_S = 86_400
 _LONGEST_PAUSE_S = 60.0
 _FIRST_PATIENCE_S = 60.0
+# A download has no length that could be known before, so it has a speed: a kilobyte a second after ten minutes.
+_LATE_S, _SLOWEST = 600.0, 1000.0
+_REPLIES = "the replies of a batch"
 
 T = TypeVar("T")
 
@@ -57,19 +64,37 @@ class Info:
         return bool(self.output_file) or not self.completed
 
 
+class _Told(Exception):
+    """An error that came with a 200."""
+
+    def __init__(self, complaint: Complaint) -> None:
+        super().__init__(complaint.message)
+        self.complaint = complaint
+
+
+def _body(sent: Any) -> Any:
+    """The JSON of an answer. Raises Malformed when it is none, _Told when it is an error."""
+    body = parse(sent.content)
+    if isinstance(body, dict) and body.get("error") and not body.get("id"):
+        raise _Told(read_complaint(200, body))
+    return body
+
+
 def _info(body: Any) -> Info:
     if not isinstance(body, dict) or not isinstance(body.get("id"), str):
         raise Malformed("no batch")
+    if not isinstance(body.get("status"), str):  # it would never end
+        raise Malformed("a batch without a status")
     counts = body.get("request_counts")
     counts = counts if isinstance(counts, dict) else {}
     return Info(
         body["id"],
-        str(body.get("status")),
+        body["status"],
         input_file=str(body.get("input_file_id") or ""),
         output_file=str(body.get("output_file_id") or ""),
         error_file=str(body.get("error_file_id") or ""),
-        completed=int(counts.get("completed") or 0),
-        failed=int(counts.get("failed") or 0),
+        completed=count_of(counts.get("completed")),
+        failed=count_of(counts.get("failed")),
         complaint=_whole_complaint(body),
     )
 
@@ -102,7 +127,9 @@ class BatchService:
         pause_s: float,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = str(client.base_url).rstrip("/")
+        remember(str(client.api_key))
+        remember_address(str(client.base_url))
+        self.url = shown_address(str(client.base_url)).rstrip("/")
         self._client = client
         self._say = say
         self._patience_s = patience_s
@@ -116,7 +143,7 @@ class BatchService:
         def attempt() -> str:
             handle.seek(0)
             sent = self._client.files.with_raw_response.create(file=(name, handle), purpose="batch")
-            body = parse(sent.content)
+            body = _body(sent)
             if not isinstance(body, dict) or not isinstance(body.get("id"), str):
                 raise Malformed("no file")
             return body["id"]
@@ -136,7 +163,7 @@ class BatchService:
             made = self._client.batches.with_raw_response.create(
                 input_file_id=input_file, endpoint=URL, completion_window=window, metadata={TAG: tag}
             )
-            return _info(parse(made.content))
+            return _info(_body(made))
 
         return self._known("make a batch", attempt)
 
@@ -148,7 +175,7 @@ class BatchService:
         """How a batch stands."""
         return self._patiently(
             f"say how {batch_id} stands",
-            lambda: _info(parse(self._client.batches.with_raw_response.retrieve(batch_id).content)),
+            lambda: _info(_body(self._client.batches.with_raw_response.retrieve(batch_id))),
         )
 
     def download(self, file_id: str) -> IO[bytes]:
@@ -156,11 +183,17 @@ class BatchService:
 
         def attempt() -> IO[bytes]:
             with contextlib.ExitStack() as stack:
-                copy = stack.enter_context(tempfile.TemporaryFile())
+                with told_of_tempdir(_REPLIES):
+                    copy = stack.enter_context(tempfile.TemporaryFile())
+                began = time.monotonic()
                 with self._client.files.with_streaming_response.content(file_id) as response:
-                    for block in response.iter_bytes(1 << 20):
-                        copy.write(block)
-                copy.seek(0)
+                    for block in response.iter_bytes():
+                        with told_of_tempdir(_REPLIES):
+                            copy.write(block)
+                        if time.monotonic() - began > _LATE_S + copy.tell() / _SLOWEST:
+                            raise Unclear("it comes at less than a kilobyte a second")
+                with told_of_tempdir(_REPLIES):
+                    copy.seek(0)
                 stack.pop_all()
             return copy
 
@@ -177,19 +210,28 @@ class BatchService:
 
     def _look(self, tag: str, input_file: str, since: int) -> Info | None:
         after: dict[str, str] = {}
+        seen: set[str] = set()
         while True:
-            page = parse(self._client.batches.with_raw_response.list(limit=100, **after).content)
+            page = _body(self._client.batches.with_raw_response.list(limit=100, **after))
             batches = page.get("data") if isinstance(page, dict) else None
-            if not isinstance(batches, list):
+            if not isinstance(batches, list) or not all(isinstance(body, dict) for body in batches):
                 raise Malformed("no list of batches")
             for body in batches:
-                metadata = body.get("metadata") or {}
-                if metadata.get(TAG) == tag or (input_file and body.get("input_file_id") == input_file):
+                metadata = body.get("metadata")
+                is_tagged = isinstance(metadata, dict) and metadata.get(TAG) == tag
+                if is_tagged or (input_file and body.get("input_file_id") == input_file):
                     return _info(body)
-            # Newest come first. A day's difference between the clocks is allowed for.
-            if not page.get("has_more") or not batches or batches[-1].get("created_at", since) < since - DAY_S:
+            if not page.get("has_more") or not batches:
                 return None
-            after = {"after": batches[-1]["id"]}
+            last, made = batches[-1].get("id"), batches[-1].get("created_at")
+            # Newest come first. A day's difference between the clocks is allowed for.
+            if isinstance(made, int) and made < since - DAY_S:
+                return None
+            # To take a list that goes in a circle for a whole one is to pay for a batch twice.
+            if not isinstance(last, str) or last in seen:
+                raise Malformed("a list of batches that does not end")
+            seen.add(last)
+            after = {"after": last}
 
     def _known(self, what: str, action: Callable[[], T]) -> T:
         """`action` at an address that every server with a Batch API has."""
@@ -228,12 +270,23 @@ class BatchService:
             return action()
         except openai.APIStatusError as error:
             complaint = read_complaint(error.status_code, error.body or error.message)
-        except (openai.APIConnectionError, Malformed) as error:
-            raise Unclear(str(error)) from None
+        except _Told as error:
+            complaint = error.complaint
+        except Moved as error:
+            raise PairmineError(
+                f"{self.url}: could not {what}: {without_keys(str(error))}; nothing was sent there: if it is right, "
+                "give it as --base-url",
+                exit_code=GAVE_UP,
+            ) from None
+        except (Slow, TooMuch, Malformed) as error:
+            raise Unclear(without_keys(str(error))) from None
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            raise Unclear(without_keys(str(cause).partition("\n")[0]) or type(cause).__name__) from None
         except Exception as error:
             if not _is_transport(error):
                 raise
-            raise Unclear(str(error) or type(error).__name__) from None
+            raise Unclear(without_keys(str(error)) or type(error).__name__) from None
         if complaint.is_transient:
             raise Unclear(f"{complaint.status}: {complaint.message}")
         if complaint.status == 404:

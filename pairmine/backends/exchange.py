@@ -9,7 +9,6 @@ import ipaddress
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -20,10 +19,21 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pairmine.backends.admission import LONGEST_HOLD_S, Admission, retry_after_s, spent_for_s
+from pairmine.backends.http_clients import (
+    LARGEST_BODY,
+    Moved,
+    TooMuch,
+    async_client,
+    certificates,
+    library,
+    told_of_address,
+)
 from pairmine.backends.requests import BUSY, OPENAI_HOST, Complaint, Malformed, parse, read_complaint
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
+from pairmine.keys import remember, remember_address, without_keys, without_keys_in
 from pairmine.llm.calls import Failure
 
 if TYPE_CHECKING:
@@ -109,9 +119,12 @@ def find_base_url(base_url: str | None) -> str:
     """The server's address: `base_url`, else OPENAI_BASE_URL, else OpenAI's own."""
     url = (base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL).strip().rstrip("/")
     source = "--base-url" if base_url else "OPENAI_BASE_URL"
+    remember_address(url)
     try:
         parts = urlsplit(url)
         is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        is_good = is_good and url.isprintable() and " " not in url
+        (parts.hostname or "").encode("idna")  # raises for a part that is empty or has more than 63 letters
     except ValueError:
         is_good = False
     if not is_good:
@@ -146,7 +159,15 @@ def find_key(base_url: str, key_file: Path | None = None) -> str:
         )
     if not all("!" <= char <= "~" for char in key):
         raise PairmineError(f"{source}: holds a space or a letter that no key has; give the key alone")
+    remember(key)
     return key
+
+
+def shown_address(url: str) -> str:
+    """An address without what may be secret in it."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def is_local(base_url: str) -> bool:
@@ -176,7 +197,10 @@ class Got:
 
 @dataclass(frozen=True)
 class Lost:
-    """No whole answer came. `kind` is "connect" (no connection was made), "timeout" or "broken"."""
+    """No whole answer came.
+
+    `kind` is "connect" (no connection was made), "timeout", "broken", "huge" (more than anybody waits for) or "moved".
+    """
 
     kind: str
     reason: str
@@ -185,11 +209,14 @@ class Lost:
 class Wire:
     """Sends requests to one server through the openai package, without its retries and its parsing."""
 
-    def __init__(self, base_url: str, key: str, timeout_s: float, path: str) -> None:
+    def __init__(self, base_url: str, key: str, timeout_s: float, path: str, largest: int = LARGEST_BODY) -> None:
         self.base_url = base_url
         self.path = path
         self.timeout_s = timeout_s
+        self._largest = largest
         self._key = key
+        remember(key)
+        remember_address(base_url)
         self._clients: list[AsyncOpenAI] = []
         self._loads: list[int] = []
         self._body_type: Any = None
@@ -198,13 +225,20 @@ class Wire:
     @property
     def shown_url(self) -> str:
         """The address without what may be secret in it."""
+        return shown_address(self.base_url)
+
+    def remedy(self, reason: str) -> str:
+        """What to do when no connection can be made."""
+        if "CERTIFICATE" in reason:
+            return "name the certificate to trust in SSL_CERT_FILE, or check --base-url"
         parts = urlsplit(self.base_url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        if not is_local(self.base_url) and parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
+            return f"is the server running? check --base-url, and the proxy in {parts.scheme.upper()}_PROXY"
+        return "is the server running? check --base-url"
 
     def clean(self, text: str) -> str:
         """`text` without the key, which some servers repeat."""
-        return text.replace(self._key, "***") if len(self._key) > 6 else text
+        return without_keys(text)
 
     async def post(self, body: Mapping[str, Any]) -> Got | Lost:
         """Send a request."""
@@ -225,20 +259,20 @@ class Wire:
         index = self._free_client()
         self._loads[index] += 1
         try:
-            response = await send(self._clients[index])
+            # The client's own limit is one for each byte: an answer in drops would never end.
+            async with asyncio.timeout(self.timeout_s):
+                response = await send(self._clients[index])
         except APIStatusError as error:
             response = error.response
-        except APIConnectionError as error:
-            cause = error.__cause__ or error
-            kind = type(cause).__name__
-            if kind in ("ConnectError", "ConnectTimeout", "ProxyError"):
-                return Lost("connect", _first_line(cause))
-            if isinstance(error, APITimeoutError):
-                return Lost("timeout", f"no answer in {self.timeout_s:g} s")
-            return Lost("broken", f"the connection broke off ({kind})")
+        except (TimeoutError, APITimeoutError) as error:
+            if type(error.__cause__).__name__ == "ConnectTimeout":
+                return Lost("connect", _first_line(error.__cause__ or error))
+            return Lost("timeout", f"no answer in {self.timeout_s:g} s")
+        except (APIConnectionError, Moved, TooMuch) as error:
+            return _lost(error.__cause__ or error)
         finally:
             self._loads[index] -= 1
-        return Got(response.status_code, response.headers, response.content)
+        return Got(response.status_code, response.headers, without_keys_in(response.content))
 
     def _free_client(self) -> int:
         for index, load in enumerate(self._loads):
@@ -249,24 +283,37 @@ class Wire:
         return len(self._loads) - 1
 
     def _new_client(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
+        from openai import AsyncOpenAI, Timeout
 
+        if self._certificates is None:
+            self._body_type = library().Response
+            # Read once: it takes longer than all else that a client needs.
+            self._certificates = certificates()
+        timeout = Timeout(self.timeout_s, connect=min(self.timeout_s, 30.0), pool=None)
         # A proxy set for the machine does not reach the machine itself.
         trust_env = not is_local(self.base_url)
-        if self._certificates is None:
-            # Which library it is depends on the version of openai: httpx, or httpx2 since 3.
-            httpx: Any = sys.modules[DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]]
-            self._body_type = httpx.Response
-            # Read once: it takes longer than all else that a client needs.
-            self._certificates = httpx.create_ssl_context(trust_env=trust_env)
-        timeout = Timeout(self.timeout_s, connect=min(self.timeout_s, 30.0), pool=None)
-        http = DefaultAsyncHttpxClient(trust_env=trust_env, timeout=timeout, verify=self._certificates)
-        return AsyncOpenAI(api_key=self._key, base_url=self.base_url, max_retries=0, timeout=timeout, http_client=http)
+        http = async_client(self._certificates, trust_env=trust_env, timeout=timeout, largest=self._largest)
+        settings: dict[str, Any] = {"max_retries": 0, "timeout": timeout, "http_client": http}
+        with told_of_address(self.shown_url):
+            return AsyncOpenAI(api_key=self._key, base_url=self.base_url, **settings)
 
     async def close(self) -> None:
         """Close every connection."""
         for client in self._clients:
             await client.close()
+
+
+def _lost(cause: BaseException) -> Lost:
+    """What a request came to that broke off."""
+    if isinstance(cause, Moved):
+        return Lost("moved", str(cause))
+    if isinstance(cause, TooMuch):
+        return Lost("huge", str(cause))
+    kind = type(cause).__name__
+    if kind in ("ConnectError", "ConnectTimeout", "ProxyError"):
+        return Lost("connect", _first_line(cause))
+    what = "what came cannot be unpacked" if kind == "DecodingError" else "the connection broke off"
+    return Lost("broken", f"{what} ({kind})")
 
 
 def _first_line(error: BaseException) -> str:
@@ -314,6 +361,7 @@ class _Health:
     down_since: float | None = None
     trouble_since: float | None = None
     busy_since: float | None = None
+    forbidden_in_row: int = 0
     refusals: list[str] = field(default_factory=list)
 
 
@@ -526,7 +574,7 @@ class Exchange(Generic[C, R, D]):
             self._endpoint.learn(job.call, reply)
         health.is_known = True
         health.replies += 1
-        health.faults_in_row = 0
+        health.faults_in_row = health.forbidden_in_row = 0
         health.trouble_since = health.busy_since = None
         if job.dialect is self._dialect:
             if len(self._proven) < _SHAPES:
@@ -578,7 +626,7 @@ class Exchange(Generic[C, R, D]):
         """An error that will come again for the same request: change the request, end the run, or fail the call."""
         if (change := self._endpoint.adapted(complaint, job.call, job.dialect)) is not None:
             self._adapt(job, *change, complaint.message)
-        elif complaint.status == 401 or (complaint.status == 403 and not self._health.replies):
+        elif complaint.status == 401 or (complaint.status == 403 and self._is_locked_out()):
             self._end(
                 self._gave_up(f"the key is refused ({told}); check OPENAI_API_KEY or --api-key-file, and --base-url")
             )
@@ -587,6 +635,11 @@ class Exchange(Generic[C, R, D]):
         else:
             self._finish(job, Refused(told))
             self._note_refusal(complaint, told)
+
+    def _is_locked_out(self) -> bool:
+        """Whether a 403 is about the key: one is about a single prompt where others are answered."""
+        self._health.forbidden_in_row += 1
+        return not self._health.replies or self._health.forbidden_in_row >= _SAME_REFUSALS
 
     def _adapt(self, job: _Job[C, D], dialect: D, words: str, message: str) -> None:
         """Send the call again in another dialect, which those to come speak too, unless the one before has worked."""
@@ -630,8 +683,14 @@ class Exchange(Generic[C, R, D]):
         reason = self._wire.clean(lost.reason)
         if lost.kind == "connect":
             self._unreachable(job, reason)
+        elif lost.kind == "moved":
+            self._admission.failed(job.tokens)
+            self._end(self._gave_up(f"{reason}; nothing was sent there: if it is right, give it as --base-url"))
         elif lost.kind == "timeout":
             self._admission.refused(job.sent_at, job.tokens)
+            self._again_later(job, reason, faults=_FAULTS_OF_A_TIMEOUT)
+        elif lost.kind == "huge":
+            self._admission.failed(job.tokens)
             self._again_later(job, reason, faults=_FAULTS_OF_A_TIMEOUT)
         else:
             self._admission.failed(job.tokens)
@@ -642,8 +701,7 @@ class Exchange(Generic[C, R, D]):
         health = self._health
         self._admission.unreachable(job.sent_at, job.tokens)
         if not health.is_reached:
-            url = self._wire.shown_url
-            self._end(self._gave_up(f"cannot reach {url} ({reason}); is the server running? check --base-url"))
+            self._end(self._gave_up(f"cannot reach {self._wire.shown_url} ({reason}); {self._wire.remedy(reason)}"))
             return
         now = self._loop.time()
         if health.down_since is None:

@@ -16,6 +16,8 @@ import sys
 import time
 from typing import Any
 
+from pairmine.keys import without_keys_of
+
 PERIOD_S = 0.25
 _PATIENCE_S = 5.0
 _SIGNS = ("VLLM::", "multiprocessing.spawn", "multiprocessing.forkserver")
@@ -29,7 +31,9 @@ class Leash:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "pairmine.backends.leash", str(os.getpid())]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=without_keys_of(dict(os.environ))
+        )
 
     def up(self) -> None:
         """Every engine process has been started: look for no further ones."""

@@ -20,9 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from pairmine.backends.encoders import nothing
+from pairmine.backends.exchange import is_local, shown_address
+from pairmine.backends.http_clients import Moved, Slow, TooMuch, blocking_client, library, told_of_address
 from pairmine.backends.models import LENGTH_STEP, ROW_STEP, TOKENS_PER_BATCH, Advance
+from pairmine.backends.requests import Malformed, parse
 from pairmine.backends.specs import Spec, locate, parse_spec
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
+from pairmine.keys import without_keys
 from pairmine.tokens import tokens
 
 if TYPE_CHECKING:
@@ -341,7 +345,9 @@ class ServedModel:
 
         self._name = model
         self._url = base_url
-        self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=0)
+        http = blocking_client(trust_env=not is_local(base_url), timeout_s=timeout_s, keeps_connections=True)
+        with told_of_address(shown_address(base_url)):
+            self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=0, http_client=http)
         self._retries = retries
         # Only a server that has answered once is waited for when it is away.
         self._has_answered = False
@@ -401,20 +407,27 @@ class ServedModel:
             whole, values = choice["prompt_token_ids"], choice["logprobs"]["token_logprobs"]
             start = max(common_start(whole, self._beginnings[beginning]), 1)
             return np.array(values[start : len(whole)], np.float64)
-        except (KeyError, TypeError, IndexError, ValueError):
+        except (KeyError, TypeError, IndexError, ValueError, OverflowError):
             raise self._no_vllm("its completions do not echo the prompt with token ids and log-probabilities") from None
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         """What the server answers; None where the prompt is too long for it."""
         import openai
 
-        client = self._client.with_options(max_retries=self._retries if self._has_answered else 1)
+        tries = self._retries if self._has_answered else 1
+        client = self._client.with_options(max_retries=tries)
         try:
-            told = client.post(path, body=body, cast_to=object)
+            told = self._parsed(client, path, body, tries)
             self._has_answered = True
             return told
+        except (Malformed, Slow, TooMuch) as error:
+            raise self._gave_up(f"no answer of {shown_address(self._url)} ({error})", "look at the server") from None
+        except Moved as error:
+            raise self._gave_up(
+                f"{shown_address(self._url)}: {error}", "give that as --base-url if it is right"
+            ) from None
         except openai.APIStatusError as error:
-            said = " ".join(str(error.message).split())
+            said = without_keys(" ".join(str(error.message).split()))
             if error.status_code == 400 and "context length" in said:
                 return None
             if error.status_code == 404 and "model" not in said:
@@ -423,14 +436,26 @@ class ServedModel:
             line = f"{FLAG} ql:openai:{self._name}: the server answers {error.status_code}: {said[:200]}"
             raise PairmineError(line, exit_code=code) from None
         except openai.APIConnectionError as error:
-            raise PairmineError(
-                f"{FLAG} ql:openai:{self._name}: cannot reach {self._url} ({type(error).__name__}); "
-                "start the server and run the same command again",
-                exit_code=GAVE_UP,
+            raise self._gave_up(
+                f"cannot reach {shown_address(self._url)} ({type(error).__name__})", "start the server"
             ) from None
+
+    def _parsed(self, client: Any, path: str, body: dict[str, Any], tries: int) -> Any:
+        """The JSON of an answer; a torn one or none in time is asked for again, as a connection that breaks is."""
+        for left in range(tries, -1, -1):
+            try:
+                return parse(client.post(path, body=body, cast_to=library().Response).content)
+            except (Malformed, Slow):
+                if not left:
+                    raise
+        raise AssertionError("there is always one try")
+
+    def _gave_up(self, what: str, remedy: str) -> PairmineError:
+        line = f"{FLAG} ql:openai:{self._name}: {without_keys(what)}; {remedy} and run the same command again"
+        return PairmineError(line, exit_code=GAVE_UP)
 
     def _no_vllm(self, what: str) -> PairmineError:
         return PairmineError(
-            f"{FLAG} ql:openai:{self._name}: {self._url} is no server for likelihoods, {what}; "
+            f"{FLAG} ql:openai:{self._name}: {shown_address(self._url)} is no server for likelihoods, {what}; "
             "it wants a vLLM server of version 0.10 or later"
         )

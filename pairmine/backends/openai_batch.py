@@ -21,8 +21,10 @@ from typing import IO, Any, Protocol
 
 from pairmine.backends.batch_files import MOST_BYTES, MOST_REQUESTS, KeyIndex, read_row, request_line
 from pairmine.backends.batch_service import DAY_S, BatchService, Gone, Info
+from pairmine.backends.exchange import DEFAULT_URL, is_local, shown_address
+from pairmine.backends.http_clients import blocking_client, told_of_address
 from pairmine.backends.llms import Answer
-from pairmine.backends.requests import Complaint, Dialect, Malformed, adapted, first_guess
+from pairmine.backends.requests import Complaint, Dialect, Malformed, adapted, believable, first_guess
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
 from pairmine.ledger import Batch
 from pairmine.llm.calls import Call, Failure, Reply
@@ -80,6 +82,7 @@ class _Sent:
     waiting: dict[bytes, None] = field(default_factory=dict)
     replied: dict[bytes, None] = field(default_factory=dict)
     complaints: dict[bytes, Complaint] = field(default_factory=dict)
+    completed: int = 0
     damaged: int = 0
     downloads: int = 0
     is_closed: bool = False
@@ -374,6 +377,7 @@ class OpenAIBatch:
             sent.record = replace(sent.record, state=fetched)
             self._ledger.save_batch(sent.record)
         sent.downloads += 1
+        sent.completed = info.completed
         sent.damaged = 0
         sent.complaints.clear()
         self._coming.append((sent, _lines(files)))
@@ -437,13 +441,24 @@ class OpenAIBatch:
         if row.key not in sent.waiting:
             return None
         del sent.waiting[row.key]
-        return self._calls.pop(row.key), row.answer
+        call = self._calls.pop(row.key)
+        return call, believable(row.answer, call)
 
     def _finish(self, sent: _Sent) -> None:
         """Settle what a batch left unanswered: sent again, failed, or the end of the run."""
-        if sent.damaged and sent.waiting and sent.downloads < DOWNLOADS:
-            self._say(f"{sent.batch_id}: {_many(sent.damaged, 'damaged line')} in its results; fetching them again")
-            return
+        found = len(sent.replied) + len(sent.complaints) + sent.damaged
+        if sent.waiting and (sent.damaged or found < sent.completed):
+            what = _many(sent.damaged, "damaged line") if sent.damaged else f"{found:,} of {sent.completed:,} answers"
+            if sent.downloads < DOWNLOADS:
+                self._say(f"{sent.batch_id}: {what} in its results; fetching them again")
+                return
+            if found == sent.damaged:  # all was answered, and to send it again is to pay again
+                self._stop = PairmineError(
+                    f"{sent.batch_id}: its results cannot be read ({what}); they stay at the server, "
+                    "run the same command again to fetch them",
+                    exit_code=GAVE_UP,
+                )
+                return
         if sent in self._not_kept:
             self._not_kept.remove(sent)
         self._fetched.append(sent)
@@ -581,7 +596,9 @@ def open_batch(
     """
     import openai
 
-    client = openai.OpenAI(api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=0)
+    http = blocking_client(trust_env=not is_local(base_url or DEFAULT_URL), timeout_s=timeout_s)
+    with told_of_address(shown_address(base_url or DEFAULT_URL)):
+        client = openai.OpenAI(api_key=api_key, base_url=base_url, timeout=timeout_s, max_retries=0, http_client=http)
     service = BatchService(client, say=say, patience_s=patience_s, pause_s=min(poll_s, 1.0), sleep=sleep)
     return OpenAIBatch(
         model,

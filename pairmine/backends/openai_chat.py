@@ -19,7 +19,16 @@ from pairmine.backends.exchange import (
     find_key,
     is_local,
 )
-from pairmine.backends.requests import PATH, Complaint, Dialect, adapted, first_guess, read_reply, request_body
+from pairmine.backends.requests import (
+    PATH,
+    Complaint,
+    Dialect,
+    adapted,
+    believable,
+    first_guess,
+    read_reply,
+    request_body,
+)
 from pairmine.llm.calls import Call, Reply
 
 __all__ = ["DEFAULT_URL", "OpenAIChat", "find_base_url", "find_key", "is_local", "open_chat"]
@@ -106,7 +115,8 @@ class _Completions(Endpoint[Call, Reply, Dialect]):
         return id(call.schema)
 
     def read(self, body: Any, call: Call) -> Reply | Complaint:
-        return read_reply(body)
+        found = read_reply(body)
+        return believable(found, call) if isinstance(found, Reply) else found
 
     def is_hopeless(self, complaint: Complaint) -> bool:
         return False

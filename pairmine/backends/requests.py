@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from pairmine.errors import PairmineError
+from pairmine.keys import without_keys
 from pairmine.llm.calls import Call, Reply
 
 PATH = "/chat/completions"
@@ -28,6 +29,11 @@ TRANSIENT = frozenset({408, 409, 425, 500, 502, 503, 504}) | BUSY
 LIMITS = ("max_tokens", "max_completion_tokens")
 _LADDER: tuple[Format, ...] = ("schema", "json", "plain")
 _OURS = ("messages", "model", "n", "seed", "stream")
+_LONGEST_WORD = 200
+_MOST_TOKENS = 100_000_000
+# Servers put prompts of their own before ours, and a model may think for longer than it was allowed to.
+_SPARE_TOKENS = 100_000
+_COMPLAINTS = ("detail", "errors", "error_msg", "error_message", "error_code", "errcode", "base_resp")
 _NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 
 
@@ -89,6 +95,7 @@ def _response_format(schema: Mapping[str, Any], format: Format) -> dict[str, Any
     return {"type": "json_schema", "json_schema": {"name": "reply", "strict": _is_strict(schema), "schema": schema}}
 
 
+_LONGEST_ERROR = 1_000_000
 _STRICT: dict[int, tuple[Mapping[str, Any], bool]] = {}
 
 
@@ -147,8 +154,9 @@ class Complaint:
 def parse(raw: bytes) -> Any:
     """The JSON of a body. Lone surrogates and bytes that are not UTF-8, which models do send, become U+FFFD.
 
-    Raises Malformed when it is not JSON.
+    A mark of byte order before it is passed over. Raises Malformed when it is not JSON.
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -176,27 +184,53 @@ def read_reply(body: Any) -> Reply | Complaint:
     """
     if not isinstance(body, dict):
         raise Malformed(f"no chat completion: {_shown(body)}")
-    if body.get("error"):
+    if body.get("error") or (not body.get("choices") and _is_complaint(body)):
         return read_complaint(200, body)
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
+    choice = _first_choice(body.get("choices"))
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise Malformed(f"no message in it: {_shown(body)}")
     if choice.get("error"):
         return read_complaint(200, choice)
     message = choice["message"]
     refusal = message.get("refusal")
+    reason = choice.get("finish_reason")
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
     return Reply(
         _text(message.get("content")) or (refusal if isinstance(refusal, str) else ""),
-        "refusal" if refusal else str(choice.get("finish_reason") or "stop"),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
-        served_by=str(body.get("model") or ""),
+        "refusal" if refusal else _word(reason) or "stop",
+        prompt_tokens=count_of(usage.get("prompt_tokens")),
+        completion_tokens=count_of(usage.get("completion_tokens")),
+        cached_tokens=count_of(details.get("cached_tokens")) if isinstance(details, dict) else 0,
+        served_by=_word(body.get("model")),
     )
+
+
+def _is_complaint(body: Mapping[str, Any]) -> bool:
+    """Whether a body without an `error` is one all the same, as vLLM, FastAPI and others word them."""
+    return body.get("object") == "error" or body.get("type") == "error" or any(body.get(name) for name in _COMPLAINTS)
+
+
+def _first_choice(choices: Any) -> Any:
+    """The choice that was asked for: a server may send more, and in any order."""
+    if not isinstance(choices, list) or not choices:
+        return None
+    return next((one for one in choices if isinstance(one, dict) and one.get("index") == 0), choices[0])
+
+
+def _word(value: Any) -> str:
+    """A short text that a server gives, such as a model's name; nothing for what is none."""
+    return value[:_LONGEST_WORD] if isinstance(value, str) else ""
+
+
+def believable(reply: Reply, call: Call) -> Reply:
+    """`reply` without a usage that nobody can have had, which would eat up a budget: it counts as not said."""
+    letters = sum(len(message["content"]) for message in call.messages)
+    most_prompt, most_reply = _SPARE_TOKENS + 4 * letters, _SPARE_TOKENS + 100 * call.sampling.max_tokens
+    if reply.prompt_tokens <= most_prompt and reply.completion_tokens <= most_reply:
+        return reply
+    return replace(reply, prompt_tokens=0, completion_tokens=0, cached_tokens=0)
 
 
 def _text(content: Any) -> str:
@@ -209,23 +243,31 @@ def _text(content: Any) -> str:
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def _count(value: Any) -> int:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return max(int(value), 0) if is_number else 0
+def count_of(value: Any) -> int:
+    """A number of tokens as a server gives it; 0 for what is none, or more than any model reads."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and 0 <= value <= _MOST_TOKENS else 0
 
 
 def read_complaint(status: int, body: Any) -> Complaint:
     """What the body of an error says, whatever its shape; `body` is JSON, or a text that is not."""
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
-    error = body.get("error", body) if isinstance(body, dict) else body
+    error = body
+    if isinstance(body, dict):
+        error = next((body[name] for name in ("error", "errors", "base_resp") if body.get(name)), body)
+        error = error[0] if isinstance(error, list) and len(error) == 1 else error
     if not isinstance(error, dict):
         return Complaint(_status(status, None), _shown(error))
-    code = error.get("code")
-    message = error.get("message") or error.get("detail") or error.get("msg") or error
+    code = next((error[name] for name in _CODES if error.get(name)), None)
+    message = next((error[name] for name in _MESSAGES if error.get(name)), error)
     known = [code, error.get("type")]
     word = next((name for name in known if name in _NO_QUOTA), code if isinstance(code, str) else "")
-    return Complaint(_status(status, code), _shown(message), str(error.get("param") or ""), word)
+    return Complaint(_status(status, code), _shown(message), _word(error.get("param")), _word(word))
+
+
+_CODES = ("code", "status_code", "error_code", "errcode")
+_MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "status_msg", "errmsg")
 
 
 def _status(status: int, code: Any) -> int:
@@ -238,9 +280,17 @@ def _status(status: int, code: Any) -> int:
 
 def _shown(value: Any) -> str:
     """A value of unknown origin on one line of at most 300 characters."""
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    text = value if isinstance(value, str) else _as_json(value)
+    text = without_keys(text[:_LONGEST_ERROR])  # before it is cut short: a part of a key is one too
     text = " ".join("".join(char if char.isprintable() else " " for char in text[:2000]).split())
     return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # nested more deeply than it takes, or a number of more than 64 bits
+        return f"{type(value).__name__} that cannot be shown"
 
 
 _MEANS: Mapping[Format, str] = {

@@ -30,8 +30,9 @@ from pairmine.backends.exchange import (
     find_base_url,
     find_key,
 )
+from pairmine.backends.http_clients import LARGEST_BODY
 from pairmine.backends.models import Advance
-from pairmine.backends.requests import Complaint, read_complaint
+from pairmine.backends.requests import Complaint, count_of, read_complaint
 from pairmine.backends.sending import SendQueue, answers
 from pairmine.backends.specs import Spec
 from pairmine.errors import BAD_INPUT, PairmineError
@@ -43,6 +44,7 @@ SCALES = {"probability": (0.0, 1.0), "similarity": (0.0, 1.0), "cosine": (-1.0, 
 _SLACK = 1e-3
 """What 16 bits leave above 1."""
 
+_MOST = float(np.finfo(np.float32).max)
 _BYTES_PER_TOKEN = 4
 _REFUSALS = (400, 413, 422, 501)
 _OURS = ("model", "query", "queries", "documents", "texts", "text_1", "text_2", "top_n")
@@ -218,7 +220,9 @@ class RerankScorer:
             self._admission = Admission(ceiling, rpm=server.rpm, tpm=server.tpm, backoff_s=server.backoff_s)
         self._admission.in_flight = 0
         endpoint = _Endpoint(self._spec.target, server.endpoint, server.request_args)
-        wire = Wire(self._base_url, self._key, server.timeout_s, endpoint.path)
+        # Some repeat every document.
+        largest = LARGEST_BODY + (server.batch_documents << 20)
+        wire = Wire(self._base_url, self._key, server.timeout_s, endpoint.path, largest)
         limits = Limits(server.retries, server.patience_s)
         return _Reranking(self.name, endpoint, wire, self._admission, limits, self._say, server.tpm is not None)
 
@@ -340,9 +344,11 @@ def _read(body: Any, count: int) -> _Scores | Complaint:
     values = np.empty(count)
     for place, entry in zip(places, found, strict=True):
         value = entry.get("relevance_score", entry.get("score"))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return Complaint(200, f"a score is {value!r}, which is no number"[:200])
+        # A score is kept in 32 bits.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST <= value <= _MOST:
+            shown = repr(value)[:40] if value is None or isinstance(value, str | bool | float) else type(value).__name__
+            return Complaint(200, f"a score is {shown}, which is no number")
         values[place] = value
     usage = body.get("usage") if isinstance(body, dict) else None
     tokens = (usage.get("prompt_tokens") or usage.get("total_tokens")) if isinstance(usage, dict) else 0
-    return _Scores(values, tokens if isinstance(tokens, int) and tokens > 0 else 0)
+    return _Scores(values, count_of(tokens))

@@ -131,7 +131,7 @@ def locate(spec: Spec, flag: str) -> str:
 
     A folder must hold safetensors: pickles can run code when they are loaded.
     """
-    folder = Path(spec.target).expanduser()
+    folder = Path(os.path.expanduser(spec.target))
     if folder.is_dir():
         _check_weights(folder, spec, flag)
         return str(folder)
@@ -146,14 +146,22 @@ def locate(spec: Spec, flag: str) -> str:
 
 def _check_weights(folder: Path, spec: Spec, flag: str) -> None:
     files = [file for file in folder.rglob("*") if file.is_file()]
-    if any(file.suffix == _WEIGHTS for file in files):
+    safe = {file.parent for file in files if file.suffix == _WEIGHTS}
+    # A module of the model may have a folder of its own, from which the libraries take what they find.
+    pickles = [file.name for file in files if file.parent not in safe and _is_pickled(file)]
+    if safe and not pickles:
         return
-    if pickles := [file.name for file in files if file.suffix in _PICKLES]:
+    if pickles := pickles or [file.name for file in files if file.suffix in _PICKLES]:
         raise PairmineError(
             f"{flag} {spec}: its weights are pickled ({pickles[0]}), which can run code when loaded; "
             "convert them to safetensors first"
         )
     raise PairmineError(f"{flag} {spec}: the folder holds no model.safetensors (found: {_some(files)})")
+
+
+def _is_pickled(file: Path) -> bool:
+    """Whether a file is one of those pickles that the libraries load a module's weights from."""
+    return file.suffix in _PICKLES and file.name.startswith("pytorch_model")
 
 
 def _some(files: list[Path]) -> str:

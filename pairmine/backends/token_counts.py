@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def open_token_count(value: str, flag: str = "--tokenizer") -> Count:
 def _load(place: str, value: str, flag: str, *, may_fetch: bool) -> Any:
     from tokenizers import Tokenizer
 
-    path = Path(place).expanduser()
+    path = Path(os.path.expanduser(place))
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file() and not may_fetch:
         known = ", ".join(VOCABULARIES)

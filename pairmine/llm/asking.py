@@ -93,6 +93,17 @@ class _Shared(Protocol):
 
 
 @runtime_checkable
+class _Claiming(Protocol):
+    """A keeper that other processes use as well."""
+
+    def claim(self, key: bytes) -> bool:
+        """Whether to ask: nobody else does, and there is no reply by now."""
+
+    def release(self, keys: Sequence[bytes]) -> None:
+        """These calls are done, and their replies kept."""
+
+
+@runtime_checkable
 class _Leasing(Protocol):
     """An allowance of several askers, which is asked for many calls at once."""
 
@@ -130,6 +141,7 @@ class Asker(Generic[Owner]):
     ) -> None:
         self._llm = llm
         self._keeper: Keeper = Forgetful() if keeper is None else keeper
+        self._claims = keeper if isinstance(keeper, _Claiming) else None
         self._recipe = recipe
         self._allowance = allowance
         self._watch = watch
@@ -162,6 +174,11 @@ class Asker(Generic[Owner]):
     def backlog(self) -> int:
         """How many different calls wait for their answer."""
         return len(self._owners)
+
+    @property
+    def elsewhere(self) -> int:
+        """How many calls wait for the replies that others ask for."""
+        return len(self._elsewhere)
 
     def put(self, call: Call, owner: Owner) -> None:
         """Ask `call` for `owner`."""
@@ -257,13 +274,17 @@ class Asker(Generic[Owner]):
             self._allowance.lease(list(islice(self._missing, self._llm.room)))
         while self._missing and not self._refused and self._llm.room > 0:
             call = self._missing[0]
+            if self._allowance is not None and not self._allowance.may_admit(call):
+                # A later call may be shorter, but then which rows are written would depend on luck.
+                self._refused = not self._llm.under_way or self._refused
+                return
+            self._missing.popleft()
+            if self._claims is not None and not self._claims.claim(call.key):
+                self._elsewhere += self._owners.pop(call.key)
+                continue
             if self._allowance is not None:
-                if not self._allowance.may_admit(call):
-                    # A later call may be shorter, but then which rows are written would depend on luck.
-                    self._refused = not self._llm.under_way or self._refused
-                    return
                 self._allowance.admitted(call)
-            self._llm.submit(self._missing.popleft())
+            self._llm.submit(call)
 
     def _settle(self) -> list[tuple[Owner, Call, Reply | Failure]]:
         """Keep what the model handed back, then give it to whoever asked."""
@@ -283,6 +304,8 @@ class Asker(Generic[Owner]):
             # The first reply wins in the ledger, and a rerun from there must write the same rows.
             told = first.get(call.key) or answer
             answers += [(owner, asked, told) for asked, owner in self._owners.pop(call.key, ())]
+        if self._claims is not None:
+            self._claims.release([call.key for call, _ in self._held])
         self._held = []
         return answers
 

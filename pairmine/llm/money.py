@@ -344,10 +344,10 @@ class Budget:
 
 def billed(reply: Reply, counted_prompt: int) -> Reply:
     """`reply` with its usage; where the server tells none, our count and a token for three bytes of text."""
-    if reply.prompt_tokens or reply.completion_tokens:
+    if reply.prompt_tokens and reply.completion_tokens:
         return reply
-    completion = math.ceil(len(reply.text.encode("utf-8", "replace")) / 3)
-    return replace(reply, prompt_tokens=counted_prompt, completion_tokens=completion)
+    completion = reply.completion_tokens or math.ceil(len(reply.text.encode("utf-8", "replace")) / 3)
+    return replace(reply, prompt_tokens=reply.prompt_tokens or counted_prompt, completion_tokens=completion)
 
 
 def check_limits(

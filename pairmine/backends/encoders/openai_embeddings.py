@@ -28,8 +28,9 @@ from pairmine.backends.exchange import (
     find_key,
     is_local,
 )
+from pairmine.backends.http_clients import LARGEST_BODY
 from pairmine.backends.models import Advance
-from pairmine.backends.requests import OPENAI_HOST, Complaint, Malformed, read_complaint
+from pairmine.backends.requests import OPENAI_HOST, Complaint, Malformed, count_of, read_complaint
 from pairmine.backends.sending import SendQueue, answers
 from pairmine.backends.specs import Spec
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
@@ -43,6 +44,7 @@ SCHEME = 1
 _TEXTS_AT_OPENAI, _TEXTS_ELSEWHERE = 256, 32
 _TOKENS_PER_REQUEST = 250_000
 _LONGEST_AT_OPENAI = 8192
+_LARGEST_VECTOR = 256 << 10  # 10,000 numbers as JSON
 _PIECE = 1024
 _BYTES_PER_TOKEN = 4
 
@@ -328,7 +330,8 @@ class OpenAIEncoder:
         )
 
     def _wire(self) -> Wire:
-        return Wire(self._base_url, self._key, self._server.timeout_s, PATH)
+        largest = LARGEST_BODY + self._most_texts * _LARGEST_VECTOR
+        return Wire(self._base_url, self._key, self._server.timeout_s, PATH, largest)
 
     def _price(self) -> float | None:
         from pairmine.llm.money import find_input_price
@@ -405,7 +408,7 @@ def _read(body: Any, count: int) -> _Vectors | Complaint:
         return Complaint(200, f"vectors of {', '.join(map(str, sorted(lengths)))} dimensions in one reply")
     usage = body.get("usage")
     tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else 0
-    return _Vectors(np.stack(vectors), tokens if isinstance(tokens, int) and tokens > 0 else 0)
+    return _Vectors(np.stack(vectors), count_of(tokens))
 
 
 def _numbers(embedding: Any) -> np.ndarray:
@@ -413,7 +416,8 @@ def _numbers(embedding: Any) -> np.ndarray:
     try:
         if isinstance(embedding, str):
             return np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
-        vector = np.array(embedding, np.float32)
+        with np.errstate(over="ignore"):  # what is too large for 32 bits is told as not finite
+            vector = np.array(embedding, np.float32)
     except (ValueError, TypeError, OverflowError, binascii.Error):
         vector = np.empty(0, np.float32)
     if vector.ndim != 1:  # llama.cpp without pooling has a vector for each token

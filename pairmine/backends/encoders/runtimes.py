@@ -28,6 +28,7 @@ import numpy as np
 
 from pairmine.backends.precision import has_bfloat16
 from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.files.locations import told_of_tempdir
 
 BACKENDS = ("torch", "onnx", "onnx-int8", "openvino")
 _EXPORT = 1
@@ -247,23 +248,47 @@ def _kept(facts: dict[str, Any], backend: str, name: str, make: Callable[[Path],
     Weights that are known by no digest or revision get a new one each time.
     """
     known = facts.get("sha256") or facts.get("revision")
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pairmine" / "models"
     named = facts["model"] if "sha256" not in facts else facts.get("code_sha256", "")
     key = blake2b(repr((_EXPORT, known, named)).encode(), digest_size=16)
-    place = root / key.hexdigest() / backend
-    if known and (place / name).is_file():
+    inner = Path(key.hexdigest(), backend)
+    own = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pairmine" / "models"
+    if known and os.path.isfile(own / inner / name):
+        return own / inner / name
+    # A user without a home keeps his "~", which would become a folder of that name here.
+    if own.is_absolute():
+        with contextlib.suppress(OSError):  # full, read-only or nowhere: a cache is no reason to stop
+            return _made(own / inner, backend, name, make, is_known=bool(known))
+    with told_of_tempdir("a file made of the model"):
+        return _made(_for_this_run() / inner, backend, name, make, is_known=bool(known))
+
+
+def _for_this_run() -> Path:
+    """A folder that goes with this process."""
+    global _folder
+    _folder = _folder or tempfile.TemporaryDirectory(prefix="pairmine-")
+    return Path(_folder.name)
+
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def _made(place: Path, backend: str, name: str, make: Callable[[Path], None], *, is_known: bool) -> Path:
+    """The file that `make` made in the folder `place`; raises OSError where it has no room there."""
+    if is_known and (place / name).is_file():
         return place / name
     place.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
     try:
         make(work / name)
-        if not known:
+        if not is_known:
             shutil.rmtree(place, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process was faster
             work.rename(place)
     except PairmineError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
         line = f"--backend {backend}: no file could be made of this model ({said}); leave the option out"
         raise PairmineError(line, exit_code=GAVE_UP) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,10 +172,10 @@ class ReadyRetriever(DenseRetriever):
 
 def split_target(target: str) -> tuple[str, str | None]:
     """The files of documents and of queries in DOCUMENTS[,QUERIES]; a name may hold a comma where it exists."""
-    if Path(target).expanduser().exists():
+    if Path(os.path.expanduser(target)).exists():
         return target, None
     for at in (place for place, char in enumerate(target) if char == ","):
-        if Path(target[:at]).expanduser().exists():
+        if Path(os.path.expanduser(target[:at])).exists():
             return target[:at], target[at + 1 :]
     documents, comma, queries = target.partition(",")
     return documents, queries if comma else None

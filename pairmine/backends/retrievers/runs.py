@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class RunRetriever:
         self._path = spec.target
         self._flag = f"{flag} {spec}"
         self._say = say or (lambda line: None)
-        if "://" not in self._path and not Path(self._path).expanduser().is_file():
+        if "://" not in self._path and not Path(os.path.expanduser(self._path)).is_file():
             raise PairmineError(f"{self._flag}: no such file: {self._path}")
         self._ids = pa.array([], pa.string())
         self._query_ids = pa.array([], pa.string())

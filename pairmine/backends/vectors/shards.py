@@ -17,6 +17,8 @@ import numpy as np
 
 from pairmine.backends.vectors.codec import VECTOR_TYPES, Codec
 from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.files.unfinished import begun, over
+from pairmine.versions import check_format
 
 ENDING = ".shard"
 FORMAT = 1
@@ -108,7 +110,10 @@ class Shard(Rows):
         if len(head) < _HEAD_BYTES or zlib.crc32(head[:-4]) != int.from_bytes(head[-4:], "little"):
             raise Damaged("its head is damaged")
         magic, version, kind, dim, rows, crc_of_keys, self._crc = _HEAD.unpack_from(head)
-        if magic != _MAGIC or version != FORMAT or kind >= len(VECTOR_TYPES):
+        if magic != _MAGIC or not version:
+            raise Damaged("it is no shard of vectors")
+        check_format(version, FORMAT, str(path), ", or name another --store")
+        if kind >= len(VECTOR_TYPES):
             raise Damaged("it is no shard of vectors")
         self.codec = Codec(VECTOR_TYPES[kind], dim)
         self.rows = rows
@@ -169,7 +174,9 @@ def put_whole(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        over(partial)
         raise
+    over(partial)
     sync_folder(target.parent)
 
 
@@ -177,7 +184,12 @@ def _begin(target: Path) -> tuple[Path, IO[bytes]]:
     """A new partial file that is locked; another process's `sweep` may come before the lock."""
     while True:
         partial = target.parent / f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}"
-        handle = partial.open("xb")
+        begun(partial)
+        try:
+            handle = partial.open("xb")
+        except OSError:
+            over(partial)
+            raise
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         if partial.exists():

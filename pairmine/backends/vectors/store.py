@@ -11,7 +11,6 @@ of pairs are kept in folders of the same kind (`scorers.kept`).
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import logging
@@ -44,7 +43,10 @@ from pairmine.backends.vectors.shards import (
     sync_folder,
     write_shard,
 )
-from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.errors import GAVE_UP, PairmineError, code_of
+from pairmine.files.locations import cause, tempdir
+from pairmine.files.whole import read_whole
+from pairmine.versions import check_format
 
 COMMIT_S = 5.0
 """So much work is lost at most when a run is killed."""
@@ -272,18 +274,30 @@ class Shelf:
 
     def _look(self) -> None:
         """Open the shards that came, forget those that went."""
+        for _ in range(_ATTEMPTS):
+            if self._open_all():
+                return
+
+    def _open_all(self) -> bool:
+        """Open what is listed in the folder; False where some of it went meanwhile.
+
+        Another process has put that together with others, in a file that may not have been listed yet: whoever took
+        its vectors for missing would have them made, and paid for, a second time.
+        """
         names = {path.name: path for path in sorted(self.folder.glob(f"[0-9a-f]*{ENDING}"))}
         known = {}
+        is_whole = True
         for name, path in names.items():
             try:
                 known[name] = self._shards.get(name) or Shard(path)
-            except FileNotFoundError:  # put together with others by another process meanwhile
-                continue
+            except FileNotFoundError:
+                is_whole = False
             except OSError as error:
                 raise PairmineError(f"{path}: {os.strerror(error.errno or 0).lower()}; mend that") from None
             except Damaged as error:
                 self._drop(path, f"{error}; what it held")
         self._shards = known
+        return is_whole
 
     def _drop(self, path: Path, why: str) -> None:
         verb = "embedded" if self.holds == VECTORS else "scored"
@@ -320,7 +334,8 @@ class Shelf:
         if self._is_open and self.folder.is_dir():
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            _make_private(self.folder.parent)
+            self.folder.mkdir(exist_ok=True)
             sweep(self.folder)
             self._describe()
         except OSError as error:
@@ -337,8 +352,9 @@ class Shelf:
         sync_folder(self.folder.parent)
 
     def touch(self) -> None:
-        """Note that it was used, where it can be noted."""
+        """Note that it was used, where it can be noted, and remove what killed runs left there."""
         with contextlib.suppress(OSError):
+            sweep(self.folder)
             there = read_identity(self.folder)
             if all(some <= set(there.get(what, ())) for what, some in self.names.items()):
                 os.utime(self.folder / _IDENTITY)
@@ -651,9 +667,12 @@ class _Spool:
     def __init__(self, codec: Codec, texts: int) -> None:
         self._codec = codec
         self._texts = texts
-        self._folder = tempfile.gettempdir()
-        with tempfile.TemporaryFile(prefix="pairmine-", buffering=0) as handle:
-            self._rows = Rows(Path(self._folder), os.dup(handle.fileno()), 0, codec.row_bytes)
+        self._folder = tempdir()
+        try:
+            with tempfile.TemporaryFile(prefix="pairmine-", buffering=0) as handle:
+                self._rows = Rows(Path(self._folder), os.dup(handle.fileno()), 0, codec.row_bytes)
+        except OSError as error:
+            raise self._full(cause(error)) from None
         need, free = texts * codec.row_bytes, shutil.disk_usage(self._folder).free
         if need > free:
             raise self._full(f"{need / 1e9:,.1f} GB of vectors are to be put there, and {free / 1e9:,.1f} GB are free")
@@ -847,16 +866,21 @@ def remove(kept: Kept) -> None:
 def read_identity(folder: Path) -> dict[str, Any]:
     """What describes the vectors in `folder`, nothing where it is not there or torn; a newer format is refused."""
     try:
-        body = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))
-        version = int(body["format"])
-    except (OSError, ValueError, KeyError, TypeError):
+        body = json.loads(read_whole(folder / _IDENTITY))
+        check_format(body["format"], FORMAT, str(folder), ", or name another --store")
+        return dict(body) if all(_is_shaped(name, value) for name, value in body.items()) else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-    if version > FORMAT:
-        raise PairmineError(
-            f"{folder}: written by a newer pairmine (format {version}, this one reads {FORMAT}); "
-            "upgrade pairmine, or name another --store"
-        )
-    return dict(body)
+
+
+_LISTS, _OBJECTS = ("models", "sides"), ("identity",)
+
+
+def _is_shaped(name: str, value: Any) -> bool:
+    """Whether a value of a description is of the kind that stands there."""
+    if name in _LISTS:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, dict) if name in _OBJECTS else True
 
 
 def shelf_name(identity: dict[str, Any]) -> str:
@@ -871,6 +895,16 @@ def _canonical(body: dict[str, Any]) -> str:
 # --- errors -------------------------------------------------------------------------------------------
 
 
+def _make_private(store: Path) -> None:
+    """Make the store's folder where there is none, for its user alone: what is embedded can be guessed from vectors.
+
+    One that is there keeps its permissions, as those of a folder that a team shares.
+    """
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        store.mkdir(0o700)
+
+
 def checked_folder(folder: str | Path) -> Path:
     """`folder` as a path; raises PairmineError where it is a file."""
     path = Path(folder)
@@ -881,7 +915,7 @@ def checked_folder(folder: str | Path) -> Path:
 
 def _cannot_write(folder: Path, error: OSError, holds: str) -> PairmineError:
     why = os.strerror(error.errno).lower() if error.errno else str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+    if code_of(error) == GAVE_UP:
         return PairmineError(
             f"{folder}: {why}; the {holds} that are there are safe, mend that and run the same command again",
             exit_code=GAVE_UP,

@@ -8,20 +8,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
+from pairmine.llm.recipes.budget import room, steps_for, take
+
 LARGEST = 1_000_000
 """Characters, or entries of a list, that an operator, method or filter may make out of less."""
 _GROWTH = 4
 """What is large already may get so many times as large."""
 
+_MOST_BITS = 13_000
+"""Python shows no number of more digits either."""
 _CONVERSION = re.compile(r"%(?:\((?P<name>[^)]*)\))?[#0\- +]*(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+)?)?")
 
 
 def check_operator(operator: str, left: Any, right: Any) -> None:
-    """Raise SecurityError where `left operator right` would be too large: `*`, `**` and `%`."""
-    if operator == "%":
+    """Raise SecurityError where `left operator right` would be too large: `+`, `*`, `**` and `%`."""
+    if operator == "+":
+        if not isinstance(left, int | float):
+            take(1, weight(left, room() + 1) + weight(right, room() + 1))
+    elif operator == "%":
         if isinstance(left, str | bytes):
             _check("%", _formatted(left, right), (left, right))
     elif isinstance(left, int | float) and isinstance(right, int | float):
+        if operator == "*" and _bits(left) + _bits(right) > _MOST_BITS:
+            raise _too_large("* makes a number of more than 4,000 digits")
         _check(operator, _power(left, right) if operator == "**" else 0, (left, right))
     else:
         _check(operator, _repeated(left, right), ())
@@ -32,9 +41,11 @@ def check_call(called: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N
     from jinja2.exceptions import SecurityError
 
     name = getattr(called, "__name__", "")
+    take(1)
     owner = getattr(getattr(called, "__wrapped__", called), "__self__", None)
     if not isinstance(owner, str | bytes | int):
         return
+    take(steps_for(owner))
     if name in _REFUSED:
         raise SecurityError(f"a recipe cannot call {name} of a text or number; use ~ or the filter format")
     if name in _METHODS:
@@ -51,11 +62,11 @@ def at_hand(args: Sequence[Any]) -> list[Any]:
     return [list(arg) if isinstance(arg, Iterator) else arg for arg in args]
 
 
-def weight(value: Any) -> int:
-    """Characters and entries in a value, with those inside it counted as often as they occur."""
+def weight(value: Any, most: int = LARGEST * _GROWTH) -> int:
+    """Characters and entries in a value, with those inside it counted as often as they occur, until it is `most`."""
     total = 0
     waiting = [value]
-    while waiting and total <= LARGEST * _GROWTH:
+    while waiting and total <= most:
         each = waiting.pop()
         if isinstance(each, list | tuple | set | frozenset):
             total += len(each)
@@ -76,10 +87,19 @@ def _own_weight(value: Any) -> int:
 
 
 def _check(name: str, size: float, given: Sequence[Any]) -> None:
+    if size > LARGEST and size > _GROWTH * weight(list(given), int(min(size, 1 << 40))):
+        raise _too_large(f"{name} makes a value of more than {LARGEST:,}")
+    take(1, size)
+
+
+def _too_large(what: str) -> Exception:
     from jinja2.exceptions import SecurityError
 
-    if size > LARGEST and size > _GROWTH * weight(list(given)):
-        raise SecurityError(f"{name} makes a value of more than {LARGEST:,}")
+    return SecurityError(what)
+
+
+def _bits(value: float) -> int:
+    return value.bit_length() if isinstance(value, int) else 0
 
 
 def _bounded(name: str, run: Callable[..., Any], size: Callable[..., float]) -> Callable[..., Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
-from pathlib import Path
 from typing import get_args
 
 from pairmine.errors import PairmineError
+from pairmine.files.whole import read_whole
 from pairmine.llm.recipes.emits import read_emits
 from pairmine.llm.recipes.expansion import expanded_step, read_expand
 from pairmine.llm.recipes.parts import (
@@ -50,7 +50,7 @@ def _packaged(name: str) -> PromptRecipe:
 
 def _bytes_of(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise PairmineError(f"{path}: {error.strerror or error}; name a recipe file that can be read") from None
 

@@ -15,6 +15,7 @@ import orjson
 
 from pairmine.identity import content_id
 from pairmine.llm.recipes.bounds import at_hand, bounded_filters, check_call, check_operator
+from pairmine.llm.recipes.budget import budgeted, counted_filters, shown, within_budget
 from pairmine.llm.recipes.yaml_nodes import nearest
 
 Scope = Mapping[str, "Scope | None"]
@@ -83,14 +84,14 @@ def said(error: BaseException) -> str:
 def compiled(source: str) -> Callable[[Mapping[str, Any]], str]:
     """A function from variables to text. It raises what Jinja and the values raise."""
     render: Callable[[Mapping[str, Any]], str] = environment().from_string(source).render
-    return render
+    return within_budget(render)
 
 
 @lru_cache(_REMEMBERED)
 def compiled_expression(source: str) -> Callable[[Mapping[str, Any]], Any]:
     """A function from variables to the value of an expression."""
     evaluate: Callable[[Mapping[str, Any]], Any] = environment().compile_expression(source, undefined_to_none=False)
-    return evaluate
+    return within_budget(evaluate)
 
 
 def lookup(source: str) -> tuple[str, ...] | None:
@@ -176,7 +177,10 @@ def environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"*", "**", "%"})
+        intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+        def _generate(self, source: Any, *args: Any, **kwargs: Any) -> str:
+            return str(super()._generate(budgeted(source, self), *args, **kwargs))
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             # A dot reads the entry of a mapping, never a method of it: columns are called "items" or "values".
@@ -202,19 +206,16 @@ def environment() -> Any:
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=shown,
         auto_reload=False,
     )
     # A template gives the same text for the same row: no random words, no shuffling.
     env.filters.pop("random")
     own = {"content_id": content_id, "first_words": first_words, "json": as_json, "mask": _mask(), "number": number}
-    env.filters |= {**bounded_filters(env.filters), **own}
+    known: dict[str, Any] = {**env.filters, **bounded_filters(env.filters), **own}
+    env.filters = counted_filters(known)
     env.globals = {"range": env.globals["range"]}
     return env
-
-
-def _shown(value: Any) -> Any:
-    return "" if value is None else value
 
 
 def _refuse(tree: Any) -> None:
@@ -226,10 +227,14 @@ def _refuse(tree: Any) -> None:
         for node in tree.find_all(kind):
             if node.name not in known_ones:
                 what = kind.__name__.lower()
-                raise TemplateProblem(f"no {what} {node.name}; {nearest(node.name, known_ones)}", node.lineno)
+                names = [name for name in known_ones if not name.startswith(" ")]
+                raise TemplateProblem(f"no {what} {node.name}; {nearest(node.name, names)}", node.lineno)
     for node in tree.find_all(nodes.Getattr):
         if node.attr.startswith("_"):
             raise TemplateProblem(f"{node.attr} is out of reach; read what the variables hold", node.lineno)
+    for node in tree.find_all(nodes.For):
+        if node.recursive:
+            raise TemplateProblem("a loop cannot call itself; write a loop for each level", node.lineno)
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         raise TemplateProblem("a recipe stands alone; write the text out instead of loading it", node.lineno)
 
