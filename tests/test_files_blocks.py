@@ -41,3 +41,16 @@ def test_the_last_query_starts_where_its_id_begins(runs: list[tuple[str, int]], 
         for cut in (0, len(ids) // 2):
             column = pa.chunked_array([pa.array(ids[:cut], pa.string()), pa.array(ids[cut:], pa.string())])
             assert blocks.last_query_start(column) == wanted
+
+
+@given(st.lists(st.text("abc", max_size=4), max_size=8))
+def test_the_last_query_of_a_stream_starts_where_it_does_in_one_table(tables: list[str]) -> None:
+    last, rows = blocks.LastQuery(), ""
+    for at, ids in enumerate(tables):
+        last.add(pa.chunked_array([pa.array(list(ids), pa.string())]))
+        rows += ids
+        whole = pa.chunked_array([pa.array(list(rows), pa.string())])
+        assert (last.rows, last.start) == (len(rows), blocks.last_query_start(whole))
+        if at % 2:
+            rows = rows[last.start :]
+            last.cut()

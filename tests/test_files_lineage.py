@@ -25,6 +25,25 @@ def test_damaged_and_newer_metadata_are_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "entry",
+    [
+        *('"mine"', "7", "{}", '{"command": 1}', '{"command": "x", "inputs": [1]}', '{"command": "x", "options": []}'),
+        '{"command": "x", "inputs": [{"role": "source", "stage": 3}]}',
+        '{"command": "x", "inputs": [{"role": "source", "stage": []}]}',
+        '{"command": "x", "counts": {"rows_in": "many"}}',
+        '{"command": "x", "counts": {"rejected": {"why": null}}}',
+        '{"command": "x", "models": [{"sha256": 5}]}',
+        '{"command": "x", "prompts": [{}]}',
+        '{"command": "x", "options": {"a": ' + "[" * 99 + "]" * 99 + "}}",
+        '{"command": "x", "options": {"a": ' + "[" * 99_999 + "]" * 99_999 + "}}",
+    ],
+)
+def test_entries_that_nothing_of_ours_writes_are_damage_and_no_traceback_later(entry: str) -> None:
+    with pytest.raises(PairmineError, match="its pairmine metadata is damaged; write the file again"):
+        decode({KEY: f'{{"format": 1, "lineage": [{entry}]}}'.encode()}, "f")
+
+
+@pytest.mark.parametrize(
     ("path", "shown"),
     [
         ("data/c.jsonl", "data/c.jsonl"),

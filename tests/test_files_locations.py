@@ -11,6 +11,8 @@ import pytest
 
 from pairmine.errors import PairmineError
 from pairmine.files.locations import StandardInput, find_shards, format_of
+from pairmine.files.raw import read_raw
+from pairmine.files.vectors import find_vector_files
 
 
 @pytest.mark.parametrize(
@@ -178,3 +180,33 @@ def test_a_data_set_of_hugging_face_on_disk_is_its_tables(tmp_path: Path) -> Non
     for name in ("data-00000-of-00001.arrow", "dataset_info.json", "state.json"):
         (tmp_path / name).write_bytes(b"{}")
     assert [shard.name.rpartition("/")[2] for shard in find_shards(str(tmp_path))] == ["data-00000-of-00001.arrow"]
+
+
+@pytest.mark.parametrize("how", ["truncated", "grown", "replaced", "removed"])
+def test_a_file_that_changes_while_it_is_read_is_never_taken_for_whole(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "c.jsonl"
+    lines = "".join(f'{{"id":"{number}","text":"{"x" * 3000}"}}\n' for number in range(3000))
+    path.write_text(lines)
+    (shard,) = find_shards(str(path))
+    rows = read_raw(shard)
+    next(rows)
+    if how == "removed":
+        path.unlink()
+    elif how == "replaced":
+        (tmp_path / "new").write_text(lines)
+        (tmp_path / "new").replace(path)
+    else:
+        with path.open("r+b") as file:
+            file.truncate(len(lines) // 3000 * 2000) if how == "truncated" else file.seek(0, 2)
+            file.write(b'{"id":"more","text":"y"}\n' if how == "grown" else b"")
+    what = "removed" if how == "removed" else "changed"
+    with pytest.raises(PairmineError, match=f"was {what} while it was read; run the same command again") as told:
+        list(rows)
+    assert told.value.exit_code == 3
+    with pytest.raises(PairmineError, match=f"was {what} while it was read"):
+        shard.sha256()
+
+
+def test_a_home_that_nobody_knows_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PairmineError, match="no such file"):
+        find_vector_files("~nobody-at-all/vectors.npy", "--vectors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ import pytest
 
 from pairmine.errors import PairmineError
 from pairmine.files.locations import find_shards
-from pairmine.files.raw import BATCH_BYTES, BATCH_ROWS, Raw, check_fields, read_raw
+from pairmine.files.raw import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    MAX_CELLS,
+    MAX_COLUMNS,
+    MAX_DEPTH,
+    Raw,
+    check_fields,
+    read_raw,
+)
 
 ROWS = "".join(json.dumps({"id": f"d{i}", "text": f"text {i} " * 9}) + "\n" for i in range(3000)).encode()
 
@@ -295,3 +305,121 @@ def test_a_long_parquet_file_is_not_held_in_memory_while_it_is_read(tmp_path: Pa
         most, rows = max(most, pa.total_allocated_bytes() - before), rows + raw.table.num_rows
     assert rows == 3000
     assert most < 100 << 20, f"{most / 1e6:.0f} MB of a file with 120 MB of text"
+
+
+# --- too much of something ----------------------------------------------------------------------
+
+
+def test_rows_with_names_of_their_own_come_in_batches_whose_cells_are_bounded(tmp_path: Path) -> None:
+    content = "".join(json.dumps({"id": f"d{at}", f"k{at}": at}) + "\n" for at in range(6000))
+    for text in (content, f"[{content.replace('}', '},').rstrip().rstrip(',')}]"):
+        found = raws(tmp_path, "a.jsonl", text)
+        assert sum(raw.table.num_rows for raw in found) == 6000
+        assert max(raw.table.num_rows * raw.table.num_columns for raw in found) <= MAX_CELLS
+        last = found[-1]
+        assert last.table.to_pylist()[-1]["k5999"] == 5999
+        assert last.where(last.table.num_rows - 1).endswith("6000")
+
+
+def test_names_that_are_values_are_told_before_they_fill_the_memory(tmp_path: Path) -> None:
+    row = json.dumps({f"c{at}": at for at in range(MAX_COLUMNS + 1)})
+    told = f"a.jsonl:1: {MAX_COLUMNS + 1:,} columns, more than {MAX_COLUMNS:,}; are their names values?"
+    assert line_of(tmp_path, "a.jsonl", row).startswith(told)
+    header = ",".join(f"c{at}" for at in range(MAX_COLUMNS + 1))
+    assert line_of(tmp_path, "a.csv", header + "\n").startswith(told.replace("jsonl", "csv"))
+
+
+def test_a_header_of_very_many_names_is_looked_through_once(tmp_path: Path) -> None:
+    names = [f"c{at}" for at in range(MAX_COLUMNS)]
+    started = time.process_time()
+    assert raws(tmp_path, "a.csv", ",".join(names) + "\n")[0].table.column_names == names
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("opened", ["[", '{"a":'])
+def test_lists_and_objects_that_stand_in_each_other_too_deep_are_told(tmp_path: Path, opened: str) -> None:
+    closed = {"[": "]", '{"a":': "}"}[opened]
+    fine, deep = (opened * times + "1" + closed * times for times in (MAX_DEPTH, MAX_DEPTH + 1))
+    assert rows(tmp_path, "a.jsonl", f'{{"id":"1","m":{fine}}}')[0]["id"] == "1"
+    line = line_of(tmp_path, "a.jsonl", f'{{"id":"1"}}\n{{"id":"1","m":{deep}}}\n')
+    assert line.startswith(f'a.jsonl:2: "m" is nested more than {MAX_DEPTH} lists or objects deep; write it as text')
+
+
+def test_a_deep_column_of_a_binary_table_is_told(tmp_path: Path) -> None:
+    kind = pa.int8()
+    for _ in range(MAX_DEPTH + 1):
+        kind = pa.list_(kind)
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_file(path, pa.schema([("m", kind)])) as out:
+        out.write_table(pa.table({"m": pa.nulls(1, kind)}))
+    with pytest.raises(PairmineError, match='"m" is nested more than'):
+        list(read_raw(find_shards(str(path))[0]))
+
+
+def test_a_whole_number_that_loses_digits_beside_fractions_is_named(tmp_path: Path) -> None:
+    line = line_of(tmp_path, "a.jsonl", '{"id":1.5}\n{"id":9007199254740993}\n')
+    assert line == (
+        'a.jsonl:2: "id" is 9007199254740993, which loses digits beside numbers with a fraction; write them as text'
+    )
+
+
+def _ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def test_a_column_that_ends_beyond_its_texts_is_told_and_not_read(tmp_path: Path) -> None:
+    table = pa.table({"id": ["1"], "more": ["some text here"]})
+    good = b"\0\0\0\0\x0e\0\0\0some"
+    content = _ipc(table)
+    assert good in content
+    damaged = content.replace(good, b"\0\0\0\0\xff\xff\xff\x7fsome")
+    assert line_of(tmp_path, "a.arrow", damaged).endswith("it may be truncated, write or fetch it again")
+    nested = _ipc(pa.table({"id": ["1"], "more": [["some text here"]]})).replace(good, b"\0\0\0\0\xff\xff\xff\x7fsome")
+    assert "a.arrow: " in line_of(tmp_path, "a.arrow", nested)
+
+
+@pytest.mark.parametrize("column", ["id", "more"])
+def test_texts_that_are_no_utf8_are_told_in_every_column(tmp_path: Path, column: str) -> None:
+    pq.write_table(pa.table({"id": ["one"], "more": ["two"]}), tmp_path / "a.parquet")
+    word = {"id": b"one", "more": b"two"}[column]
+    content = (tmp_path / "a.parquet").read_bytes().replace(word, b"\xff" + word[1:])
+    assert line_of(tmp_path, "a.parquet", content) == (
+        f'a.parquet: "{column}" holds bytes that are no UTF-8; write its texts again'
+    )
+
+
+def test_what_has_no_line_ends_is_refused_where_it_gets_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairmine.files.raw.MAX_LINE_BYTES", 4 << 20)
+    zeros = gzip.compress(bytes(20 << 20), 1)
+    assert line_of(tmp_path, "a.jsonl.gz", zeros) == (
+        "a.jsonl.gz:1: a line of over 4 MB, with zero bytes in it; is this a jsonl file? Write one row to a line"
+    )
+    assert line_of(tmp_path, "a.csv.gz", gzip.compress(b"x" * (20 << 20), 1)).startswith(
+        "a.csv.gz:1: a line of over 4 MB;"
+    )
+
+
+@pytest.mark.parametrize("piece", [b"1,", b"1,\n"])
+def test_a_json_array_is_held_up_to_a_limit_on_one_line_or_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    monkeypatch.setattr("pairmine.files.raw.MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr("pairmine.files.raw.MAX_ARRAY_BYTES", 5 << 20)
+    assert line_of(tmp_path, "a.json.gz", gzip.compress(b"[" + piece * (9 << 20), 1)) == (
+        "a.json.gz: a JSON array of over 5 MB; write one object to a line, as .jsonl"
+    )
+    row = b'{"id": "1", "text": "' + b"x" * (1 << 20) + b'"},'
+    assert len(rows(tmp_path, "b.json", b"[" + row * 3 + b"{}]")) == 4
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_column_of_lists_may_have_the_name_of_a_text(tmp_path: Path, rows: int) -> None:
+    table = pa.table({"query": [["a", "b"]], "document": [{"a": 1}]}).slice(0, rows)
+    pq.write_table(table, tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    assert raws(tmp_path, "a.parquet", content)[0].table.to_pylist() == table.to_pylist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pairmine.errors import PairmineError
 from pairmine.files.lineage import decode
 from pairmine.files.sink import Sink
 from pairmine.files.source import open_documents, open_pairs, open_rows
+from pairmine.files.writers import GROUP_CELLS
 
 UGLY = [
     "plain",
@@ -236,3 +238,23 @@ def test_remote_addresses_are_written_and_read(tmp_path: Path) -> None:
         assert open_documents(target, quietly).read().to_pydict() == table.to_pydict()
     assert [path.name for path in tmp_path.iterdir()] == ["c.parquet"]
     assert open_rows("memory://folder", [], quietly).read().num_rows == 1
+
+
+@pytest.mark.slow
+def test_a_table_of_very_many_columns_has_small_row_groups(tmp_path: Path) -> None:
+    columns = {f"c{at}": pa.array(range(3000)) for at in range(8000)}
+    path = write(tmp_path / "out.parquet", pa.table(columns))
+    assert pq.ParquetFile(path).metadata.row_group(0).num_rows == GROUP_CELLS // 8000
+    assert pq.ParquetFile(write(tmp_path / "few.parquet", pa.table({"c": range(3000)}))).num_row_groups == 1
+
+
+def test_columns_are_put_in_place_in_a_line_of_time() -> None:
+    spent = []
+    for count in (2_000, 16_000):
+        table = pa.table({f"c{at}": pa.array([at], pa.int32()) for at in range(count)})
+        wanted = pa.schema([(f"c{at}", pa.int64()) for at in range(count + 10)])
+        started = time.process_time()
+        schema.cast_table(table, wanted)
+        schema.pair_schema(pa.schema([(f"score_{at}", pa.float32()) for at in range(count)]))
+        spent.append(time.process_time() - started)
+    assert spent[1] < 24 * max(spent[0], 0.05), spent

@@ -13,6 +13,8 @@ import pytest
 
 from pairmine import schema
 from pairmine.errors import PairmineError
+from pairmine.files import raw
+from pairmine.files import source as reader
 from pairmine.files.blocks import contiguous_order
 from pairmine.files.columns import Wanted
 from pairmine.files.raw import BATCH_ROWS
@@ -323,7 +325,7 @@ def test_the_id_of_a_positive_is_not_given_to_its_negatives(tmp_path: Path) -> N
         ({"query": "q", "negative": "n"}, 'p.jsonl: no "positive" or "pos" (found: query, negative)'),
         ({"query": ["q"], "document": "d"}, 'p.jsonl:1: "query" is a list where a string belongs'),
         ({"query": None, "document": "d"}, 'p.jsonl:1: "query" is null'),
-        ({"query": "q", "document": "d", "label": 2}, 'p.jsonl: "label" holds 2; a label is 1, 0 or null'),
+        ({"query": "q", "document": "d", "label": 2}, 'p.jsonl:1: "label" holds 2; a label is 1, 0 or null'),
         ({"query": "q", "document": "d", "label": 0.5}, "p.jsonl:1: \"label\" holds '0.5', which is no whole number"),
         ({"query": "q", "document": "d", "grade": "high"}, "p.jsonl:1: \"grade\" holds 'high', which is no number"),
         (
@@ -461,4 +463,58 @@ def test_texts_of_a_table_that_are_no_utf8_are_told(tmp_path: Path, is_dictionar
     documents = spoilt.dictionary_encode() if is_dictionary else spoilt
     pq.write_table(pa.table({"query": ["q", "r"], "document": documents}), tmp_path / "p.parquet")
     with pytest.raises(PairmineError, match=r'p.parquet: "document" holds bytes that are no UTF-8'):
+        open_pairs(str(tmp_path / "p.parquet"), Heard()).read()
+
+
+def test_chunks_of_long_texts_have_fewer_rows_and_whole_queries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.jsonl"
+    rows = [
+        {"query_id": f"q{at // 3}", "query": "x", "doc_id": f"d{at}", "document": f"{at} long " * 3000, "label": 1}
+        for at in range(90)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(raw, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(reader, "CHUNK_BYTES", 300_000)
+    chunks = list(open_pairs(str(path), Heard()).chunks())
+    assert len(chunks) > 5
+    assert pa.concat_tables(chunks)["doc_id"].to_pylist() == [row["doc_id"] for row in rows]
+    assert all(chunk.num_rows % 3 == 0 for chunk in chunks)
+
+
+def test_a_late_row_of_very_many_columns_does_not_widen_whole_batches(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    rows = [{"id": f"d{at}", "text": "x"} for at in range(9000)]
+    rows.append({"id": "wide", "text": "x", **{f"k{at}": "v" for at in range(5000)}})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tables = list(open_documents(str(path), Heard()).tables())
+    assert sum(table.num_rows for table in tables) == 9001
+    assert max(table.num_rows * table.num_columns for table in tables) <= raw.MAX_CELLS
+    assert len({tuple(table.column_names) for table in tables}) == 1
+
+
+def test_names_that_are_values_are_told_also_where_they_come_over_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps({"id": f"d{at}", "text": "x", f"k{at}": 1}) + "\n" for at in range(400)))
+    monkeypatch.setattr(raw, "BATCH_ROWS", 50)
+    monkeypatch.setattr(reader, "MAX_COLUMNS", 300)
+    with pytest.raises(PairmineError, match="are their names values"):
+        list(open_documents(str(path), Heard()).tables())
+
+
+def test_a_number_beyond_64_bits_among_ids_is_named_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"id":1,"text":"a"}\n{"id":18446744073709551616,"text":"b"}\n')
+    with pytest.raises(PairmineError, match=r"c.jsonl:2: \"id\" holds a number; .* are to be written as text"):
+        list(open_documents(str(path), Heard()).tables())
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_lists_of_numbers_without_any_are_told_too(tmp_path: Path, rows: int) -> None:
+    table = pa.table({"query": ["q", "r"], "pos": pa.array([[], None], pa.list_(pa.float32())), "neg": [["a"], ["b"]]})
+    pq.write_table(table.slice(0, rows), tmp_path / "p.parquet")
+    with pytest.raises(PairmineError, match='"pos" must be a list of strings'):
         open_pairs(str(tmp_path / "p.parquet"), Heard()).read()

@@ -6,12 +6,14 @@ import importlib
 import io
 import pickle
 import re
+from dataclasses import is_dataclass
+from enum import Enum
 from typing import Any
 
 from pairmine.errors import PairmineError
 
 _DATA = {
-    "builtins": r"set|frozenset|complex|slice|range|bytearray|object",
+    "builtins": r"set|frozenset|complex|slice|range|object",
     "collections": r"Counter|OrderedDict|defaultdict|deque",
     "copyreg": r"_reconstructor",
     "numpy": r"ndarray|dtype",
@@ -22,6 +24,9 @@ _DATA = {
     r"|dictionary|chunked_array|ChunkedArray|Table|RecordBatch|Schema|Field|\w+Type|\w+Array",
 }
 """Names that data is put together by, by their module."""
+_HOLDS_DATA = (tuple, dict, list, Enum)
+_STAGES, _MACHINE_CODE = "pairmine.stages.", "pairmine.stages.dedup.kernel."
+"""A stage opens no file and starts nothing; the one exception runs the machine code that it is given."""
 
 
 def dumps(result: Any) -> bytes:
@@ -41,17 +46,30 @@ def loads(content: bytes, where: str) -> Any:
         ) from None
 
 
+def _class_of_ours(module: str, name: str) -> Any:
+    """A class of ours that holds data, and does nothing when it is made but to look at it.
+
+    A name may lead out of the module to what it imports, as to `subprocess.Popen`, and a class of ours may open a file.
+    """
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = vars(found).get(part)
+        if found is None or getattr(found, "__module__", None) != module:
+            break
+    else:
+        is_of_a_stage = module.startswith(_STAGES) and not module.startswith(_MACHINE_CODE)
+        if isinstance(found, type) and (is_of_a_stage or is_dataclass(found) or issubclass(found, _HOLDS_DATA)):
+            return found
+    raise PairmineError(f"holds {module}.{name}, which no run leaves there")
+
+
 class _Data(pickle.Unpickler):
     """Reads numbers, texts, arrays, tables and objects of our classes, and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name stands for."""
-        if module == "pairmine" or module.startswith("pairmine."):
-            found: Any = importlib.import_module(module)
-            for part in name.split("."):
-                found = getattr(found, part)
-            if isinstance(found, type):
-                return found
-        elif re.fullmatch(_DATA.get(module, "$^"), name):
+        if module.startswith("pairmine."):
+            return _class_of_ours(module, name)
+        if re.fullmatch(_DATA.get(module, "$^"), name):
             return super().find_class(module, name)
         raise PairmineError(f"holds {module}.{name}, which no run leaves there")

@@ -15,9 +15,11 @@ import numpy as np
 from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.files.locations import cause
 from pairmine.files.partial import Partial, said_plainly
+from pairmine.versions import check_format
 
 _TAIL = struct.Struct("<Q8s")
 _MAGIC = b"PMARRAYS"
+FORMAT = 1
 _PAGE = 512
 _AT_ONCE = 1 << 20
 _FENCE = ".fence"
@@ -70,7 +72,7 @@ class ArrayWriter:
 
     def commit(self, **facts: Any) -> None:
         """Finish the file, with some facts about it."""
-        foot = json.dumps({"arrays": self._arrays, "facts": facts}).encode()
+        foot = json.dumps({"format": FORMAT, "arrays": self._arrays, "facts": facts}).encode()
         with said_plainly(self._target):
             self._partial.handle.write(foot + _TAIL.pack(len(foot), _MAGIC))
             self._partial.commit()
@@ -91,18 +93,25 @@ class ArrayFile:
         size = path.stat().st_size
         length, magic = _TAIL.unpack(self._bytes(max(size - _TAIL.size, 0), _TAIL.size))
         if magic != _MAGIC or length > size - _TAIL.size:
-            raise PairmineError(f"{path}: is damaged; remove it, and what it belongs to")
-        foot = json.loads(self._bytes(size - _TAIL.size - length, length))
-        self._arrays: dict[str, dict[str, Any]] = foot["arrays"]
-        self.facts: dict[str, Any] = foot["facts"]
+            raise damaged(path)
+        try:
+            foot = json.loads(self._bytes(size - _TAIL.size - length, length))
+            # The first ones had no version.
+            check_format(foot.get("format", 1), FORMAT, str(path))
+            self._arrays: dict[str, dict[str, Any]] = foot["arrays"]
+            self.facts: dict[str, Any] = foot["facts"]
+            if not all(_is_inside(entry, size - _TAIL.size - length) for entry in self._arrays.values()):
+                raise ValueError("an array that is not in the file")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SyntaxError):
+            raise damaged(path) from None
 
     def count(self, name: str) -> int:
         """How long an array is."""
-        return int(self._arrays[name]["count"])
+        return int(self._entry(name)["count"])
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """A stretch of an array."""
-        entry = self._arrays[name]
+        entry = self._entry(name)
         kind = np.dtype(entry["type"])
         stop = entry["count"] if stop is None else min(stop, entry["count"])
         found = np.empty(max(stop - start, 0), kind)
@@ -112,8 +121,10 @@ class ArrayFile:
     def read_many(self, name: str, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """Stretches of an array, one after the other. `starts` and ends ascend; neighbours are read together."""
         if not len(starts):
-            return np.empty(0, self._arrays[name]["type"])
+            return np.empty(0, self._entry(name)["type"])
         ends = starts + sizes
+        if min(sizes.min(), starts.min()) < 0 or ends[-1] > self.count(name) or not _ascend(starts, ends):
+            raise damaged(self.path)
         far = np.flatnonzero(starts[1:] - ends[:-1] > _PAGE) + 1
         cuts = [0, *far.tolist(), len(starts)]
         pieces = []
@@ -128,6 +139,11 @@ class ArrayFile:
     def keys(self, name: str) -> KeyRun:
         """The keys that `put_keys` wrote under that name."""
         return KeyRun(self, name)
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        if name not in self._arrays:
+            raise damaged(self.path)
+        return self._arrays[name]
 
     def _bytes(self, offset: int, size: int) -> bytes:
         found = np.zeros(size, np.uint8)
@@ -144,10 +160,26 @@ class ArrayFile:
             while len(view):
                 count = os.preadv(descriptor, [view], offset)
                 if not count:
-                    raise PairmineError(f"{self.path}: is damaged; remove it, and what it belongs to")
+                    raise damaged(self.path)
                 view, offset = view[count:], offset + count
         finally:
             os.close(descriptor)
+
+
+def damaged(path: Path) -> PairmineError:
+    """The error for a file that is not as it was written."""
+    return PairmineError(f"{path}: is damaged; remove it, and what it belongs to")
+
+
+def _ascend(*lists: np.ndarray) -> bool:
+    return not any((each[1:] < each[:-1]).any() for each in lists)
+
+
+def _is_inside(entry: dict[str, Any], size: int) -> bool:
+    """Whether an array of numbers lies within the first `size` bytes of its file."""
+    kind, count, offset = np.dtype(entry["type"]), entry["count"], entry["offset"]
+    is_sound = kind.kind in "uif" and type(count) is int and type(offset) is int and count >= 0 <= offset
+    return is_sound and offset + count * kind.itemsize <= size
 
 
 class KeyRun:
@@ -191,7 +223,10 @@ class KeyRun:
         return page * _PAGE + int(np.searchsorted(keys, np.uint64(key)))
 
     def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._file.read(self._name, start, stop), self._file.read(f"{self._name}.rows", start, stop)
+        keys, rows = self._file.read(self._name, start, stop), self._file.read(f"{self._name}.rows", start, stop)
+        if len(rows) not in (0, len(keys)) or not _ascend(keys):  # pairs have no rows
+            raise damaged(self._file.path)
+        return keys, rows
 
 
 def _stretches(first: np.ndarray, last: np.ndarray) -> Iterator[tuple[int, int]]:

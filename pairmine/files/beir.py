@@ -140,7 +140,7 @@ class BeirPairs(PairSource):
             at = pc.index(rows.is_null(), True).as_py()
             raise PairmineError(
                 f"{self._shards[0].name}: {rows.null_count} of {len(rows)} judgments name a {what} that {source.path} "
-                f'does not have, the first of them "{ids[at]}"'
+                f'does not have, the first of them "{ids[at]}"; take these out, or put what they name there'
             )
         return pa.DictionaryArray.from_arrays(rows, known["text"].cast(pa.string()).combine_chunks())
 
@@ -173,4 +173,7 @@ def _judgments(raw: Raw, mapped: Mapped) -> pa.Table:
     }
     if nulls := table["score"].null_count:
         raise PairmineError(f"{raw.name}: {nulls} judgments without a score; give each one, or remove it")
+    if not (finite := np.isfinite(table["score"].to_numpy())).all():
+        place = raw.where(int(np.argmin(finite)))
+        raise PairmineError(f'{place}: "{mapped.names["score"]}" is no finite number; mend or remove the line')
     return pa.table(table)

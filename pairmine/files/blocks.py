@@ -32,6 +32,30 @@ def last_query_start(query_ids: pa.ChunkedArray) -> int:
     return 0
 
 
+class LastQuery:
+    """Where the last block of one query starts in a stream of tables, of which each row is looked at once."""
+
+    def __init__(self) -> None:
+        self.rows = self.start = 0
+        self._id: str | None = None
+
+    def add(self, query_ids: pa.ChunkedArray) -> None:
+        """Take in the query ids of the next table."""
+        if not len(query_ids):
+            return
+        if self.rows and query_ids[0].as_py() != self._id:
+            self.start = self.rows
+        if own := last_query_start(query_ids):
+            self.start = self.rows + own
+        self.rows += len(query_ids)
+        self._id = query_ids[-1].as_py()
+
+    def cut(self) -> None:
+        """Forget the rows before that block."""
+        self.rows -= self.start
+        self.start = 0
+
+
 def contiguous_order(query_ids: pa.ChunkedArray) -> np.ndarray | None:
     """The stable order that brings each query's rows together, None where they are."""
     _, ids = query_starts(query_ids)

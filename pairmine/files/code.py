@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pairmine.errors import PairmineError
 from pairmine.files import lineage
+from pairmine.files.whole import read_whole
 
 _BATCH_FILES = 64
 _LEFT_OUT = {"__pycache__", "site-packages", "node_modules", ".git", ".venv", "venv"}
@@ -61,7 +62,7 @@ class CodeTree:
 
     def _text(self, file: Path, name: str) -> str | None:
         try:
-            content = file.read_bytes()
+            content = read_whole(file)
         except OSError as error:
             raise PairmineError(f"{file}: {(error.strerror or str(error)).lower()}") from None
         self._digest.update(f"{name} {sha256(content).hexdigest()}\n".encode("utf-8", "surrogateescape"))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from pairmine.errors import PairmineError
 
+_LONGEST_NAME = 60
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -134,10 +136,9 @@ def map_columns(
 
 
 def proposed(texts: Sequence[str]) -> str:
-    """A column of text for a flag, quoted for a shell; NAME where there is none but ids and titles."""
-    return next(
-        (shlex.quote(name) for name in texts if _key(name) != "title" and not _key(name).endswith("id")), "NAME"
-    )
+    """A column of text for a flag, quoted for a shell; NAME where there is none but ids, titles and whole texts."""
+    could_be = (name for name in texts if _key(name) != "title" and not _key(name).endswith("id"))
+    return next((shlex.quote(name) for name in could_be if len(name) <= _LONGEST_NAME), "NAME")
 
 
 def names_one_of(found: Sequence[str], wanted: Sequence[Wanted], *columns: str) -> bool:
@@ -148,7 +149,7 @@ def names_one_of(found: Sequence[str], wanted: Sequence[Wanted], *columns: str) 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
     """`names` for a message, on one line; shortened when there are many, or where one is a whole text."""
-    shown = ", ".join(" ".join(name.split())[:60] for name in names[:most])
+    shown = ", ".join(" ".join(name.split())[:_LONGEST_NAME] for name in names[:most])
     return (f"{shown}, and {len(names) - most} more" if len(names) > most else shown) or "no columns"
 
 

@@ -77,8 +77,15 @@ def long_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
             columns[name] = numbers(raw, name, kind) if not pa.types.is_dictionary(kind) else column
     fields = [_field(table, name, column, names.get(name, name)) for name, column in columns.items()]
     pairs = schema.as_pairs(pa.table(list(columns.values()), schema=pa.schema(fields)))
+    if (at := _first_bad_label(pairs)) is not None:
+        schema.check_pairs(pairs.slice(at, 1), where=raw.where(at))
     schema.check_pairs(pairs, where=raw.name)
     return pairs
+
+
+def _first_bad_label(pairs: pa.Table) -> int | None:
+    is_good = pc.is_in(pairs["label"], value_set=pa.array([schema.NEGATIVE, schema.POSITIVE, None], pa.int8()))
+    return None if pc.all(is_good, min_count=0).as_py() else _first(pc.invert(is_good))
 
 
 def _field(table: pa.Table, name: str, column: pa.ChunkedArray, source: str) -> pa.Field:
@@ -131,7 +138,8 @@ def wide_pairs(raw: Raw, mapped: Mapped) -> pa.Table:
         if _POSITIVE_NAMES.match(name) or _NEGATIVE_NAMES.match(name)
     ]
     if not any(label == schema.POSITIVE for _, label in sides):
-        raise PairmineError(f'{raw.name}: no "positive" or "pos" (found: {listed(table.column_names)})')
+        found = listed(table.column_names)
+        raise PairmineError(f'{raw.name}: no "positive" or "pos" (found: {found}); name the column so')
     pieces = [(*_side(raw, name), label) for name, label in sorted(sides, key=lambda side: -side[1])]
     row = np.concatenate([piece[0] for piece in pieces])
     label = np.concatenate([np.full(len(piece[0]), piece[2], np.int8) for piece in pieces])
@@ -159,14 +167,16 @@ def _side(raw: Raw, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
         if pa.types.is_null(values.type) and not len(values):
             values = values.cast(pa.string())
         if not _is_text(values.type) or values.null_count:
-            at = int(parents[_first(values.is_null()) if values.null_count else 0])
-            raise PairmineError(f'{raw.where(at)}: "{name}" must be a list of strings')
+            at = int(parents[_first(values.is_null()) if values.null_count else 0]) if len(values) else 0
+            place = raw.where(at) if len(column) else raw.name
+            raise PairmineError(f'{place}: "{name}" must be a list of strings')
         return parents, pa.chunked_array([values.cast(pa.string())])
     if _is_text(kind) and _LIST_NAMES.match(name):
         at = _first(column.is_valid())
         raise PairmineError(f'{raw.where(at)}: "{name}" is a string where a list belongs; write it as ["..."]')
     if not _is_text(kind) and not pa.types.is_null(kind):
-        raise PairmineError(f'{raw.where(0)}: "{name}" is {_a(kind)} where a text or a list of texts belongs')
+        place = raw.where(0) if len(column) else raw.name
+        raise PairmineError(f'{place}: "{name}" is {_a(kind)} where a text or a list of texts belongs')
     valid = np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))
     return valid.astype(np.int64), pa.chunked_array([column.take(pa.array(valid)).cast(pa.string())])
 
@@ -204,14 +214,22 @@ def ids(raw: Raw, found: str | None, content: pa.ChunkedArray | None) -> pa.Chun
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not (_is_text(column.type) or pa.types.is_integer(column.type)):
-        place = raw.where(0) if len(column) else raw.name
-        raise PairmineError(f'{place}: "{found}" holds {_a(column.type)}; an id is text or a whole number')
+        at = _first_fraction(column) if pa.types.is_floating(column.type) else 0
+        place = raw.where(at) if len(column) else raw.name
+        hint = ", and larger ones than 64 bits hold are to be written as text" if at else ""
+        raise PairmineError(f'{place}: "{found}" holds {_a(column.type)}; an id is text or a whole number{hint}')
     as_text = column.cast(pa.string())
     lengths = pc.binary_length(as_text)
     if pc.min(lengths).as_py() == 0:
         at = pc.index(lengths, 0).as_py()
         raise PairmineError(f'{raw.where(at)}: "{found}" is empty; give every row an id, or drop the column')
     return as_text
+
+
+def _first_fraction(numbers: pa.ChunkedArray) -> int:
+    """The first row of `numbers` that made all of them floating: a fraction, or what 64 bits do not hold; else 0."""
+    values = enumerate(numbers.to_pylist())
+    return next((at for at, value in values if not float(value).is_integer() or abs(value) >= 2**63), 0)
 
 
 def passed_through(raw: Raw, names: object, reserved: set[str]) -> dict[str, pa.ChunkedArray]:
@@ -238,7 +256,8 @@ def numbers(raw: Raw, found: str, kind: pa.DataType) -> pa.ChunkedArray:
         at = next(at for at in range(len(column)) if not _can_be(column.slice(at, 1), kind))
         value = str(column[at].as_py())[:40]
         what = "whole number" if pa.types.is_integer(kind) else "number" if pa.types.is_floating(kind) else "text"
-        hint = '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)' if kind == pa.int8() else ""
+        hint = '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)'
+        hint = hint if kind == pa.int8() else "; mend the value, or leave it out"
         raise PairmineError(f'{raw.where(at)}: "{found}" holds {value!r}, which is no {what}{hint}') from None
 
 

@@ -18,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from pairmine.errors import PairmineError
-from pairmine.files.arrays import ArrayFile, ArrayWriter, KeyRun, Pieces
+from pairmine.files.arrays import ArrayFile, ArrayWriter, KeyRun, Pieces, damaged
 from pairmine.files.locations import cause, is_remote
 from pairmine.files.partial import said_plainly, write_atomically
 from pairmine.files.sketches import locked
+from pairmine.files.whole import read_whole
+from pairmine.versions import check_format
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -44,6 +46,8 @@ class Segment:
 
     def stretches(self, part: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What `part` holds of the documents at ascending `rows` of this segment, and how much of each."""
+        if rows[-1] >= self.rows:  # told by keys that were damaged
+            raise damaged(self.files[part].path)
         ends = self.files[part].read_many("ends", rows, np.full(len(rows), 2)).astype(np.int64)
         starts, sizes = ends[::2], ends[1::2] - ends[::2]
         return self.files[part].read_many("values", starts, sizes), sizes
@@ -81,7 +85,7 @@ class DedupIndex:
             raise PairmineError(f"--index {folder}: is a file; name a folder")
         if not append and not (folder / _MANIFEST).exists():
             raise PairmineError(f"--index {folder}: there is no index to look in; a run that may add to it makes one")
-        with said_plainly(str(folder)):
+        with said_plainly(str(folder), opens=True):
             folder.mkdir(parents=True, exist_ok=True)
         if not (folder / _MANIFEST).exists() and (others := self._others()):
             raise PairmineError(f"--index {folder}: holds {others[0]} and no index; name a new or an empty folder")
@@ -106,6 +110,8 @@ class DedupIndex:
         numbers, rows, first = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
         for segment, run in zip(self.segments, self._runs[name], strict=True):
             number, row = run.find(keys)
+            if row.max(initial=0) >= max(segment.rows, 1):
+                raise damaged(segment.files["keys"].path)
             numbers.append(number)
             rows.append(row.astype(np.int64) + first)
             first += segment.rows
@@ -116,7 +122,12 @@ class DedupIndex:
         values, sizes = self._gathered("ids", rows)
         ends = np.concatenate([[0], np.cumsum(sizes)])
         data = np.ascontiguousarray(values, np.uint8)
-        return pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(ends), pa.py_buffer(data))
+        found = pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(ends), pa.py_buffer(data))
+        try:
+            found.validate(full=True)
+        except pa.ArrowInvalid:
+            raise PairmineError(f"--index {self.folder}: its ids are damaged; make it anew") from None
+        return found
 
     def rows_of(self, part: str, rows: np.ndarray) -> Found:
         """The "shingles" or "words" of the documents at ascending `rows`, and how many each has."""
@@ -197,6 +208,9 @@ class DedupIndex:
     def _segment(self, entry: Mapping[str, Any]) -> Segment:
         try:
             files = {part: ArrayFile(self.folder / f"{entry['name']}.{part}") for part in _PARTS}
+            of_all = ("ids",) if self.settings["exact_only"] else ("ids", "shingles", "words")
+            if any(files[part].count("ends") != entry["rows"] + 1 for part in of_all):
+                raise damaged(self.folder / entry["name"])
         except OSError as error:
             raise PairmineError(
                 f"{self.folder}: a part of {entry['name']} is gone ({cause(error)}); make it anew"
@@ -269,16 +283,23 @@ class SegmentWriter:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What an index says of itself; None where `folder` holds none."""
-    if not (text := _read_text(folder / _MANIFEST)):
+    if not (folder / _MANIFEST).exists():
         return None
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        body = json.loads(text)
-        if body["holds"] == _HOLDS and int(body["format"]) > FORMAT:
-            newer = f"format {body['format']}, this one reads {FORMAT}"
-            raise PairmineError(f"{folder}: written by a newer pairmine ({newer}); upgrade pairmine")
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        body = json.loads(_read_text(folder / _MANIFEST))
         if body["holds"] == _HOLDS:
-            return dict(body)
+            check_format(body["format"], FORMAT, str(folder))
+            if isinstance(body["settings"], dict) and all(map(_is_segment, body["segments"])):
+                return dict(body)
     raise PairmineError(f"{folder}: its {_MANIFEST} is damaged or none of an index; name another folder")
+
+
+def _is_segment(entry: dict[str, Any]) -> bool:
+    return (
+        re.fullmatch(r"segment-\d+", entry["name"]) is not None
+        and type(entry["rows"]) is int
+        and all(isinstance(name, str) and type(rows) is int for name, rows in entry["sources"])
+    )
 
 
 def described_index(path: str) -> dict[str, Any] | None:
@@ -298,5 +319,5 @@ def described_index(path: str) -> dict[str, Any] | None:
 
 def _read_text(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError):
-        return path.read_text()
+        return read_whole(path).decode()
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -15,16 +16,22 @@ from typing import IO
 
 import pyarrow as pa
 
-from pairmine.errors import PairmineError
+from pairmine.errors import PairmineError, code_of
 from pairmine.files import lineage
 from pairmine.files.layouts import ARRAY, JsonRows, Shards, of_layout
+from pairmine.files.links import followed
 from pairmine.files.locations import cause, format_of, is_remote
-from pairmine.files.partial import STDOUT, said_plainly
+from pairmine.files.partial import STDOUT, said_plainly, sync_names
 from pairmine.files.sink import Sink
+from pairmine.files.unfinished import begun, over
+from pairmine.files.whole import read_whole
 from pairmine.files.writers import Outlet, Writer, open_writer
+from pairmine.versions import check_format
 
 MARK = ".pairmine.json"
 """Names the files of a folder that pairmine wrote, and how they came to be."""
+
+_ATTEMPTS = 5
 
 Layouts = Mapping[str, str | tuple[str, str]]
 
@@ -47,10 +54,16 @@ class FolderSink:
         self._files: dict[str, IO[bytes]] = {}
         self._outlets: list[Outlet] = []
         self._writers: dict[str, tuple[Writer, pa.Schema]] = {}
-        with said_plainly(target):
+        self._is_finished = False
+        with said_plainly(target, opens=True):
             _sweep(self._final)
             self._path = self._final.with_name(f".{self._final.name}.{secrets.token_hex(4)}.partial")
-            self._path.mkdir()
+            begun(self._path)
+            try:
+                self._path.mkdir()
+            except OSError:
+                over(self._path)
+                raise
             self._lock = os.open(self._path, os.O_RDONLY)
             with contextlib.suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -95,8 +108,10 @@ class FolderSink:
                 handle.flush()
         self._writers = {}
 
-    def commit(self, entries: list[lineage.Entry]) -> None:
-        """Finish every file and put the folder in its place."""
+    def finish(self, entries: list[lineage.Entry]) -> None:
+        """Finish every file and sync it, so that nothing but the rename of `commit` is left to do."""
+        if self._is_finished:
+            return
         self.close(entries)
         mark = {"format": lineage.FORMAT, "files": sorted(self._files), "lineage": entries}
         self.text(MARK, json.dumps(mark, ensure_ascii=False, sort_keys=True, indent=1) + "\n")
@@ -105,6 +120,12 @@ class FolderSink:
                 handle.flush()
                 os.fsync(handle.fileno())
                 handle.close()
+        self._is_finished = True
+
+    def commit(self, entries: list[lineage.Entry]) -> None:
+        """Finish every file, unless that was done, and put the folder in its place."""
+        self.finish(entries)
+        with said_plainly(self.target):
             self._swap()
         self._unlock()
 
@@ -146,17 +167,28 @@ class FolderSink:
         return self._outlets[-1]
 
     def _swap(self) -> None:
-        before = None
-        if self._final.exists():
-            before = self._final.with_name(self._path.name.removesuffix("partial") + "old")
-            self._final.rename(before)
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                self._replace()
+                break
+            except OSError as error:
+                # Between two steps another run with this output has put its own there, or set aside what was there.
+                if error.errno not in (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY) or not left:
+                    raise
+        over(self._path)
+        drop_replaced(self._final)
+        sync_names(self.target, self._final.parent)
+
+    def _replace(self) -> None:
+        before = self._final.with_name(f".{self._final.name}.{secrets.token_hex(4)}.old")
         try:
+            if self._final.exists():
+                self._final.rename(before)
             self._path.rename(self._final)
-        except OSError:
-            if before is not None:
+        except BaseException:  # an interrupt too: one of the two stands there
+            if before.exists() and not self._final.exists():
                 before.rename(self._final)
             raise
-        _drop_replaced(self._final)
 
 
 class ArraySink(Sink):
@@ -173,11 +205,14 @@ class ArraySink(Sink):
 
 
 def mark_of(folder: str) -> dict[str, list[lineage.Entry]] | None:
-    """What the mark of a folder says, None for one that pairmine did not write."""
+    """What the mark of a folder says, None for one that pairmine did not write; that of a newer one is refused."""
     try:
-        body = json.loads((Path(folder) / MARK).read_text("utf-8"))
-        return {"files": list(body["files"]), "lineage": list(body["lineage"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        body = json.loads(read_whole(Path(folder) / MARK))
+        check_format(body.get("format", 1), lineage.FORMAT, folder)
+        if not isinstance(body["files"], list) or not all(isinstance(name, str) for name in body["files"]):
+            return None
+        return {"files": body["files"], "lineage": lineage.checked_entries(body["lineage"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -185,7 +220,7 @@ def _place(target: str) -> Path:
     if target == STDOUT or is_remote(target):
         what = "standard output" if target == STDOUT else target
         raise PairmineError(f"{what}: this format is a folder of several files; name a folder on this machine")
-    final = Path(os.path.realpath(target))
+    final = followed(target)
     if format_of(target):
         raise PairmineError(
             f"{target}: this format is a folder of several files, and that is a file's name; name a folder"
@@ -205,7 +240,7 @@ def _refuse_strangers(target: str, final: Path) -> None:
         files = [each for each in final.rglob("*") if each.is_symlink() or not each.is_dir()]
         found = sorted(str(each.relative_to(final)) for each in files)
     except OSError as error:
-        raise PairmineError(f"{target}: {cause(error)}") from None
+        raise PairmineError(f"{target}: {cause(error)}", exit_code=code_of(error)) from None
     mark = mark_of(str(final))
     if found and mark is None:
         raise PairmineError(f"{target}: is a folder that 'pairmine export' did not write; name another, or empty it")
@@ -225,10 +260,10 @@ def _sweep(final: Path) -> None:
             finally:
                 os.close(handle)
     if final.exists():
-        _drop_replaced(final)
+        drop_replaced(final)
 
 
-def _drop_replaced(final: Path) -> None:
+def drop_replaced(final: Path) -> None:
     """Remove the folders that stood in this place before, now that there is another one."""
     for left in final.parent.glob(f".{escape(final.name)}.*.old"):
         shutil.rmtree(left, ignore_errors=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 import pyarrow as pa
 
-from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError, code_of
 from pairmine.files.locations import STDIN, cause
+from pairmine.files.whole import read_whole
 
 _SCHEMA = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("label", pa.int8())])
 
@@ -68,7 +70,8 @@ class Labels:
                 self._handle.truncate(self._torn_from)
                 self._torn_from = None
         except OSError as error:
-            raise PairmineError(f"{self.path}: {cause(error)}") from None
+            code = BAD_INPUT if isinstance(error, FileNotFoundError) else code_of(error)
+            raise PairmineError(f"{self.path}: {cause(error)}", exit_code=code) from None
         return self._handle
 
     def __enter__(self) -> Labels:
@@ -78,11 +81,12 @@ class Labels:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._handle is not None:
-            self._handle.close()
+            with suppress(OSError):  # a label that found no room was told of, and is given again
+                self._handle.close()
 
     def _read(self) -> None:
         try:
-            content = Path(self.path).read_bytes()
+            content = read_whole(self.path)
         except OSError as error:
             raise PairmineError(f"{self.path}: {cause(error)}") from None
         whole, _, torn = content.rpartition(b"\n")
@@ -105,7 +109,8 @@ class Labels:
         try:
             row = json.loads(line)
             query, doc, label = row["query_id"], row["doc_id"], row["label"]
-        except (ValueError, KeyError, TypeError):
+            f"{query}{doc}".encode()  # half a character, which JSON can spell, is no part of an id
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
         is_label = label is None or (label in (0, 1) and not isinstance(label, float))
         if not (isinstance(query, str) and isinstance(doc, str) and is_label):

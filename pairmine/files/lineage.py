@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pairmine.errors import PairmineError
+from pairmine.versions import check_format
 
 KEY = b"pairmine"
 FORMAT = 1
@@ -19,7 +20,9 @@ Entry = dict[str, Any]
 def encode(entries: list[Entry]) -> dict[bytes, bytes]:
     """Schema metadata that carries `entries`."""
     body = {"format": FORMAT, "lineage": entries}
-    return {KEY: json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()}
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    # A file's name may have bytes that are no UTF-8; JSON has a spelling for what stands for them.
+    return {KEY: text.encode("utf-8", "backslashreplace")}
 
 
 def decode(metadata: Mapping[bytes, bytes] | None, where: str) -> list[Entry]:
@@ -29,14 +32,81 @@ def decode(metadata: Mapping[bytes, bytes] | None, where: str) -> list[Entry]:
         return []
     try:
         body = json.loads(raw)
-        version, entries = int(body["format"]), list(body["lineage"])
-    except (ValueError, KeyError, TypeError):
+        check_format(body["format"], FORMAT, where)
+        return checked_entries(body["lineage"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise PairmineError(f"{where}: its pairmine metadata is damaged; write the file again") from None
-    if version > FORMAT:
-        raise PairmineError(
-            f"{where}: written by a newer pairmine (format {version}, this one reads {FORMAT}); upgrade pairmine"
-        )
-    return entries
+
+
+_DEEPEST = 60
+_SHAPE = {
+    "command": str,
+    "version": str,
+    "split": str,
+    "options": dict,
+    "counts": dict,
+    "inputs": list,
+    "models": list,
+    "prompts": list,
+    "sources": list,
+}
+_TEXTS = ("name", "model", "sha256", "server")
+
+
+def checked_entries(found: Any) -> list[Entry]:
+    """`found` as a lineage; raises ValueError for what none of ours looks like, since all that reads one relies on it.
+
+    Options may hold anything, since a later pairmine may have other ones.
+    """
+    if not isinstance(found, list) or _is_deep(found):
+        raise ValueError("no list of entries")
+    if not all(_is_entry(entry, number) for number, entry in enumerate(found)):
+        raise ValueError("an entry that is none")
+    return found
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether it is nested deeper than anything that we write, and than what can be written again."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inside = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [each for some in inside for each in some]
+    return bool(level)
+
+
+def _is_entry(entry: Any, number: int) -> bool:
+    if not isinstance(entry, dict) or "command" not in entry:
+        return False
+    if not all(isinstance(entry[name], kind) for name, kind in _SHAPE.items() if name in entry):
+        return False
+    named = [*entry.get("models", []), *entry.get("prompts", [])]
+    return (
+        _are_counts(entry.get("counts", {}))
+        and all(_is_input(each, number) for each in entry.get("inputs", []))
+        and all(isinstance(each, dict) and _has_texts(each, _TEXTS) for each in named)
+        and all(isinstance(each.get("name"), str) for each in entry.get("prompts", []))
+        and all(isinstance(each, str) for each in entry.get("sources", []))
+    )
+
+
+def _are_counts(counts: dict[str, Any]) -> bool:
+    rejected = counts.get("rejected", {})
+    if not (isinstance(rejected, dict) and isinstance(counts.get("notes", {}), dict)):
+        return False
+    told = [counts.get(name, 0) for name in ("rows_in", "rows_out", "added")]
+    return all(type(count) is int for count in (*told, *rejected.values()))
+
+
+def _is_input(item: Any, number: int) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("role"), str) or type(item.get("rows", 0)) is not int:
+        return False
+    if "stage" in item:
+        return type(item["stage"]) is int and 0 <= item["stage"] < number
+    return isinstance(item.get("file"), str) and _has_texts(item, ("sha256",))
+
+
+def _has_texts(item: dict[str, Any], names: tuple[str, ...]) -> bool:
+    return all(isinstance(item.get(name), str | None) for name in names)
 
 
 def shown_path(path: str) -> str:

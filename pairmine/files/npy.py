@@ -42,7 +42,12 @@ class NpySink:
         except BaseException:
             self._matrix.remove()
             raise
-        with said_plainly(target):
+        self._is_finished = False
+        self._skip_head()
+
+    def _skip_head(self) -> None:
+        """Leave room for what is known at the end."""
+        with said_plainly(self.target):
             self._matrix.handle.write(bytes(_HEAD_BYTES))
 
     @property
@@ -67,11 +72,13 @@ class NpySink:
         """Forget everything that was written."""
         for partial in (self._matrix, self._ids):
             partial.restart()
-        self._matrix.handle.write(bytes(_HEAD_BYTES))
+        self._skip_head()
         self._rows = 0
 
-    def commit(self, entries: list[lineage.Entry]) -> None:
-        """Put both files in their places, the ids first."""
+    def finish(self, entries: list[lineage.Entry]) -> None:
+        """Write the head and sync both files: vectors never stand beside the ids of others for want of room."""
+        if self._is_finished:
+            return
         assert self._type is not None, "nothing was written, not even an empty table"
         described = {"descr": self._type.str, "fortran_order": False, "shape": (self._rows, self._dim)}
         room = _HEAD_BYTES - len(_MAGIC) - 2
@@ -79,6 +86,14 @@ class NpySink:
         with said_plainly(self.target):
             self._matrix.handle.seek(0)
             self._matrix.handle.write(head)
+            self._ids.sync()
+            self._matrix.sync()
+        self._is_finished = True
+
+    def commit(self, entries: list[lineage.Entry]) -> None:
+        """Put both files in their places, the ids first."""
+        self.finish(entries)
+        with said_plainly(self.target):
             self._ids.commit()
             self._matrix.commit()
 

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from pairmine.files.folder import MARK
+from pairmine.files.lineage import FORMAT, checked_entries
 from pairmine.files.locations import STDIN, filesystem_of, is_remote, remotely
+from pairmine.files.whole import read_whole
+from pairmine.versions import check_format
 
 
 def read_mark(folder: str) -> dict[str, Any] | None:
     """What the mark of a folder says, wherever it lies, None for one that pairmine did not write in parts."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         body = json.loads(read_text(f"{folder.rstrip('/')}/{MARK}") or "")
-        files, rows, entries = (list(body[name]) for name in ("files", "rows", "lineage"))
+        check_format(body.get("format", 1), FORMAT, folder)
+        files, rows, entries = list(body["files"]), list(body["rows"]), checked_entries(body["lineage"])
         is_sound = all(isinstance(name, str) and "/" not in name for name in files)
         is_sound &= all(type(count) is int and count >= 0 for count in rows)
-        if is_sound and all(isinstance(entry, dict) for entry in entries):
+        if is_sound:
             return {"files": files, "lineage": entries, "rows": rows}
     return None
 
@@ -32,13 +36,13 @@ def has_parts(folder: str) -> bool:
 
 
 def read_text(path: str) -> str | None:
-    """A small text, None where it is not there."""
+    """A small text, None where it is not there, or is no text any more."""
     if not is_remote(path):
-        with contextlib.suppress(OSError):
-            return Path(path).read_text("utf-8")
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return read_whole(path).decode()
         return None
     filesystem, inner = filesystem_of(path)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return str(filesystem.cat_file(inner).decode())
     return None
 

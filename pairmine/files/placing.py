@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 from pairmine.errors import PairmineError
-from pairmine.files.folder import MARK, mark_of
+from pairmine.files.folder import MARK, drop_replaced, mark_of
+from pairmine.files.links import followed
 from pairmine.files.locations import UNFINISHED, filesystem_of, is_remote, remotely
 from pairmine.files.partial import said_plainly
 from pairmine.files.places import read_mark
@@ -32,7 +32,7 @@ def _found_in(target: str) -> tuple[set[str], bool]:
     """The names in a folder, none where there is no folder, and whether a run has not finished putting its parts."""
     is_file = PairmineError(f"{target}: is a file, and --engine ray writes a folder of parts there; name another")
     if not is_remote(target):
-        final = Path(os.path.realpath(target))
+        final = followed(target)
         if final.is_file():
             raise is_file
         with said_plainly(target):
@@ -48,18 +48,17 @@ def _found_in(target: str) -> tuple[set[str], bool]:
 
 
 def swap(made: Path, final: Path) -> None:
-    before = None
-    if final.exists():
-        before = final.with_name(f".{final.name}.{os.getpid()}.old")
-        final.rename(before)
+    """Put the folder `made` in the place of `final`, and remove those that stood there before."""
+    before = final.with_name(f".{final.name}.{os.getpid()}.old")
     try:
+        if final.exists():
+            final.rename(before)
         made.rename(final)
-    except OSError:
-        if before is not None:
+    except BaseException:  # an interrupt too: one of the two stands there
+        if before.exists() and not final.exists():
             before.rename(final)
         raise
-    if before is not None:
-        shutil.rmtree(before, ignore_errors=True)
+    drop_replaced(final)  # also the one that a run left which was killed here
 
 
 def place_remotely(target: str, paths: list[str], names: list[str], mark: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 import pyarrow as pa
@@ -133,9 +134,10 @@ def _is_trec(shard: Shard) -> bool:
 
 def _number(field: str) -> float | None:
     try:
-        return float(field)
+        found = float(field)
     except ValueError:
         return None
+    return found if isfinite(found) else None
 
 
 def _positives(raw: Raw, mapped: Mapped) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from pairmine.errors import PairmineError
 from pairmine.files.locations import Shard, line_shard
+from pairmine.files.raw import line_blocks
 
 _COLUMNS = {
     6: ("query", "_q0", "document", "rank", "score", "_tag"),
@@ -28,6 +28,7 @@ _SNIFFED_BYTES = 1 << 20
 _BLOCK_BYTES = 32 << 20
 _BOM = b"\xef\xbb\xbf"
 _PIECE_LINES = 100_000
+_LONGEST_RANK = 18
 # So many lines are held before those beyond the bound are dropped.
 _HELD_LINES = 20_000_000
 
@@ -156,7 +157,7 @@ def _first_rank(lines: list[str]) -> int | None:
     """0 or 1 where the third column counts up from there for each query, None where it is a score."""
     numbers = defaultdict(list)
     for fields in (line.split() for line in lines):
-        if len(fields) != 3 or not fields[2].isdecimal():
+        if len(fields) != 3 or not fields[2].isdecimal() or len(fields[2]) > _LONGEST_RANK:
             return None
         numbers[fields[0]].append(int(fields[2]))
     for first in (1, 0):
@@ -182,7 +183,7 @@ def _block(form: _Form, shard: Shard, columns: dict[str, pa.Array], before: int)
     scores = numbers["score"]
     if not np.isfinite(scores).all():
         line = before + int(np.flatnonzero(~np.isfinite(scores))[0]) + 1
-        raise PairmineError(f"{shard.name}: line {line}: a score that is no finite number")
+        raise PairmineError(f"{shard.name}: line {line}: a score that is no finite number; mend or remove the line")
     ranks = numbers.get("rank", np.arange(before, before + count, dtype=np.float64))
     if form.by_rank:
         if (odd := np.flatnonzero((scores < form.first_rank) | (scores != np.floor(scores)))).size:
@@ -219,8 +220,9 @@ def _slow(shard: Shard, form: _Form) -> Iterator[_Block]:
     rows: dict[str, list[object]] = {name: [] for name in form.columns}
     before = 0
     with _readable(shard), shard.open() as handle:
-        for number, line in enumerate(io.BufferedReader(handle, _SNIFFED_BYTES), 1):
-            fields = (line.removeprefix(_BOM) if number == 1 else line).split()
+        numbered = ((first + at, line) for first, block in line_blocks(shard, handle) for at, line in enumerate(block))
+        for number, line in numbered:
+            fields = line.split()
             if not fields:
                 continue
             if len(fields) != len(form.columns):

@@ -54,8 +54,18 @@ class Sink:
         flattened = getattr(self._writer, "flattened", 0)
         return f"{self.target}: {flattened:,} cells had tabs or line ends, now blanks" if flattened else None
 
+    @property
+    def caution(self) -> str | None:
+        """What people should know before they open the file elsewhere; the texts in it stay as they are."""
+        count = getattr(self._writer, "formulas", 0)
+        what = "cell begins" if count == 1 else "cells begin"
+        remedy = "open it as text, a spreadsheet takes that for a formula"
+        return f"{self.target}: {count:,} {what} with =, +, - or @: {remedy}" if count else None
+
     def finish(self, entries: list[lineage.Entry]) -> None:
         """Write the end and sync it, so that nothing but the rename of `commit` is left to do."""
+        if self._is_finished:
+            return
         if self._writer is None:
             raise AssertionError("nothing was written, not even an empty table")
         with said_plainly(self.target):
@@ -66,8 +76,7 @@ class Sink:
 
     def commit(self, entries: list[lineage.Entry]) -> None:
         """Finish the output, unless that was done, and put it in its place."""
-        if not self._is_finished:
-            self.finish(entries)
+        self.finish(entries)
         with said_plainly(self.target):
             if self._partial is not None:
                 self._partial.commit()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -14,15 +15,22 @@ from typing import IO, Any
 
 import numpy as np
 
-from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.errors import GAVE_UP, PairmineError, code_of
 from pairmine.files.arrays import ArrayFile, ArrayWriter, KeyRun
+from pairmine.files.links import check_own
 from pairmine.files.locations import cause
 from pairmine.files.partial import said_plainly, write_atomically
 from pairmine.files.spills import PairSpill, RaggedSpill
+from pairmine.files.whole import read_whole
+from pairmine.versions import plan_digest, plan_text
 
 _FORMAT = 1
 _IDENTITY = "identity.json"
 _LOCK = "lock"
+_OURS = re.compile(
+    rf"{re.escape(_IDENTITY)}|{_LOCK}|block-\d+|(?:pairs|rows)-[\w-]+"
+    rf"|\.(?:{re.escape(_IDENTITY)}|block-\d+|(?:pairs|rows)-[\w-]+)\.[0-9a-f]+\.partial"
+)
 _SORT_BYTES = 64
 """What a key takes while its part is read and sorted."""
 
@@ -39,7 +47,8 @@ class SketchFolder:
         self.block_rows = block_rows
         self.budget_bytes = budget_bytes
         self._files: dict[int, ArrayFile] = {}
-        with said_plainly(str(folder)):
+        check_own(str(folder), ", or name another place with --scratch")
+        with said_plainly(str(folder), opens=True):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = locked(folder / _LOCK, f"{folder}: another run of dedup works there; wait for it")
         try:
@@ -105,9 +114,10 @@ class SketchFolder:
         """Open the blocks of a run with the same identity; of another one nothing stays."""
         body = {"format": _FORMAT, "block_rows": self.block_rows, **identity}
         digest = sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
-        if _read_text(self.path / _IDENTITY) != digest:
+        there = _read_text(self.path / _IDENTITY)
+        if there is None or plan_digest(there, _FORMAT, str(self.path)) != digest:
             self._empty()
-            write_atomically(str(self.path / _IDENTITY), digest)
+            write_atomically(str(self.path / _IDENTITY), plan_text(digest, _FORMAT))
         for path in sorted(self.path.glob("block-[0-9]*")):
             self._files[int(path.name.partition("-")[2])] = ArrayFile(path)
 
@@ -118,8 +128,11 @@ class SketchFolder:
 
 
 def is_sketch_folder(folder: Path) -> bool:
-    """Whether a run of dedup keeps or kept its sketches there."""
-    return (folder / _IDENTITY).is_file()
+    """Whether a run of dedup keeps or kept its sketches there, and nobody anything else."""
+    if not folder.is_dir():
+        return False
+    # One that was killed while it made or removed the folder left a part of this.
+    return all(_OURS.fullmatch(path.name) for path in folder.iterdir())
 
 
 def remove_sketches(folder: Path) -> None:
@@ -142,7 +155,7 @@ def locked(path: Path, busy: str, *, shared: bool = False) -> IO[bytes]:
     try:
         handle = path.open("ab")
     except OSError as error:
-        raise PairmineError(f"{path}: {cause(error)}") from None
+        raise PairmineError(f"{path}: {cause(error)}", exit_code=code_of(error)) from None
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -164,6 +177,6 @@ def fingerprint(paths: Sequence[str]) -> list[list[Any]]:
 
 
 def _read_text(path: Path) -> str | None:
-    with contextlib.suppress(OSError):
-        return path.read_text()
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return read_whole(path).decode()
     return None

@@ -55,10 +55,14 @@ class SplitSink:
         for sink in self._sinks.values():
             sink.restart()
 
-    def commit(self, entries: list[lineage.Entry]) -> None:
-        """Finish all files, then put them in their places; the last entry of each says which split it is."""
+    def finish(self, entries: list[lineage.Entry]) -> None:
+        """Write the ends of all files and sync them; the last entry of each says which split it is."""
         for name, sink in self._sinks.items():
             sink.finish([*entries[:-1], {**entries[-1], "split": name}])
+
+    def commit(self, entries: list[lineage.Entry]) -> None:
+        """Finish all files, then put them in their places."""
+        self.finish(entries)
         for sink in self._sinks.values():
             sink.commit([])
 

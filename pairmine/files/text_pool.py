@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairmine.files.partial import said_plainly
+from pairmine.files.locations import tempdir, told_of_tempdir
 
 _RUN_BYTES = 8 << 20
 _GAP_BYTES = 32 << 10
@@ -85,9 +85,9 @@ class TextPool:
 
     def _spill(self) -> None:
         if self._file is None:
-            with said_plainly(tempfile.gettempdir()):
+            with told_of_tempdir("the texts"):
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the pool)
-        with said_plainly(tempfile.gettempdir()):
+        with told_of_tempdir("the texts"):
             for chunk in self._chunks:
                 _, offsets, data = chunk.buffers()
                 ends = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
@@ -134,6 +134,6 @@ class TextPool:
         while done < size:
             count = os.preadv(self._file.fileno(), [view[done:]], start + done)
             if not count:
-                raise OSError(f"a temporary file in {tempfile.gettempdir()} ended early")
+                raise OSError(f"a temporary file in {tempdir()} ended early")
             done += count
         return data

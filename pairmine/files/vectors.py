@@ -12,6 +12,7 @@ import mmap
 import os
 import tempfile
 import tokenize
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ import pyarrow.compute as pc
 from pairmine.backends.vectors.matrix import InMemory, Vectors
 from pairmine.backends.vectors.shards import Rows
 from pairmine.errors import GAVE_UP, PairmineError
-from pairmine.files.locations import cause
+from pairmine.files.locations import cause, tempdir
+from pairmine.files.whole import read_whole
 
 ID, VECTOR, SCALE = "id", "vector", "scale"
 ENDINGS = (".npy", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
@@ -35,6 +37,7 @@ _PIECE_ROWS = 8192
 _BUFFER_BYTES = 1 << 20
 _BATCH_BYTES = 4 << 20
 _NOBODY = np.iinfo(np.int64).max
+_MOST_ID_BYTES = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Ready:
 
 def find_vector_files(path: str, flag: str) -> list[Path]:
     """The file at `path`, or the files in that folder by name; PairmineError where there is none."""
-    found = Path(path).expanduser()
+    found = Path(os.path.expanduser(path))
     if found.is_dir():
         files = [each for each in sorted(found.iterdir()) if _is_vectors(each)]
         if not files:
@@ -197,7 +200,7 @@ class _Spool:
 
     def __init__(self, count: int, dim: int) -> None:
         self._count, self._dim = count, dim
-        with tempfile.TemporaryFile(prefix="pairmine-vectors-") as handle:
+        with _disk(), tempfile.TemporaryFile(prefix="pairmine-vectors-") as handle:
             self._descriptor = os.dup(handle.fileno())
         self._rows = Rows("the temporary copy of the vectors", self._descriptor, 0, dim * 4)
         with _disk():
@@ -218,7 +221,7 @@ def _disk() -> Iterator[None]:
         yield
     except OSError as error:
         raise PairmineError(
-            f"{tempfile.gettempdir()}: no place for a copy of the vectors ({cause(error)}); set TMPDIR to a folder "
+            f"{tempdir()}: no place for a copy of the vectors ({cause(error)}); set TMPDIR to a folder "
             "that has some, or give them as .npy, which is read in place",
             exit_code=GAVE_UP,
         ) from None
@@ -276,20 +279,41 @@ class _Mapped:
         return self.take(np.arange(start, min(stop, len(self))))
 
 
+_NO_ARRAY = (
+    *(ValueError, TypeError, OverflowError, EOFError, OSError, SyntaxError, RecursionError, MemoryError),
+    tokenize.TokenError,
+)
+"""What NumPy raises for a file that is none of its own: its head is a Python literal."""
+
+
+def _mapped_array(path: Path) -> np.ndarray:
+    """The array in a file, not read yet: what its head says must be there. No archive, and nothing pickled."""
+    with path.open("rb") as handle:
+        if handle.read(6) != b"\x93NUMPY":
+            raise ValueError("no array of numpy in it")
+    with warnings.catch_warnings(action="ignore"):  # of sizes that overflow, which are refused then
+        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")[:200].rstrip(".") or type(error).__name__
+
+
 class _Npy:
     """A matrix (n, dim) of numpy's own format, with the ids of its rows beside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError) as error:
-            reason = str(error).splitlines()[0][:200] if str(error) else "empty"
-            raise PairmineError(f"{path}: cannot be read as vectors ({reason}); write it by numpy.save") from None
+            mapped = _mapped_array(path)
+        except _NO_ARRAY as error:
+            line = f"{path}: cannot be read as vectors ({_reason(error)}); write it by numpy.save"
+            raise PairmineError(line) from None
         if mapped.ndim != 2 or mapped.dtype.kind != "f" or mapped.shape[1] == 0 or mapped.dtype.itemsize > 8:
             raise PairmineError(
                 f"{path}: vectors are a matrix (n, dim) of float16, float32 or float64, and this is "
-                f"{mapped.dtype} {tuple(mapped.shape)}"
+                f"{mapped.dtype} {tuple(mapped.shape)}; write it so"
             )
         if mapped.size and not mapped.flags.c_contiguous:
             raise PairmineError(f"{path}: is stored column by column; write it by numpy.save(numpy.ascontiguousarray)")
@@ -327,6 +351,8 @@ class _Table:
         if missing := [name for name in (ID, VECTOR) if name not in schema.names]:
             found = ", ".join(schema.names)
             raise PairmineError(f'{path}: no "{missing[0]}" (found: {found}); it wants the columns id, vector')
+        if twice := next((name for name in (ID, VECTOR, SCALE) if schema.names.count(name) > 1), None):
+            raise PairmineError(f'{path}: two columns are named "{twice}"; rename one of them')
         self._columns = [VECTOR, *([SCALE] if SCALE in schema.names else [])]
         self.dim = 0
         self.dim = self._first_dim(schema.field(VECTOR).type)
@@ -334,7 +360,7 @@ class _Table:
             ids = [batch.column(0).cast(pa.large_string()) for batch in self._batches([ID])]
             self.ids = pa.chunked_array(ids, pa.large_string()).combine_chunks()
         if self.ids.null_count:
-            raise PairmineError(f"{path}: {self.ids.null_count} vectors have no id")
+            raise PairmineError(f"{path}: {self.ids.null_count} vectors have no id; leave them out")
 
     def pieces(self, is_wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The wanted rows, some at a time: their numbers and vectors, (n, dim) float32."""
@@ -379,7 +405,7 @@ class _Table:
         if pa.types.is_fixed_size_list(kind):
             return int(kind.list_size)
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-            raise PairmineError(f"{self.path}: vector is a column of lists of numbers, and this is {kind}")
+            raise PairmineError(f"{self.path}: vector is a column of lists of numbers, and this is {kind}; write it so")
         for batch in self._batches([VECTOR]):
             for length in pc.list_value_length(batch.column(0)).drop_null().to_pylist():
                 return int(length)
@@ -406,6 +432,7 @@ class _Table:
                 return
             with _mapped(self.path) as mapped:
                 for batch in _ipc(mapped)[1]:
+                    batch.select(columns).validate(full=True)
                     for start in range(0, batch.num_rows, most):
                         yield batch.select(columns).slice(start, most)
                         _let_go(mapped)
@@ -445,9 +472,9 @@ def _readable(path: Path) -> Iterator[None]:
     """Makes one line of a file that is no table."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else "empty"
-        raise PairmineError(f"{path}: cannot be read as a table of vectors ({reason})") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        line = f"{path}: cannot be read as a table of vectors ({_reason(error)}); write it again"
+        raise PairmineError(line) from None
 
 
 def _ids_beside(path: Path, count: int) -> pa.Array:
@@ -458,8 +485,10 @@ def _ids_beside(path: Path, count: int) -> pa.Array:
         raise PairmineError(f"{path}: has no ids; put them beside it in {names[0]}, one to a line in its order")
     try:
         ids = _read_ids(found)
-    except (ValueError, OSError, RecursionError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
-        raise PairmineError(f"{found}: cannot be read as ids ({str(error).splitlines()[0][:200]})") from None
+    except (*_NO_ARRAY, pa.ArrowException) as error:
+        raise PairmineError(
+            f"{found}: cannot be read as ids ({_reason(error)}); write one id for each row of {path.name}"
+        ) from None
     if len(ids) != count:
         raise PairmineError(f"{found}: {len(ids):,} ids for {count:,} vectors in {path.name}; one for each is wanted")
     return ids
@@ -467,11 +496,12 @@ def _ids_beside(path: Path, count: int) -> pa.Array:
 
 def _read_ids(path: Path) -> pa.Array:
     if path.suffix == ".npy":
-        array = np.load(path, allow_pickle=False)
+        array = _mapped_array(path)
         if array.ndim != 1 or array.dtype.kind not in "USiu":
             raise ValueError(f"{array.dtype} {array.shape} and not a list of texts or whole numbers")
-        return pa.array(np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array).cast(pa.large_string())
-    text = path.read_text(encoding="utf-8-sig")
+        texts = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else np.array(array)
+        return pa.array(texts).cast(pa.large_string())
+    text = read_whole(path, most_bytes=_MOST_ID_BYTES).decode("utf-8-sig")
     if path.suffix == ".json":
         listed = json.loads(text)
         if not isinstance(listed, list) or not all(isinstance(each, str | int) for each in listed):

@@ -16,12 +16,15 @@ from pairmine.errors import PairmineError
 from pairmine.files import lineage
 from pairmine.files.groups import Groups, holds_text, one_chunk
 from pairmine.schema import prune
+from pairmine.visible import visible_lines
 
 GROUP_ROWS = 131_072
 GROUP_BYTES = 24 << 20
 SHARED_GROUP_BYTES = 128 << 20
 STREAM_ROWS = 16_384
 TEXT_ROWS = 2_048
+TEXT_CELLS = TEXT_ROWS * 256
+GROUP_CELLS = GROUP_ROWS * 128
 STREAM_BYTES = 16 << 20
 _LONG_TEXTS = {"query", "document", "text", "title", "anchor", "positive", "negative"}
 
@@ -42,18 +45,25 @@ class Writer(Protocol):
 class Outlet(io.RawIOBase):
     """A file as the writers see it: it stays open when they close it, and once `is_deaf` nothing reaches it.
 
-    Writers that are dropped half-way still write their ends, whenever the interpreter collects them.
+    Writers that are dropped half-way still write their ends, whenever the interpreter collects them. On a terminal
+    what it would obey is written out.
     """
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
+        self._is_terminal = raw.isatty()
         self.is_deaf = False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        return len(data) if self.is_deaf else self._raw.write(data)
+        if self.is_deaf:
+            return len(data)
+        if self._is_terminal:
+            self._raw.write(visible_lines(bytes(data).decode("utf-8", "replace")).encode())
+            return len(data)
+        return self._raw.write(data)
 
     def flush(self) -> None:
         if not self.is_deaf:
@@ -91,7 +101,7 @@ class _Parquet:
         except pa.ArrowNotImplementedError as error:
             raise PairmineError(f"parquet cannot hold these columns ({error}); write .jsonl") from None
         shares = any(pa.types.is_dictionary(field.type) for field in columns)
-        self._groups = Groups(GROUP_ROWS, SHARED_GROUP_BYTES if shares else GROUP_BYTES)
+        self._groups = Groups(_rows(GROUP_ROWS, columns), SHARED_GROUP_BYTES if shares else GROUP_BYTES)
         self._empty = columns.empty_table()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._under_way: Future[None] | None = None
@@ -127,6 +137,11 @@ class _Parquet:
         self._thread.shutdown(cancel_futures=True)
 
 
+def _rows(most: int, columns: pa.Schema, cells: int = GROUP_CELLS) -> int:
+    """`most` rows, or fewer of a table with very many columns."""
+    return max(1, min(most, cells // max(len(columns), 1)))
+
+
 def _repeats(field: pa.Field) -> bool:
     """Whether a dictionary page pays: the texts of a corpus stand in it once, all others more often."""
     return holds_text(field.type) and not (pa.types.is_large_string(field.type) and field.name in _LONG_TEXTS)
@@ -141,7 +156,7 @@ class _ArrowFile:
     def __init__(self, raw: Outlet, columns: pa.Schema) -> None:
         self._raw = raw
         self._columns = columns.with_metadata(lineage.encode([]))
-        self._groups = Groups(GROUP_ROWS, GROUP_BYTES)
+        self._groups = Groups(_rows(GROUP_ROWS, columns), GROUP_BYTES)
         self._pieces: list[pa.Table] = []
         self._writer: Any = None
         if not any(pa.types.is_dictionary(field.type) for field in columns):
@@ -162,7 +177,7 @@ class _ArrowFile:
         if self._writer is None:
             last = one_chunk(pa.concat_tables(self._pieces)).replace_schema_metadata(self._columns.metadata)
             self._writer = pa.ipc.new_file(self._raw, self._columns)
-            self._writer.write_table(last, max_chunksize=GROUP_ROWS)
+            self._writer.write_table(last, max_chunksize=_rows(GROUP_ROWS, self._columns))
         for group in self._groups.rest():
             self._put(group)
         self._writer.write_batch(_trailer(last), custom_metadata=lineage.encode(entries))
@@ -179,7 +194,7 @@ class _ArrowStream:
         self._raw = raw
         self._columns = columns.with_metadata(lineage.encode([]))
         self._writer = pa.ipc.new_stream(raw, self._columns)
-        self._groups = Groups(STREAM_ROWS, STREAM_BYTES)
+        self._groups = Groups(_rows(STREAM_ROWS, columns), STREAM_BYTES)
         self._last: pa.Table = self._columns.empty_table()
 
     def write(self, table: pa.Table) -> None:
@@ -218,8 +233,9 @@ class Lines:
         self._stream = stream
 
     def write(self, table: pa.Table) -> None:
-        for start in range(0, table.num_rows, TEXT_ROWS):
-            self._stream.write(self._encoded(short_floats(table.slice(start, TEXT_ROWS))))
+        rows = _rows(TEXT_ROWS, table.schema, TEXT_CELLS)
+        for start in range(0, table.num_rows, rows):
+            self._stream.write(self._encoded(short_floats(table.slice(start, rows))))
 
     def _encoded(self, table: pa.Table) -> bytes:
         raise NotImplementedError
@@ -246,12 +262,14 @@ class Delimited(Lines):
             raise PairmineError(f"{kind} cannot hold lists: column {', '.join(nested)}; write .parquet or .jsonl")
         super().__init__(stream)
         self._rows = self._tabbed if kind == "tsv" else _quoted
-        self.flattened = 0
+        self.flattened = self.formulas = 0
         if headed:
             stream.write(self._rows([columns.names]))
 
     def _encoded(self, table: pa.Table) -> bytes:
-        return self._rows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        columns = [column.to_pylist() for column in table.columns]
+        self.formulas += sum(isinstance(cell, str) and cell[:1] in _FORMULA for cells in columns for cell in cells)
+        return self._rows(zip(*columns, strict=True))
 
     def _tabbed(self, rows: Iterable[Iterable[Any]]) -> bytes:
         return "".join("\t".join(map(self._one_line, row)) + "\n" for row in rows).encode()
@@ -264,6 +282,8 @@ class Delimited(Lines):
         return _BREAKS.sub(" ", text)
 
 
+_FORMULA = frozenset("=@+-")
+"""What a spreadsheet takes for the beginning of a formula, and works out when such a file is opened there."""
 _BREAKS = re.compile(r"[\t\r\n]")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^\Z')
 

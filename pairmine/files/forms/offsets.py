@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pairmine.files.forms.notes import Notes
 from pairmine.files.locations import find_shards
+from pairmine.files.raw import MAX_ARRAY_BYTES
 
 COUNTS = "counts.json"
 OFFSETS = "offsets.json.gz"
@@ -26,7 +27,7 @@ def compare_counts(folder: Path, rows: Mapping[Path, int], notes: Notes) -> None
     try:
         counts: Any = orjson.loads((folder / COUNTS).read_bytes())["count_per_file"]
         told = {str(name): int(count) for name, count in counts.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
         notes.add("invalid-json", COUNTS, "no count_per_file in it")
         return
     by_name = {name.rpartition("/")[2]: (name, count) for name, count in told.items()}
@@ -45,7 +46,11 @@ def compare_offsets(folder: Path, rows: Mapping[Path, int], notes: Notes) -> Non
     if not (folder / OFFSETS).is_file():
         return
     try:
-        told: Any = orjson.loads(gzip.decompress((folder / OFFSETS).read_bytes()))
+        with gzip.open(folder / OFFSETS) as packed:
+            content = packed.read(MAX_ARRAY_BYTES + 1)
+        if len(content) > MAX_ARRAY_BYTES:
+            raise ValueError("longer than any that is written")
+        told: Any = orjson.loads(content)
         by_name = {str(name).rpartition("/")[2]: list(places.values()) for name, places in told.items()}
     except (ValueError, AttributeError, OSError, EOFError, zlib.error):
         notes.add("invalid-json", OFFSETS, "no places of lines in it")

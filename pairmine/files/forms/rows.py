@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from pairmine.files.forms.group import Row
 from pairmine.files.forms.notes import Notes
 from pairmine.files.forms.values import kind
 from pairmine.files.locations import Shard
-from pairmine.files.raw import REST, line_blocks, read_raw, unreadable
+from pairmine.files.raw import REST, held_blocks, line_blocks, read_raw, unreadable
 
 _MARK = b"\xef\xbb\xbf"
 _ROWS = 16_384
@@ -142,7 +143,8 @@ def _jsonl(
         if opening and not started:
             started = True
             if inside or (not fields and opening.startswith(b"[")):
-                yield from _whole(shard, [(number, block), *lines], notes, before, inside)
+                every = held_blocks(shard, chain([(number, block)], lines))
+                yield from _whole(shard, list(every), notes, before, inside)
                 return
         yield from _objects(number, block, notes, before, fields)
 

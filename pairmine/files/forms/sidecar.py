@@ -38,12 +38,13 @@ class Sidecar:
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Its rows, one for each training row."""
-        for shard in find_shards(self.path):
-            for raw in read_raw(shard):
-                try:
+        try:
+            for shard in find_shards(self.path):
+                for raw in read_raw(shard):
                     yield from raw.table.to_pylist()
-                except (UnicodeDecodeError, pa.ArrowException, OverflowError) as error:
-                    raise PairmineError(f"{self.path}: cannot be read ({error}); remove it, or export again") from None
+        except (PairmineError, UnicodeDecodeError, pa.ArrowException, OverflowError) as error:
+            what = str(error).removeprefix(f"{self.path}: ")
+            raise PairmineError(f"{self.path}: cannot be read ({what}); remove it, or export again") from None
 
     def join(self, group: Group, row: dict[str, Any], at: At) -> None:
         """Give `group` what `row` knows of it; a row of another number of documents is noted and left alone."""
@@ -72,7 +73,30 @@ def find_sidecar(path: str) -> Sidecar | None:
     if path == STDIN or is_remote(path) or not Path(beside).is_file():
         return None
     try:
-        names = set(pq.read_schema(beside).names)
+        found = pq.read_schema(beside)
     except (OSError, pa.ArrowException, UnicodeDecodeError):
         return None
-    return Sidecar(beside) if names >= _NEEDED else None
+    return Sidecar(beside) if _is_sidecar(found) else None
+
+
+def _is_sidecar(found: pa.Schema) -> bool:
+    """Whether these are the columns that `export` writes, each once and of its kind."""
+    if len(set(found.names)) < len(found.names) or not set(found.names) >= _NEEDED:
+        return False
+    kinds = {field.name: field.type for field in found}
+    lists = [kind for name, kind in kinds.items() if name not in ("row", "query_id", "batch")]
+    return (
+        _is_text(kinds["query_id"])
+        and all(pa.types.is_list(kind) or pa.types.is_large_list(kind) for kind in lists)
+        and all(_is_text(kinds[name].value_type) for name in ("positive_ids", "negative_ids", "origins"))
+        and all(_is_number(kind.value_type) for name, kind in kinds.items() if name not in _NOT_LISTS)
+        and pa.types.is_integer(kinds.get("batch", pa.int32()))
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pyarrow as pa
 from pairmine import schema
 from pairmine.files.blocks import last_query_start
 from pairmine.files.forms.tables import NUMBER
+from pairmine.files.locations import told_of_tempdir
 
 BUCKET_ROWS = 131_072
 """Training rows that are sorted at once where those of a query stand apart."""
+_WHAT = "the rows while they are brought together"
 
 
 class Order:
@@ -61,19 +64,27 @@ def whole_queries(tables: Iterable[pa.Table], order: Order, rows: int) -> Iterat
 def _sorted(tables: Iterable[pa.Table], order: Order) -> Iterator[pa.Table]:
     """The rows by the first row of their query, then as they stand; buckets of them lie in files meanwhile."""
     bucket = order.buckets()
-    with tempfile.TemporaryDirectory(prefix="pairmine-") as folder:
+    with told_of_tempdir(_WHAT):
+        made = tempfile.TemporaryDirectory(prefix="pairmine-")
+    with made as folder:
         writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
         try:
             for table in tables:
                 plain = table.cast(_plain(table.schema))
                 own = bucket[plain[NUMBER].to_numpy()]
-                for number in np.unique(own).tolist():
-                    if number not in writers:
-                        writers[number] = pa.ipc.new_stream(f"{folder}/{number}", plain.schema)
-                    writers[number].write_table(plain.filter(pa.array(own == number)))
-        finally:
+                with told_of_tempdir(_WHAT):
+                    for number in np.unique(own).tolist():
+                        if number not in writers:
+                            writers[number] = pa.ipc.new_stream(f"{folder}/{number}", plain.schema)
+                        writers[number].write_table(plain.filter(pa.array(own == number)))
+            with told_of_tempdir(_WHAT):
+                for writer in writers.values():
+                    writer.close()
+        except BaseException:
             for writer in writers.values():
-                writer.close()
+                with suppress(OSError):
+                    writer.close()
+            raise
         for number in sorted(writers):
             yield _in_order(Path(folder) / str(number), order)
 

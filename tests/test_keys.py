@@ -1,0 +1,151 @@
+"""Keys and passwords show nowhere, however a server or a library spells them."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from llm_server import LLMServer, Request, Response, error
+
+from pairmine import keys
+from pairmine.backends.llms import LLM, open_llm
+from pairmine.backends.openai_batch import open_batch
+from pairmine.errors import PairmineError
+from pairmine.files.locations import find_shards
+from pairmine.keys import without_keys, without_keys_of
+from pairmine.ledger import Ledger
+from pairmine.llm.calls import Call, Failure, Sampling
+
+KEY = "sk-marked/7f3a+Zq9~w%20x-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_known", set())
+
+
+def spellings() -> list[str]:
+    return [
+        KEY,
+        KEY[::-1],
+        quote(KEY, safe=""),
+        json.dumps(KEY)[1:-1].replace("/", "\\/"),
+        KEY.encode().hex(),
+        b64encode(KEY.encode()).decode(),
+        b64encode(f"Bearer {KEY}".encode()).decode(),
+        b64encode(f"a:{KEY}".encode()).decode(),
+    ]
+
+
+@pytest.mark.parametrize("spelling", spellings())
+def test_a_key_is_hidden_in_whatever_spelling(spelling: str) -> None:
+    keys.remember(KEY)
+    shown = keys.without_keys(f"before {spelling} behind")
+    assert shown.startswith("before ")
+    assert shown.endswith(" behind")
+    # What stands around a key in base64 shares a letter with it.
+    assert all(part not in shown for part in (spelling[8:20], spelling[-16:-6]))
+
+
+def test_a_word_that_stands_for_a_key_stays_in_texts() -> None:
+    for word in ("none", "EMPTY", "ollama"):
+        keys.remember(word)
+    assert keys.without_keys("none of it is EMPTY, says ollama") == "none of it is EMPTY, says ollama"
+    keys.remember("lm-studio")
+    assert keys.without_keys_in(b"made with lm-studio") == b"made with lm-studio"
+
+
+def test_keys_of_other_libraries_are_hidden_and_names_of_files_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_marked123")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret/of+s3")
+    monkeypatch.setenv("SOME_KEY", "/home/a/key.txt")
+    assert keys.without_keys("hf_marked123 secret/of+s3 /home/a/key.txt") == "*** *** /home/a/key.txt"
+
+
+@pytest.mark.parametrize("password", ["pw", "a longer one: é"])
+def test_a_password_in_an_address_is_hidden_also_as_it_is_sent(password: str) -> None:
+    keys.remember_address(f"https://me:{quote(password)}@host/v1")
+    sent = b64encode(f"me:{password}".encode()).decode()
+    shown = keys.without_keys(f"cannot read https://me:{quote(password)}@host/v1 with Basic {sent}")
+    assert shown == "cannot read https://***host/v1 with Basic ***"
+
+
+class Echoes(LLMServer):
+    """Says back what it was sent, in the words of an error that is cut short in the middle of it."""
+
+    def __init__(self, status: int, before: int) -> None:
+        super().__init__()
+        self.status, self.before = status, before
+        self.route("POST", "/", self._echo)
+        self.route("GET", "/", self._echo)
+
+    def _echo(self, request: Request) -> Response:
+        said = request.headers.get("authorization", "")
+        return error(self.status, f"{'x' * self.before} {said} {said.partition(' ')[2][::-1]}")
+
+
+PLACES = [0, 270, 280, 290]
+"""How much stands before the key in an error: it is cut short before, in and behind the key."""
+
+
+@pytest.mark.parametrize("status", [400, 401, 422])
+@pytest.mark.parametrize("before", PLACES)
+def test_no_part_of_a_key_that_a_server_says_back_is_shown(
+    status: int, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with Echoes(status, before) as server:
+        told = asked(open_llm("openai:test-model", base_url=server.base_url, retries=0, timeout_s=5.0))
+    assert_hidden(told)
+
+
+@pytest.mark.parametrize("before", PLACES)
+def test_no_part_of_it_is_shown_of_a_batch(before: int, tmp_path: Path) -> None:
+    said: list[str] = []
+    with Echoes(401, before) as server, Ledger(tmp_path / "ledger.sqlite") as ledger:
+        address = server.base_url.replace("http://", "http://me:pw@")
+        told = asked(open_batch("tiny", base_url=address, api_key=KEY, ledger=ledger, say=said.append, patience_s=1))
+    assert_hidden(told)
+    assert "pw@" not in told
+    assert_hidden("".join(said) + "-")
+
+
+def test_a_name_and_password_in_the_address_of_a_server_show_nowhere() -> None:
+    with Echoes(400, 0) as server:
+        address = server.base_url.replace("http://", "http://me:" + quote(KEY, safe="") + "@")
+        told = asked(open_llm("openai:test-model", base_url=address, retries=0, timeout_s=5.0))
+    assert_hidden(told)
+    assert b64encode(f"me:{KEY}".encode()).decode()[:12] not in told
+
+
+def test_a_password_in_the_address_of_a_file_is_in_no_error() -> None:
+    for address in ("https://me:hunter2-long@127.0.0.1:9/corpus.jsonl", "https://me:pw@127.0.0.1:9/corpus"):
+        with pytest.raises(PairmineError) as caught:
+            find_shards(address)
+        assert ":pw@" not in without_keys(str(caught.value))
+        assert "hunter2" not in without_keys(str(caught.value))
+
+
+def test_a_process_that_needs_no_key_gets_none() -> None:
+    environment = {"OPENAI_API_KEY": "a", "HF_TOKEN": "b", "AWS_SECRET_ACCESS_KEY": "c", "PATH": "d", "TOKENIZERS": "e"}
+    assert without_keys_of(environment) == {"PATH": "d", "TOKENIZERS": "e"}
+
+
+def asked(llm: LLM) -> str:
+    """What is said of a call that a server refuses."""
+    llm.submit(Call("test-model", ({"role": "user", "content": "hello"},), Sampling()))
+    try:
+        return " ".join(answer.reason for _, answer in llm.wait() if isinstance(answer, Failure))
+    except PairmineError as failed:
+        return str(failed)
+    finally:
+        llm.close()
+
+
+def assert_hidden(told: str) -> None:
+    assert told
+    for spelling in (KEY, KEY[::-1], quote(KEY, safe="")):
+        assert spelling[:6] not in told, told
