@@ -1,5 +1,25 @@
 """`python -m pairmine` is `pairmine`."""
 
-from pairmine.cli.main import main
+from __future__ import annotations
 
-main()
+import sys
+from typing import NoReturn
+
+from pairmine.cli import interrupts
+
+
+def run() -> NoReturn:
+    """Run the command line as a process: interrupts are answered from here on, also while libraries are loaded."""
+    with interrupts.heard(to_the_end=True):
+        try:
+            from pairmine.cli.main import main
+
+            main()
+        except KeyboardInterrupt:
+            interrupts.settle()
+            sys.stderr.write(f"pairmine: {interrupts.CONTINUE}\n")
+            sys.exit(interrupts.CODE)
+
+
+if __name__ == "__main__":
+    run()

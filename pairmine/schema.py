@@ -116,10 +116,12 @@ def free_name(name: str, ours: Collection[str], theirs: Collection[str]) -> str:
 
 def pair_schema(schema: pa.Schema) -> pa.Schema:
     """`schema` in canonical order and types: known columns, scores, weight and batch, the rest."""
-    known = [name for name in _LEADING if name in schema.names]
+    names = schema.names
+    known = [name for name in _LEADING if name in names]
     scores = score_names(schema)
-    trailing = [name for name in _TRAILING if name in schema.names]
-    rest = [name for name in schema.names if name not in {*known, *scores, *trailing}]
+    trailing = [name for name in _TRAILING if name in names]
+    placed = {*known, *scores, *trailing}
+    rest = [name for name in names if name not in placed]
     fields = []
     for name in (*known, *scores, *trailing, *rest):
         field = schema.field(name)
@@ -135,8 +137,9 @@ def as_pairs(table: pa.Table) -> pa.Table:
 def cast_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """`table` with the columns of `schema`: cast where types differ, null where a column is missing."""
     columns = []
+    there = set(table.column_names)
     for field in schema:
-        if field.name not in table.column_names:
+        if field.name not in there:
             columns.append(pa.chunked_array([pa.nulls(table.num_rows, field.type)], type=field.type))
             continue
         columns.append(cast_column(table[field.name], field.type, field.name))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pairmine.visible import visible
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -33,6 +35,9 @@ class Nowhere:
 
     def restart(self) -> None:
         """Nothing was written."""
+
+    def finish(self, entries: list[Any]) -> None:
+        """Nothing to write."""
 
     def commit(self, entries: list[Any]) -> None:
         """Nothing to put in place."""
@@ -97,7 +102,7 @@ def largest_groups(choices: Sequence[Choice]) -> list[str]:
         order = np.argsort(-choice.sizes, kind="stable")[:_SHOWN]
         order = order[choice.sizes[order] > 1]
         if len(order):
-            names = [choice.ids[int(item)].as_py().replace("\t", " ") for item in order]
+            names = [visible(choice.ids[int(item)].as_py().replace("\t", " ")) for item in order]
             shown = [name if len(name) <= _LETTERS else name[: _LETTERS - 3] + "..." for name in names]
             rows = [f"  {size:>9,}  {name}" for size, name in zip(choice.sizes[order].tolist(), shown, strict=True)]
             lines.append("\n".join([f"largest {choice.side} groups: members, id of the one that stays", *rows]))

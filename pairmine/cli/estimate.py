@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +42,7 @@ def show_estimate(
 
     `also` are further lines of the table, each a name and what it says.
     """
-    from pairmine.files.partial import write_atomically
+    from pairmine.files.partial import STDOUT, write_atomically
     from pairmine.llm.asking import Asker
     from pairmine.llm.money import lines, price_list
     from pairmine.llm.rehearsal import Rehearsal
@@ -72,7 +71,7 @@ def show_estimate(
         rows.append(("prices by", price_list()))
     width = max(len(name) for name, _ in rows)
     table = "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
-    sys.stdout.write(f"pairmine {command}: dry run\n{table}\n{_shown(rehearsal)}")
+    write_atomically(STDOUT, f"pairmine {command}: dry run\n{table}\n{_shown(rehearsal)}")
     if summary:
         body = {"command": command, "rows": count, "replayed": asker.replays.calls, **estimate.to_dict()}
         if session.recipe.expand:

@@ -288,7 +288,7 @@ def _hint(run: Run, target: Target, survey: Survey, negatives: int | None) -> No
         return
     wanted = negatives or survey.most_negatives
     kept = survey.queries_with(wanted)
-    able = {n: survey.queries_with(n) for n in range(1, wanted)}
+    able = {n: survey.queries_with(n) for n in survey.negatives if 0 < n < wanted}
     better = max(able, key=lambda n: able[n] * n, default=0)
     if better and able[better] > kept:
         run.say(

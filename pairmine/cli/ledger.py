@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairmine.cli.run import say
-from pairmine.cli.voice import answer
+from pairmine.cli.voice import answer, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,7 +201,7 @@ def prune(
             say("nothing to remove")
             _say_what_is_there(opened)
             return
-        sys.stderr.write("\n".join(_table(going, context.obj)) + "\n")
+        sys.stderr.write("\n".join(map(shown, _table(going, context.obj))) + "\n")
         count = _plural(sum(total.replies for total in going), "reply", "replies")
         if dry_run:
             answer(f"{count} would go; nothing was removed")

@@ -44,15 +44,15 @@ def _command(entry: dict[str, Any], output: str, entries: list[dict[str, Any]]) 
             flagged += [f"--{item['role'].replace('_', '-')}", name]
         else:
             words.append(f"{called}={name}" if (called := next(names, None)) else name)
-        if "sha256" in item:
-            comments.append(f"# {name}: {item['rows']:,} rows, sha256 {item['sha256'][:16]}...")
+        if item.get("sha256"):
+            comments.append(f"# {name}: {item.get('rows', 0):,} rows, sha256 {item['sha256'][:16]}...")
     words += [*flagged, *_options(entry), "-o", output]
     comments += [f"# {_model(model)}" for model in entry.get("models", [])]
     counts = entry.get("counts", {})
     rejected = sum(counts.get("rejected", {}).values())
     tail = f", {rejected:,} rejected" if rejected else ""
     rows = f"{counts.get('rows_in', 0):,} rows in, {counts.get('rows_out', 0):,} out{tail}"
-    return [*comments, f"# {rows} (pairmine {entry['version']})", shlex.join(words)]
+    return [*comments, f"# {rows} (pairmine {entry.get('version', '?')})", shlex.join(words)]
 
 
 def _model(model: dict[str, Any]) -> str:
@@ -119,7 +119,7 @@ def _ending(entry: dict[str, Any]) -> str:
         return ".parquet"
     from pairmine.stages.export import TARGETS
 
-    target = TARGETS.get(entry["options"].get("to", ""))
+    target = TARGETS.get(str(entry.get("options", {}).get("to", "")))
     if target is None or "parquet" in target.formats:
         return ".parquet"
     return "" if target.fill else f".{target.formats[0]}"

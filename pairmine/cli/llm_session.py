@@ -100,7 +100,7 @@ class Session:
     def guard(self, run: Run, recipe_file: str | None) -> None:
         """See to it that no output of `run` takes the place of what this session needs."""
         run.guard("the ledger", self.options.ledger)
-        for log in ("-wal", "-shm"):
+        for log in ("-wal", "-shm", "-asking"):
             run.guard("a part of the ledger", self.options.ledger + log)
         run.guard("the recipe", recipe_file)
         run.guard("the file with the key", self.options.api_key_file)
@@ -201,6 +201,8 @@ class Session:
             parts.append(dollars(usd))
         if asker.failed:
             parts.append(f"{asker.failed:,} failed")
+        if elsewhere := getattr(asker, "elsewhere", 0):
+            parts.append(f"{elsewhere:,} asked for by another run")
         state = getattr(self.llm, "state", None) or {}
         parts += [f"{name.replace('_', ' ')} {count:,}" for name, count in state.items() if count]
         return ", ".join(parts)

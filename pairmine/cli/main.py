@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import signal
 import sys
 from importlib import import_module
+from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pairmine import streams
 from pairmine.cli.command import Group, adopt, note_all
 from pairmine.cli.environment import is_debugging
+from pairmine.cli.interrupts import CONTINUE, heard, settle
 from pairmine.cli.options import Quiet, Verbose
 from pairmine.cli.run import command_path
-from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError
+from pairmine.cli.voice import shown
+from pairmine.errors import BAD_INPUT, GAVE_UP, INTERRUPTED, PairmineError, code_of
+from pairmine.keys import remember_address, without_keys
+from pairmine.visible import visible_lines
 
 _MODULES = {
     "recipes": "recipes",
@@ -102,9 +110,22 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line; every error that a user can cause leaves as one line on stderr."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _interrupt)
+    _write_utf8()
+    sys.excepthook = _tell_our_fault
+    for word in sys.argv[1:]:
+        if "://" in word:
+            remember_address("x" + word[word.index("://") :])  # behind --flag=, NAME= or KIND: too
+    streams.open_all()
+    with heard():
+        try:
+            _run()
+        except KeyboardInterrupt:  # it came while the line about another error was made
+            _leave(CONTINUE, INTERRUPTED)
+        finally:
+            _clear_up()
+
+
+def _run() -> NoReturn:
     usage_error: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         code = app(standalone_mode=False)
@@ -113,28 +134,67 @@ def main() -> NoReturn:
         _leave(str(error), error.exit_code)
     except usage_error as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{visible_lines(str(error))}\n")
             sys.exit(BAD_INPUT)
         _leave(_usage_line(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.silence(sys.stdout)
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         _debug()
         place = f"{error.filename}: " if error.filename else ""
-        _leave(f"{place}{(error.strerror or str(error)).lower()}; mend that and run the same command again", GAVE_UP)
+        what = " ".join((error.strerror or str(error) or type(error).__name__).lower().split())
+        _leave(f"{place}{what}; mend that and run the same command again", code_of(error))
+    except UnicodeEncodeError as error:
+        if not isinstance(error.object, str) or not _HALF.search(error.object):
+            raise
+        _debug()
+        half = error.object[error.start].encode("unicode_escape").decode()
+        line = f"a text or a name has {half}, half of a character, which UTF-8 cannot hold; write it in UTF-8"
+        _leave(line, BAD_INPUT)
     except MemoryError:
         _debug()
         _leave("out of memory; work on a slice, or on a machine with more", GAVE_UP)
+    except Exception as error:
+        # What Arrow says where the texts of one column do not fit into an array.
+        if type(error).__name__ != "ArrowCapacityError" and "offset overflow" not in str(error):
+            raise
+        _debug()
+        _leave("over 2 GB of texts come together in one column; work on fewer rows, or on shorter texts", BAD_INPUT)
     if code == INTERRUPTED:
-        _leave("interrupted", INTERRUPTED)
+        _leave(CONTINUE, INTERRUPTED)
+    _put_out()
+    settle()
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _put_out() -> None:
+    """Have all that was printed where it belongs, or say that it is not there."""
+    error = streams.flushed(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        sys.exit(128 + signal.SIGPIPE)
+    if error is not None:
+        what = (error.strerror or str(error)).lower()
+        _leave(f"standard output: {what}; not all of it is there, mend that and run the same command again", GAVE_UP)
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes on a command line that are no UTF-8, and of half an emoji in JSON."""
+
+
+def _write_utf8() -> None:
+    """Have files and pipes get the same bytes in every locale; a terminal gets the letters that it has."""
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(encoding=out.encoding if out.isatty() else "utf-8", errors="backslashreplace")
+
+
+def _clear_up() -> None:
+    """Remove unfinished files that nobody could remove, as an interrupt came between their making and their keeper."""
+    if unfinished := sys.modules.get("pairmine.files.unfinished"):
+        unfinished.clear_up()
 
 
 def _usage_line(error: BaseException) -> str:
@@ -148,13 +208,20 @@ def _usage_line(error: BaseException) -> str:
 
 
 def _debug() -> None:
-    if is_debugging():
-        import traceback
+    if is_debugging() and (error := sys.exception()) is not None:
+        _tell_our_fault(type(error), error, error.__traceback__)
 
-        traceback.print_exc()
+
+def _tell_our_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, without keys that stand in an error of a library."""
+    import traceback
+
+    sys.stderr.write(visible_lines(without_keys("".join(traceback.format_exception(kind, error, trace)))))
 
 
 def _leave(line: str, code: int) -> NoReturn:
-    sys.stderr.write(f"pairmine: {line}\n")
+    settle()
+    sys.stderr.write(f"pairmine: {shown(line)}\n")
     sys.stderr.flush()
+    streams.flushed(sys.stdout)
     sys.exit(code)

@@ -20,6 +20,7 @@ from pairmine.cli.llm_options import OutputOrNone
 from pairmine.cli.run import Run, choice, given, lay_aside, without_effect, written
 
 _CHOICE = "Which documents"
+_MOST_DEPTH = 1_000_000
 _TAKEN_BY = {
     **dict.fromkeys(("query_prompt", "document_prompt", "max_length", "truncate_dim"), ("st", "openai")),
     **dict.fromkeys(("dtype", "backend", "trust_remote_code"), ("st",)),
@@ -260,6 +261,8 @@ def mine(
     if strategy.ranks and not given(context, "depth"):
         depth = strategy.ranks[1]
     fusion = fused.fusion_of(context, len(named), fuse, keep, rrf_k, fuse_weights)
+    if depth > _MOST_DEPTH:
+        raise PairmineError(f"--depth {depth}: at most {_MOST_DEPTH:,}")
     fusion.check(depth, len(named), strategy.ranks)
     strategy.check(fusion.cut(depth), len(named), sum(spec.kind in DENSE for spec, _ in named))
     searched = corpus if corpus is not None or find_beir(pairs) is None else pairs

@@ -45,6 +45,7 @@ class Progress:
         `started` says when the work began, where that was earlier.
         """
         self.end()
+        what = voice.shown(what)
         self._phase = phase = _Phase(what, time.monotonic() if started is None else started)
         if self._quiet:
             return lambda _: None
@@ -97,6 +98,7 @@ class Progress:
         self.end()
         if self._quiet:
             return
+        name = voice.shown(name)
         if is_lively():
             self._bar(f"{doing} {name}", None, None)
         else:

@@ -176,8 +176,8 @@ class Publication:
         """Forget the rows."""
         self._examples = []
 
-    def commit(self, entries: list[dict[str, Any]]) -> None:
-        """Write the card, now that the lineage is known."""
+    def finish(self, entries: list[dict[str, Any]]) -> None:
+        """Write the card, now that the lineage is known, and sync it."""
         from pairmine.files.partial import said_plainly
 
         names = self._destination.finish(entries) if self._destination.is_folder else self._names()
@@ -187,9 +187,17 @@ class Publication:
         if self._partial is not None:
             with said_plainly(self._file or ""):
                 self._partial.handle.write(self._text.encode())
-                self._partial.commit()
+                self._partial.sync()
         elif self._destination.is_folder:
             self._destination.add_text(README, self._text)
+
+    def commit(self, entries: list[dict[str, Any]]) -> None:
+        """Put the card in its place; that of a folder goes with it."""
+        from pairmine.files.partial import said_plainly
+
+        if self._partial is not None:
+            with said_plainly(self._file or ""):
+                self._partial.commit()
 
     def abort(self) -> None:
         """Leave no card."""

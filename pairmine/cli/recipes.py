@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +41,7 @@ def recipes(
     """
     from pairmine.cli.run import choice, say
     from pairmine.errors import PairmineError
+    from pairmine.files.partial import STDOUT, write_atomically
     from pairmine.recipes import any_recipe, catalogue
 
     if needs:
@@ -55,7 +55,7 @@ def recipes(
         from pairmine.cli.recipe_docs import markdown
         from pairmine.papers import SYSTEMS
 
-        sys.stdout.write(markdown(catalogue(), SYSTEMS))
+        write_atomically(STDOUT, markdown(catalogue(), SYSTEMS))
         return
     listed: Sequence[Recipe | PromptRecipe | Method] = [any_recipe(name)] if name else catalogue()
     if paper:
@@ -67,13 +67,13 @@ def recipes(
     elif as_json:
         from pairmine.cli.recipe_pages import as_dict
 
-        sys.stdout.write(json.dumps([as_dict(recipe) for recipe in found], indent=2, ensure_ascii=False) + "\n")
+        write_atomically(STDOUT, json.dumps([as_dict(recipe) for recipe in found], indent=2, ensure_ascii=False) + "\n")
     elif name:
         from pairmine.cli.recipe_pages import page
 
-        sys.stdout.write(page(found[0]))
+        write_atomically(STDOUT, page(found[0]))
     else:
-        sys.stdout.write(_list(found))
+        write_atomically(STDOUT, _list(found))
 
 
 def _of_paper(paper: str) -> set[str]:

@@ -98,6 +98,8 @@ def _say_what(output: str, text: str, material: Material) -> None:
     held, queries = len(material.rows["rows"]), len(material.rows["queries"])
     name = "the page" if output == "-" else output
     say(f"{name}: {len(text.encode()) / 1e6:.1f} MB, with {held:,} rows of {queries:,} queries to look through")
+    if left := material.rows.get("columns_left_out"):
+        say(f"{name}: the rows are shown without {left:,} of their columns")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def _tokenizer(flag: str, value: str) -> Any:
     """A `tokenizers.Tokenizer` out of a folder, or out of the hub's cache of a model."""
     from tokenizers import Tokenizer
 
-    path = Path(value).expanduser()
+    path = Path(os.path.expanduser(value))
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
         try:

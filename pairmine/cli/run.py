@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pairmine.cli import voice
 from pairmine.cli.asked import choice as choice
 from pairmine.cli.asked import given as given
 from pairmine.cli.asked import lay_aside as lay_aside
@@ -17,6 +18,7 @@ from pairmine.cli.asked import note_running
 from pairmine.cli.asked import without_effect as without_effect
 from pairmine.cli.asked import without_idle as without_idle
 from pairmine.cli.asked import written as written
+from pairmine.cli.interrupts import CONTINUE
 from pairmine.cli.options import NOT_IN_LINEAGE
 from pairmine.cli.progress import Advance, Progress
 from pairmine.cli.voice import say as say
@@ -61,7 +63,6 @@ class Run:
         self.progress = Progress(self.command, quiet=quiet)
         self.lineage = Lineage()
         self._context = context
-        self._summary = summary
         self._quiet = quiet
         self._units = units
         self._details: dict[str, Any] = {}
@@ -76,6 +77,8 @@ class Run:
         self._forget()
         self._main = self._open(output, kind, make_sink, "out")
         self._rejects = self._open(rejects, None, name="rejects") if rejects else None
+        if summary:
+            self._open(summary, None, self._summary_sink)
 
     def say(self, line: str) -> None:
         """A line for people, unless --quiet."""
@@ -129,7 +132,7 @@ class Run:
         self._sums.update(values)
 
     def add_to_report(self, lines: Sequence[str]) -> None:
-        """Lines for people under the table of counts."""
+        """Lines for people under the table of counts, or tables of several lines each."""
         self._lines += lines
 
     def begin(self, what: str, total: int | None = None, status: Callable[[], str] | None = None) -> Advance:
@@ -199,6 +202,8 @@ class Run:
         for sink in self._sinks:
             if sink.remark:
                 self.say(f"{sink.remark}; write .csv, .jsonl or .parquet to keep them")
+            if caution := getattr(sink, "caution", None):
+                self.say(caution)
         if not self._quiet:
             self._report()
 
@@ -234,13 +239,15 @@ class Run:
         opened: Sink = sink
         return opened
 
+    def _summary_sink(self, target: str, kind: str | None) -> _Summary:
+        return _Summary(target, lambda: {"command": self.command, **self.counts(), **self._sums})
+
     def _abort(self) -> None:
         for sink in self._sinks:
             sink.abort()
 
     def _commit(self) -> None:
         from pairmine import __version__
-        from pairmine.files.partial import write_atomically
 
         for source, role in self._inputs:
             source.add_to(self.lineage, role)
@@ -260,9 +267,9 @@ class Run:
             **self._details,
         }
         entries = [*self.lineage.entries, json.loads(json.dumps(entry, default=str))]
-        if self._summary:
-            body = {"command": self.command, **self.counts(), **self._sums}
-            write_atomically(self._summary, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+        # All are whole and on disk before the first is renamed; the main one, which stands for all, comes last.
+        for sink in reversed(self._sinks):
+            sink.finish(entries)
         for sink in reversed(self._sinks):
             sink.commit(entries)
 
@@ -279,16 +286,61 @@ class Run:
         rows.append((f"{given} out", counts.kept))
         rows += [(f"  {what}", count) for what, count in sorted(counts.notes.items()) if count]
         report(self.command, rows)
-        for line in self._lines:
-            say(line)
+        for text in self._lines:
+            voice.say_table(text)
+
+
+class _Summary:
+    """The counts of a run as JSON, put in place with its outputs."""
+
+    can_restart = True
+    remark = None
+
+    def __init__(self, target: str, body: Callable[[], dict[str, Any]]) -> None:
+        from pairmine.files.partial import STDOUT, Partial
+
+        self._target = target
+        self._body = body
+        self._text = ""
+        self._partial = None if target == STDOUT else Partial(target)
+
+    def write(self, table: Any) -> None:
+        """Nothing: rows go elsewhere."""
+
+    def restart(self) -> None:
+        """Nothing is written before the end."""
+
+    def finish(self, entries: Any) -> None:
+        """Write the counts, now that they are known, and sync them."""
+        from pairmine.files.partial import said_plainly
+
+        self._text = json.dumps(self._body(), indent=2, ensure_ascii=False) + "\n"
+        if self._partial is not None:
+            with said_plainly(self._target):
+                self._partial.handle.write(self._text.encode())
+                self._partial.sync()
+
+    def commit(self, entries: Any) -> None:
+        """Put them in their place."""
+        from pairmine.files.partial import said_plainly, write_atomically
+
+        if self._partial is None:
+            write_atomically(self._target, self._text)
+            return
+        with said_plainly(self._target):
+            self._partial.commit()
+
+    def abort(self) -> None:
+        """Leave no counts."""
+        if self._partial is not None:
+            self._partial.remove()
 
 
 def _interrupted() -> Exception:
     """What an interrupt becomes here, since typer would leave with the right code and without a word."""
     from pairmine.errors import INTERRUPTED, PairmineError
 
-    line = "interrupted; nothing was half-written, run the same command again to continue"
-    return PairmineError(line, exit_code=INTERRUPTED)
+    return PairmineError(CONTINUE, exit_code=INTERRUPTED)
 
 
 def report(title: str, rows: list[tuple[str, int]]) -> None:
@@ -298,7 +350,7 @@ def report(title: str, rows: list[tuple[str, int]]) -> None:
     column = max(map(len, shown))
     lines = [f"pairmine {title}"]
     lines += [f"  {name:<{width}}  {count:>{column}}" for (name, _), count in zip(rows, shown, strict=True)]
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write("\n".join(map(voice.shown, lines)) + "\n")
 
 
 def place_of(path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -125,7 +124,7 @@ def show_requests(source: PairSource, choice: RowChoice, model: Sends, summary: 
     """Print on standard output how much a server would be asked; nothing is sent."""
     import pyarrow as pa
 
-    from pairmine.files.partial import write_atomically
+    from pairmine.files.partial import STDOUT, write_atomically
     from pairmine.stages.score import distinct_pairs
 
     rows = checked_rows(source, choice=choice)
@@ -134,9 +133,10 @@ def show_requests(source: PairSource, choice: RowChoice, model: Sends, summary: 
         chosen, _ = choice.of(chunk)
         of_chunk = model.to_send(*distinct_pairs(chunk.filter(pa.array(chosen)))[:2])
         pairs, requests = pairs + of_chunk[0], requests + of_chunk[1]
-    sys.stdout.write(
+    write_atomically(
+        STDOUT,
         f"pairmine score: dry run\n  asked about  {choice.words(rows)}\n"
-        f"  pairs        {pairs:,} that differ and have no score in --store\n  requests     {requests:,}\n"
+        f"  pairs        {pairs:,} that differ and have no score in --store\n  requests     {requests:,}\n",
     )
     if summary:
         body = {"command": "score", "rows": rows, "pairs": pairs, "requests": requests}

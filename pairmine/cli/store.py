@@ -12,7 +12,7 @@ import typer
 from pairmine.cli.ledger import _bytes, _day, _moment, _moment_of, _plural
 from pairmine.cli.run import say, written
 from pairmine.cli.store_options import DEFAULT, NONE, VECTORS, StorePath
-from pairmine.cli.voice import answer
+from pairmine.cli.voice import answer, shown
 
 if TYPE_CHECKING:
     from pairmine.backends.vectors.store import Kept
@@ -105,7 +105,7 @@ def prune(
         holds = " and ".join(sorted({each.holds for each in kept})) or "vectors"
         say(f"nothing to remove; {store} has {holds} of: {models}")
         return
-    sys.stderr.write("\n".join(_table(going)) + "\n")
+    sys.stderr.write("\n".join(map(shown, _table(going))) + "\n")
     count = _counted(going)
     if dry_run:
         answer(f"{count} would go; nothing was removed")

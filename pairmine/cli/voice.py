@@ -6,6 +6,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from pairmine.keys import without_keys
+from pairmine.visible import visible
 
 _is_quiet = _is_verbose = False
 
@@ -28,21 +32,41 @@ def is_verbose() -> bool:
     return _is_verbose
 
 
+def shown(line: str) -> str:
+    """A line as people may be shown it, whatever names and texts are in it: one line, without keys."""
+    return visible(_shortened(without_keys(line)))
+
+
+_MOST = 4000
+"""Characters of a line: an id that it names may have a megabyte."""
+
+
+def _shortened(line: str) -> str:
+    """`line` without its middle where it is very long; its end says what to do."""
+    return line if len(line) <= _MOST else f"{line[: _MOST * 3 // 4]} ... {line[-_MOST // 4 :]}"
+
+
 def say(line: str) -> None:
     """A line for people, on stderr; none with --quiet."""
     if not _is_quiet:
-        sys.stderr.write(f"pairmine: {line}\n")
+        sys.stderr.write(f"pairmine: {shown(line)}\n")
+
+
+def say_table(text: str) -> None:
+    """A heading and the lines below it, on stderr; none with --quiet. No text in them has line ends of its own."""
+    if not _is_quiet:
+        sys.stderr.write("pairmine: " + "\n".join(map(shown, text.split("\n"))) + "\n")
 
 
 def answer(line: str) -> None:
     """What was asked for, on stderr: what a dry run would do is said with --quiet too."""
-    sys.stderr.write(f"pairmine: {line}\n")
+    sys.stderr.write(f"pairmine: {shown(line)}\n")
 
 
 def tell(line: str) -> None:
     """A line for people who want to know more, on stderr: with --verbose alone."""
     if _is_verbose:
-        sys.stderr.write(f"pairmine: {line}\n")
+        sys.stderr.write(f"pairmine: {shown(line)}\n")
 
 
 @contextmanager
@@ -83,6 +107,12 @@ def _peak() -> str:
     return f", {size(own)} of memory at most" + (f" and {size(workers)} in a process of its own" if workers else "")
 
 
+def _as_shown(record: Any) -> bool:
+    """Makes what is logged as `shown` has it."""
+    record.msg, record.args = shown(record.getMessage()), None
+    return True
+
+
 def _listen(verbose: bool) -> None:
     """Show what the parts below the command line log about files, models and what is kept, or stop that."""
     import logging
@@ -96,6 +126,7 @@ def _listen(verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(__name__)
     handler.setFormatter(logging.Formatter("pairmine: %(message)s"))
+    handler.addFilter(_as_shown)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -13,6 +13,8 @@ from pairmine.schema import PAIR_COLUMNS, concat_pairs, scale_of, score_names
 
 BUDGET = 2_200_000
 """Bytes that the rows may take in the page, so that it stays below 3 MB; ours."""
+COLUMNS = 60
+"""Columns of scores, and further ones of the user's, that the rows are shown with; ours."""
 LONGEST = 4_000
 """Characters of a text that the page holds."""
 _LONGEST_VALUE = 200
@@ -32,16 +34,21 @@ def rows_data(
     if not tables:
         return _Packed([], []).body({})
     table = concat_pairs(tables)
-    packed = _Packed(score_names(table.schema), _others(table.schema))
+    scores, others = score_names(table.schema), _others(table.schema)
+    packed = _Packed(scores[:COLUMNS], others[:COLUMNS])
     packed.scales = [scale_of(table.schema.field(name)) for name in packed.scores]
     by_query: dict[str, list[dict[str, Any]]] = {}
-    for row in table.select([name for name in table.column_names if packed.shows(name)]).to_pylist():
+    shown = {*_OURS, *packed.scores, *packed.others}
+    for row in table.select([name for name in table.column_names if name in shown]).to_pylist():
         by_query.setdefault(row["query_id"], []).append(row)
     for query, rows in by_query.items():
         if packed.size and packed.size + packed.cost(rows) > budget:
             break
         packed.add(query, rows)
-    return packed.body(rows_of or {})
+    body = packed.body(rows_of or {})
+    if left := len(scores) + len(others) - len(packed.scores) - len(packed.others):
+        body["columns_left_out"] = left
+    return body
 
 
 def fitted(body: dict[str, Any], room: int) -> dict[str, Any]:
@@ -100,10 +107,6 @@ class _Packed:
         self._rows: list[list[Any]] = []
         self._values: list[list[Any]] = []
         self._more: list[list[Any]] = []
-
-    def shows(self, name: str) -> bool:
-        """Whether the page shows a column of this name."""
-        return name in _OURS or name in self.scores or name in self.others
 
     def cost(self, rows: Sequence[dict[str, Any]]) -> int:
         """About how many bytes `rows` of one query add to the page."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -27,10 +26,13 @@ def doctor(
     """
     import json
 
+    from pairmine.files.partial import STDOUT, write_atomically
+    from pairmine.keys import without_keys
+
     found = examine()
     broken = [fact for section in found for fact in section.facts if fact.state == BROKEN]
     text = json.dumps(_as_dict(found, not broken), ensure_ascii=False, indent=2) if as_json else _page(found)
-    sys.stdout.write(text + "\n")
+    write_atomically(STDOUT, without_keys(text) + "\n")
     if broken:
         raise typer.Exit(CHECK_FAILED)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pairmine.cli.doctor.facts import MISSING, NOTE, Fact
 from pairmine.cli.voice import size
+from pairmine.keys import without_keys_of
 
 _FLAGS = {
     "avx2": "AVX2",
@@ -53,7 +54,8 @@ class TorchProbe:
         self._fault = ""
         try:
             quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-            self._process = subprocess.Popen([sys.executable, "-c", _PROBE], text=True, **quiet)  # type: ignore[call-overload]
+            own = {"text": True, "env": without_keys_of(dict(os.environ)), **quiet}
+            self._process = subprocess.Popen([sys.executable, "-c", _PROBE], **own)  # type: ignore[call-overload]
         except OSError as error:
             self._fault = str(error)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pairmine.cli.doctor.facts import MISSING, NOTE, OK, Fact, can_import
 from pairmine.cli.voice import size
+from pairmine.files.lineage import shown_path
 
 _KEYS = ("OPENAI_API_KEY", "HF_TOKEN")
 _TOLD = (
@@ -67,7 +68,12 @@ def variables(known: set[str]) -> Iterator[Fact]:
         yield Fact("OPENAI_BASE_URL", "set")
     for name in _TOLD:
         if value := os.environ.get(name):
-            yield Fact(name, value)
+            yield Fact(name, _shown(value))
+
+
+def _shown(value: str) -> str:
+    """A value without what opens an address."""
+    return shown_path(value) if "://" in value else value
 
 
 def _own(name: str, known: set[str]) -> Fact:
@@ -77,7 +83,7 @@ def _own(name: str, known: set[str]) -> Fact:
     if not os.environ[name]:
         return Fact(name, "empty, as if it were not set")
     is_secret = _SECRET.search(name) and not name.endswith("_FILE")
-    return Fact(name, "set; its value is not shown" if is_secret else os.environ[name])
+    return Fact(name, "set; its value is not shown" if is_secret else _shown(os.environ[name]))
 
 
 def _hub_cache() -> Fact:

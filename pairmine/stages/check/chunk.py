@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
-from pairmine.files.blocks import last_query_start
+from pairmine.files.blocks import LastQuery
 from pairmine.stages.dedup.kernel import exact_keys
 from pairmine.stages.export.rows import Texts, labels, one_array
 
 ROWS = 65_536
+_CELLS = ROWS * 256
+_BYTES = 512 << 20
 BAD_LABEL = "pairmine:bad-label"
 """A column that readers leave where a label was none, and nobody else has; `label` is null there."""
 
@@ -118,16 +120,16 @@ def chunks_of(tables: Iterable[pa.Table], rows: int = ROWS, *, first: int = 0) -
 def whole_stretches(tables: Iterable[pa.Table], rows: int = ROWS) -> Iterator[pa.Table]:
     """The rows of `tables` in tables of some `rows` rows that end where a query does; an empty one for no rows."""
     pending: list[pa.Table] = []
-    count = 0
+    last, size = LastQuery(), 0
     for table in tables:
         pending.append(table)
-        count += table.num_rows
-        if count < rows:
+        last.add(table["query_id"])
+        cut, size = last.start, size + table.nbytes
+        if not cut or (size < _BYTES and last.rows < min(rows, _CELLS // max(table.num_columns, 1))):
             continue
         joined = pa.concat_tables(pending, promote_options="permissive")
-        if cut := last_query_start(joined["query_id"]):
-            yield joined.slice(0, cut)
-            joined = joined.slice(cut)
-        pending, count = [joined], joined.num_rows
+        yield joined.slice(0, cut)
+        pending, size = [joined.slice(cut)], 0
+        last.cut()
     if pending:
         yield pa.concat_tables(pending, promote_options="permissive")

@@ -132,7 +132,8 @@ def choose(rows: PairRows, target: Target, *, negatives: int | None, first_posit
         default=0,
     )
     used = reason == 0
-    return Choice(rows, positive & used, negative & used, reason, _reasons(target, negatives), int(too_few.sum()))
+    reasons = _reasons(target, negatives, int(found.max(initial=0)))
+    return Choice(rows, positive & used, negative & used, reason, reasons, int(too_few.sum()))
 
 
 def choose_pairs(rows: PairRows, target: Target, valued: np.ndarray, missing: str) -> Choice:
@@ -150,10 +151,11 @@ def least_negatives(target: Target, negatives: int | None) -> int:
     return 1 if target.needs == "some negatives" else 0
 
 
-def _reasons(target: Target, negatives: int | None) -> list[str]:
+def _reasons(target: Target, negatives: int | None, most: int) -> list[str]:
+    """What the numbers of `choose` mean where no query has more than `most` negatives."""
     beyond = f"{target.name} takes no negatives" if target.needs == "no negatives" else f"beyond {negatives} negatives"
     if target.needs == "equal negatives":
-        few = [f"query has {found} of {negatives} negatives" for found in range(negatives or 0)]
+        few = [f"query has {found} of {negatives} negatives" for found in range(min(negatives or 0, most + 1))]
     else:
         few = ["query has no negative"]
     return ["", "no text", target.because, "query has no positive", "beyond the first positive", beyond, *few]

@@ -9,6 +9,9 @@ from pairmine.schema import SCORE_PREFIX
 from pairmine.stages.export.plan import Target, least_negatives
 from pairmine.stages.export.survey import GRADE, Survey
 
+MOST_NEGATIVES = 10_000
+"""Where every row has the same number of negatives, each is a column, or all are one example of a trainer (ours)."""
+
 TASKS = ("normal", "symmetric_class", "symmetric_sts", "symmetric_clustering", "only_1neg")
 
 _ELSEWHERE = {
@@ -66,14 +69,19 @@ def check_scored(missing: int, total: int, name: str) -> None:
 
 def negatives_in(target: Target, survey: Survey, negatives: int | None) -> int | None:
     """How many negatives a training row has at most, None for no limit; raises PairmineError where none is possible."""
-    if target.needs != "equal negatives" or negatives is not None:
+    if target.needs != "equal negatives":
         return negatives
-    if not survey.most_negatives:
+    if negatives is None and not survey.most_negatives:
         raise PairmineError(
             f"no query has both a positive and a negative, and {target.name} needs negatives in every row; "
             "run 'pairmine mine' and 'pairmine filter' first, or export to st-pair"
         )
-    return survey.most_negatives
+    wanted = survey.most_negatives if negatives is None else negatives
+    if wanted > MOST_NEGATIVES:
+        raise PairmineError(
+            f"{wanted:,} negatives in every row of {target.name} are more than {MOST_NEGATIVES:,}; pass --negatives N"
+        )
+    return wanted
 
 
 def check_survey(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.files.blocks import LastQuery
 from pairmine.schema import NEGATIVE, POSITIVE, cast_column, score_names
 from pairmine.stages.export.rows import filled, labels, one_array
 
@@ -83,24 +84,24 @@ class Surveyor:
     def __init__(self, scores: str | None = None, unreadable: Unreadable | None = None) -> None:
         self._scores = scores
         self._unreadable = unreadable
-        self._pending: pa.Table | None = None
+        self._pending: list[pa.Table] = []
+        self._last = LastQuery()
         self._found = Survey()
 
     def add(self, pairs: pa.Table) -> None:
         """Take in the next rows."""
-        facts = self._facts(pairs)
-        if self._pending is not None:
-            facts = pa.concat_tables([self._pending, facts])
-        ids = facts["query_id"]
-        starts = np.flatnonzero(_starts(ids))
-        cut = int(starts[-1]) if len(starts) else 0
-        self._pending = facts.slice(cut).combine_chunks()
-        self._found += _count(facts.slice(0, cut))
         self._found += Survey(score_columns=tuple(score_columns(pairs.schema)))
+        self._pending.append(self._facts(pairs))
+        self._last.add(pairs["query_id"])
+        if cut := self._last.start:
+            facts = pa.concat_tables(self._pending)
+            self._found += _count(facts.slice(0, cut))
+            self._pending = [facts.slice(cut).combine_chunks()]
+            self._last.cut()
 
     def result(self) -> Survey:
         """The counts of all rows so far."""
-        return self._found if self._pending is None else self._found + _count(self._pending)
+        return self._found + _count(pa.concat_tables(self._pending)) if self._pending else self._found
 
     def _facts(self, pairs: pa.Table) -> pa.Table:
         """`query_id`, `label` (-1 for none), and whether the query, the document and the score are there."""

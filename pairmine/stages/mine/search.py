@@ -119,9 +119,15 @@ class Search:
     budget_bytes: int
 
     def together(self, block: int = BLOCK_QUERIES) -> int:
-        """How many queries are searched together: whole blocks, as many as the budget has room for."""
-        row_bytes = _HIT_BYTES * (self.depth + 8) * len(self.retrievers)
-        return max(block, self.budget_bytes // row_bytes // block * block)
+        """How many queries are searched together: whole blocks, as many as the budget has room for, or part of one."""
+        row_bytes = _HIT_BYTES * (self.most + 8) * len(self.retrievers)
+        rows = max(1, self.budget_bytes // row_bytes)
+        return rows if rows < block else rows // block * block
+
+    @property
+    def most(self) -> int:
+        """How long a query's list is: `depth`, or as many as there are documents."""
+        return min(self.depth, max(self.documents.searchable, 1))
 
     def outcomes(self, first: int, last: int, block: int = BLOCK_QUERIES) -> Iterator[Outcome]:
         """The rows of the queries `first` to `last`, which are searched together, a block at a time."""
@@ -147,7 +153,7 @@ class Search:
         power of two above that number, so that one with thousands of positives slows no other down. What only
         shows when a document was found, that it is too like a positive, is made up for by searching deeper.
         """
-        retriever, depth = self.retrievers[number], self.depth
+        retriever, depth = self.retrievers[number], self.most
         places = np.full((len(queries), depth), NOT_FOUND, np.int64)
         scores = np.full((len(queries), depth), -np.inf, np.float32)
         room = self.spare(queries)
@@ -171,8 +177,9 @@ class Search:
             rows = np.concatenate(short)
             room[rows] *= 4
             turn += 1
-        if few := len(queries) - int((places[:, -1] != NOT_FOUND).sum()):
-            notes[f"queries with fewer than {depth} candidates from {retriever.name}"] += few
+        full = int((places[:, -1] != NOT_FOUND).sum()) if depth == self.depth else 0
+        if few := len(queries) - full:
+            notes[f"queries with fewer than {self.depth} candidates from {retriever.name}"] += few
         kept = self.strategy.keeps((places, scores))
         if outside := int((places != NOT_FOUND).sum()) - int(kept.sum()):
             notes[f"outside the band of {retriever.name}"] += outside

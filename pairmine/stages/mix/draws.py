@@ -46,14 +46,23 @@ class Drawn:
 
         `place` (rows,) is the number of each positive row of the pool among those of its query, -1 for others.
         """
-        rows = pool.rows_of(self.query[some])
-        counts = pool.rows[self.query[some]]
+        query, wanted = self.query[some], self.positive[some]
         if place is None:
-            return rows, counts
-        wanted = np.repeat(self.positive[some].astype(np.int32), counts)
-        kept = (place[rows] < 0) | (wanted == ALL) | (place[rows] == wanted)
-        before = np.concatenate([[0], np.cumsum(kept)])
-        return rows[kept], np.diff(before[np.concatenate([[0], np.cumsum(counts)])])
+            return pool.rows_of(query), pool.rows[query]
+        # A query with thousands of positives has as many draws: none of them looks at the positives of the others.
+        positives, others = np.flatnonzero(place >= 0), np.flatnonzero(place < 0)
+        of_positives, of_others = (np.searchsorted(rows, pool.starts) for rows in (positives, others))
+        alone = np.flatnonzero((wanted != ALL) & (wanted < np.diff(of_positives)[query]))
+        with_all = np.where(wanted == ALL, np.diff(of_positives)[query], 0)
+        draws = [alone, *(np.repeat(np.arange(len(some)), counts) for counts in (with_all, np.diff(of_others)[query]))]
+        rows = [
+            positives[of_positives[query[alone]] + wanted[alone]],
+            positives[_stretches(of_positives[query], with_all)],
+            others[_stretches(of_others[query], np.diff(of_others)[query])],
+        ]
+        of_draw, found = np.concatenate(draws), np.concatenate(rows)
+        order = np.argsort(of_draw * (len(place) + 1) + found, kind="stable")
+        return found[order], np.bincount(of_draw, minlength=len(some))
 
     def one_positive_each(self, pool: Pool, place: np.ndarray) -> Drawn:
         """The same with a draw of its own for every positive; `again` then counts these."""
@@ -67,6 +76,12 @@ class Drawn:
         keys = np.repeat(self.keys, times)
         keys = np.where(positive > 0, mixed(keys ^ positive.astype(np.uint64)), keys)
         return Drawn(np.repeat(self.query, times), again, keys, positive)
+
+
+def _stretches(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The whole numbers from each of `starts` on, as many as `counts` says, one stretch after the other."""
+    before = np.cumsum(counts) - counts
+    return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
 
 
 def places_of_positives(pool: Pool, positive: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from pairmine.stages.stats.labels import share
 from pairmine.stages.stats.numbers import ExactSum, NumberTally
 from pairmine.stages.stats.scores import Ordered
-from pairmine.stages.stats.tally import merge_named
+from pairmine.stages.stats.tally import merge_named, rows_of
 
 RATIO_SCALES = ("cosine", "probability", "similarity", "bm25")
 """Scales on which a part of the positive's score says something; logits and log-probabilities cross or end at zero."""
@@ -40,10 +40,8 @@ class Hardness:
         if self._has_ratio:
             some = compared & (lowest != 0)
             self._relative.add(_rounded(margins[some] / np.abs(lowest[some].astype(np.float64))))
-        for code in np.unique(origin).tolist():
-            of_origin = self._origins.setdefault(origins[code], _OfOrigin())
-            own = origin == code
-            of_origin.add(scores[own], margins[own & compared])
+        for code, own in rows_of(origin):
+            self._origins.setdefault(origins[code], _OfOrigin()).add(scores[own], margins[own][compared[own]])
 
     def merge(self, other: Hardness) -> None:
         """Count the rows of `other` too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -19,33 +20,33 @@ _LEAST_WIDTH = 2.0**-120
 class ExactSum:
     """The count and the mean of finite float32 values.
 
-    The sum is kept as whole multiples of each power of two, so that it does not depend on the order.
+    The sum is kept as whole multiples of each power of two that occurs, so that it does not depend on the order.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._sums = np.zeros(320, np.int64)
+        self._sums: Counter[int] = Counter()
 
     def add(self, values: np.ndarray) -> None:
         """Count (n,) float32 values."""
         fraction, exponent = np.frexp(values.astype(np.float64))
         # Whole numbers of up to 24 bits: their float64 sums are exact for any chunk under 2**29 rows.
-        sums = np.bincount(exponent - _LOWEST_EXPONENT, weights=np.ldexp(fraction, _MANTISSA_BITS), minlength=320)
-        self._sums += sums.astype(np.int64)
+        sums = np.bincount(exponent - _LOWEST_EXPONENT, weights=np.ldexp(fraction, _MANTISSA_BITS))
+        for place in np.flatnonzero(sums).tolist():
+            self._sums[place] += int(sums[place])
         self.count += len(values)
 
     def merge(self, other: ExactSum) -> None:
         """Count the values of `other` too."""
-        self._sums += other._sums
+        self._sums.update(other._sums)
         self.count += other.count
 
     def mean(self) -> float | None:
         """The mean, exact but for its last rounding; None without values."""
         if not self.count:
             return None
-        places = np.flatnonzero(self._sums).tolist()
         total = sum(
-            (int(self._sums[place]) * Fraction(2) ** (place + _LOWEST_EXPONENT - _MANTISSA_BITS) for place in places),
+            (whole * Fraction(2) ** (place + _LOWEST_EXPONENT - _MANTISSA_BITS) for place, whole in self._sums.items()),
             Fraction(),
         )
         return float(total / self.count)

@@ -15,7 +15,7 @@ from pairmine.stages.stats.hubs import Hubs
 from pairmine.stages.stats.labels import LABELS, UNDECIDED, named
 from pairmine.stages.stats.lengths import Count, Lengths, Remembered
 from pairmine.stages.stats.scores import Ordered, Scores
-from pairmine.stages.stats.tally import Tally, merge_named
+from pairmine.stages.stats.tally import Tally, merge_named, rows_of
 from pairmine.stages.stats.templates import Templates
 
 _SIDES = ("query", "document")
@@ -128,10 +128,10 @@ class Stats:
         numbers = ranks.fill_null(0).to_numpy(zero_copy_only=False)
         for value in LABELS:
             chosen = ranked & (label == value)
-            self._ranks[value].add(numbers[chosen])
-            for code in np.unique(origin[chosen]).tolist() if value in self._rank_origins else ():
-                tally = self._rank_origins[value].setdefault(origins[code], Tally())
-                tally.add(numbers[chosen & (origin == code)])
+            own = numbers[chosen]
+            self._ranks[value].add(own)
+            for code, rows in rows_of(origin[chosen]) if value in self._rank_origins else ():
+                self._rank_origins[value].setdefault(origins[code], Tally()).add(own[rows])
 
     def _add_scores(
         self, pairs: pa.Table, query: np.ndarray, label: np.ndarray, origin: np.ndarray, origins: Sequence[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -29,6 +29,14 @@ def merge_named(own: dict[Name, Counted], other: Mapping[Name, Counted]) -> None
             own[name].merge(counted)
         else:
             own[name] = counted
+
+
+def rows_of(codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each whole number of `codes` (n,), ascending, and the rows that have it, ascending; one sort for all of them."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    for rows in np.split(order, starts[1:]) if len(order) else ():
+        yield int(codes[rows[0]]), rows
 
 
 class Tally:

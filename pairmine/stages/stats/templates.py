@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pairmine.schema import NEGATIVE, POSITIVE
 from pairmine.stages.export.rows import one_array
 from pairmine.stages.stats.labels import LABELS, UNDECIDED, named
-from pairmine.stages.stats.tally import merge_named
+from pairmine.stages.stats.tally import merge_named, rows_of
 
 ORIGIN = "generate:"
 _STAND_IN = "/fake"
@@ -35,10 +35,12 @@ class Templates:
 
     def add(self, pairs: pa.Table, label: np.ndarray, origin: np.ndarray, origins: Sequence[str]) -> None:
         """Count a chunk; `origin` (n,) says which of `origins` each row has."""
-        for code, name in enumerate(origins):
-            if name.startswith(ORIGIN):
-                rows = np.flatnonzero(origin == code)
-                recipe, role = _parts(name)
+        written = np.array([name.startswith(ORIGIN) for name in origins], bool)
+        if not written.any():
+            return
+        for code, rows in rows_of(origin):
+            if written[code]:
+                recipe, role = _parts(origins[code])
                 self._of(recipe).add(pairs, rows, role, label[rows])
 
     def add_rejects(self, rejects: pa.Table, recipe: str | None) -> None:
@@ -106,9 +108,10 @@ class _Yield:
         encoded = one_array(texts).dictionary_encode()
         codes = encoded.indices.to_numpy()
         of_name = self.values.setdefault(name, {})
-        for code, value in enumerate(encoded.dictionary.to_pylist()):
-            own = kind[codes == code]
-            of_name.setdefault(value, Counter()).update({each: int((own == each).sum()) for each in _ALL})
+        size = len(encoded.dictionary)
+        counts = np.stack([np.bincount(codes[kind == each], minlength=size) for each in _ALL], axis=1)
+        for value, each in zip(encoded.dictionary.to_pylist(), counts.tolist(), strict=True):
+            of_name.setdefault(value, Counter()).update(dict(zip(_ALL, each, strict=True)))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; what only a lineage knows is null."""

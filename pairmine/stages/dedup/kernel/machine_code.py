@@ -11,6 +11,8 @@ import ctypes
 import hashlib
 import json
 import os
+import secrets
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -98,7 +100,7 @@ def kept(sources: Sequence[Path]) -> Library | None:
     name = _file_name(sources)
     for folder in _folders():
         with suppress(OSError, ValueError):
-            digest, _, content = (folder / name).read_bytes().partition(b"\n")
+            digest, _, content = _own_bytes(folder / name).partition(b"\n")
             if digest == _digest(content):
                 head, _, code = content.partition(b"\n")
                 return Library(json.loads(head), code)
@@ -121,6 +123,19 @@ def can_keep() -> bool:
         if os.path.isdir(there) and os.access(there, os.W_OK):
             return True
     return False
+
+
+def _own_bytes(path: Path) -> bytes:
+    """What a file holds that nobody put there but who runs this, or installed it: code is run as it stands there.
+
+    Raises PermissionError for any other; NUMBA_CACHE_DIR may name a folder that all may write to.
+    """
+    with path.open("rb") as handle:
+        state = os.fstat(handle.fileno())
+        trusted = {os.geteuid(), 0, os.stat(__file__).st_uid} if hasattr(os, "geteuid") else {state.st_uid}
+        if state.st_uid not in trusted or state.st_mode & stat.S_IWOTH:
+            raise PermissionError(f"{path} may be somebody else's")
+        return handle.read()
 
 
 def _digest(content: bytes) -> bytes:
@@ -182,9 +197,10 @@ def _put(folder: Path, name: str, content: bytes) -> bool:
     """Whether the file stands there whole now."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{name}.{os.getpid()}"
+        beside = folder / f".{name}.{secrets.token_hex(4)}"
         try:
-            beside.write_bytes(content)
+            with beside.open("xb") as handle:  # never what somebody else linked there
+                handle.write(content)
             os.replace(beside, folder / name)
         finally:
             beside.unlink(missing_ok=True)
