@@ -14,7 +14,7 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 DOCS_VENV ?= .docs-venv
 DOCS_INSTALLED := $(DOCS_VENV)/.installed
 
-.PHONY: help install quickstart trainers test test-all test-ray vllm-env test-vllm docs docs-env pages lint wheel clean
+.PHONY: help install quickstart trainers test test-all test-ray trust lock audit vllm-env test-vllm docs docs-env pages lint wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -42,12 +42,20 @@ test: $(INSTALLED)
 
 ## test-all     the slow ones as well
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not ray" -n auto --dist worksteal
+	$(BIN)/python -m pytest -m "not ray and not trust" -n auto --dist worksteal
 	$(BIN)/python -m pytest -m ray
+	$(BIN)/python -m pytest -m trust
 
 ## test-ray     those of --engine ray alone: two nodes of a cluster on this machine, lost and killed too
 test-ray: $(INSTALLED)
 	$(BIN)/python -m pytest -m ray
+
+## trust        the whole campaign of faults, whose counts go into docs/trust.md
+trust: $(INSTALLED)
+	rm -rf build/trust
+	-$(BIN)/pip install -q atheris==3.0.0
+	PAIRMINE_TRUST=whole $(BIN)/python -m pytest -m trust
+	$(BIN)/python docs/trust_counts.py --write docs/trust.md
 
 ## vllm-env     an environment of its own for vLLM's CPU build, in $(VLLM_VENV)
 vllm-env: $(VLLM_INSTALLED)
@@ -89,6 +97,18 @@ lint: $(INSTALLED)
 wheel: $(INSTALLED)
 	rm -rf dist
 	$(BIN)/python -m build -q --wheel
+
+## lock         requirements.lock, anew: every dependency by version and digest
+lock: $(INSTALLED)
+	$(BIN)/pip install -q uv==0.13.9
+	$(BIN)/uv pip compile pyproject.toml -q --extra dev --extra ray --extra s3 --extra translate --extra onnx --extra openvino \
+		--extra fast --extra offline -c constraints-dev.txt --generate-hashes --universal --python-version 3.11 \
+		--no-emit-index-url --custom-compile-command "make lock" -o requirements.lock
+
+## audit        known faults of these versions, by a service on the network
+audit: $(INSTALLED)
+	$(BIN)/pip install -q pip-audit==2.10.1
+	$(BIN)/pip-audit -r requirements.lock --disable-pip --require-hashes --strict
 
 clean:
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/*/build

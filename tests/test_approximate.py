@@ -59,6 +59,7 @@ def opened(kind: str, documents: np.ndarray, queries: np.ndarray, depth: int = 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_the_recall_that_is_reported_is_the_recall_over_all_queries(
     kind: str, documents: np.ndarray, queries: np.ndarray
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_folder_without_weights_and_no_folder_are_told_apart(tmp_path: Path) -
     assert "no such folder" in str(refused(Spec("st", str(tmp_path / "none"))))
 
 
+@pytest.mark.slow
 def test_a_name_that_cannot_be_fetched_is_told_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_hub_answers", lambda name: False)
     import sentence_transformers  # noqa: F401 (its import is not what is timed)

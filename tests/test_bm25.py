@@ -183,6 +183,7 @@ def test_scores_are_those_of_bm25s_on_real_text() -> None:
 
 
 @pytest.mark.parametrize("few", [0, 1 << 15], ids=["list of touched documents", "all sums"])
+@pytest.mark.slow
 def test_leaving_documents_out_early_never_changes_the_best(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr(word_search_module, "_FEW", few)
     monkeypatch.setattr(word_search_module, "_CHECK_COST", 0)

@@ -242,6 +242,7 @@ def test_each_help_begins_with_a_sentence_and_has_an_example(here: Here) -> None
     assert "prune" in here("-h")[0]
 
 
+@pytest.mark.slow
 def test_an_export_goes_through_a_pipe_into_another_ledger(tmp_path: Path) -> None:
     command = f"{sys.executable} -c 'from pairmine.cli.main import main; main()'"
     (tmp_path / "c.jsonl").write_text('{"id": "1", "text": "The old harbour has two lights and a mole."}\n')

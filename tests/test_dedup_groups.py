@@ -180,6 +180,7 @@ def words_allow(one: str, other: str, sentence_words: int, short_text_words: int
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.slow
 def test_how_many_texts_are_read_at_a_time_changes_nothing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(3)
     texts = [edited(draw, changes, values=3) for changes in (2, 4, 6) for _ in range(60)]

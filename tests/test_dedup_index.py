@@ -149,6 +149,47 @@ def test_a_damaged_or_newer_index_is_one_line(shell: Shell) -> None:
     assert "is damaged" in said
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"[" * 100_000, b'{"holds": "documents that dedup kept"}'])
+def test_an_index_whose_manifest_is_damaged_is_refused_and_not_emptied(shell: Shell, content: bytes) -> None:
+    shell.write("corpus.jsonl", corpus(10))
+    shell("dedup corpus.jsonl --index idx -o out.parquet")
+    manifest = shell.folder / "idx/manifest.json"
+    manifest.write_bytes(content)
+    parts = sorted((shell.folder / "idx").glob("segment-*"))
+    code, said = shell("dedup corpus.jsonl --index idx -o other.parquet")
+    assert code == 2
+    assert "its manifest.json is damaged" in said
+    assert parts
+    assert sorted((shell.folder / "idx").glob("segment-*")) == parts
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"count": ', '"count": 9'),
+        ('"offset": 0', '"offset": -8'),
+        ('"type": "<u8"', '"type": "|O8"'),
+        ('"type": "<u8"', '"type": "<u9"'),
+        ('"ends"', '"ands"'),
+    ],
+)
+def test_an_index_whose_arrays_are_not_where_they_are_said_to_be_is_damaged(
+    shell: Shell, change: tuple[str, str]
+) -> None:
+    shell.write("corpus.jsonl", corpus(10))
+    shell("dedup corpus.jsonl --index idx -o out.parquet")
+    part = next((shell.folder / "idx").glob("*.words"))
+    content = part.read_bytes()
+    length = int.from_bytes(content[-16:-8], "little")
+    foot = content[-16 - length : -16].decode()
+    assert change[0] in foot
+    changed = foot.replace(*change).encode()
+    part.write_bytes(content[: -16 - length] + changed + len(changed).to_bytes(8, "little") + content[-8:])
+    code, said = shell("dedup corpus.jsonl --index idx -o other.parquet")
+    assert code == 2
+    assert "is damaged; remove it, and what it belongs to" in said
+
+
 def test_info_shows_what_is_in_an_index(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     shell.write("corpus.jsonl", corpus(10))
     shell("dedup corpus.jsonl --index idx -o out.parquet")

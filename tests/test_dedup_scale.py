@@ -187,6 +187,25 @@ def test_a_run_that_fits_into_memory_removes_what_a_killed_one_left(shell: Shell
     assert not left.path.exists()
 
 
+@pytest.mark.parametrize("names", [["lock"], ["lock", "block-000001", ".block-000002.0123abcd.partial", "rows-words"]])
+def test_what_is_left_of_a_scratch_folder_that_was_being_removed_goes_too(shell: Shell, names: list[str]) -> None:
+    shell.write("corpus.jsonl", corpus(5))
+    left = shell.folder / ".out.parquet.scratch"
+    left.mkdir()
+    for name in names:
+        (left / name).write_bytes(b"")
+    assert shell("dedup corpus.jsonl -q -o out.parquet")[0] == 0
+    assert not left.exists()
+
+
+def test_a_folder_of_that_name_with_somebodys_files_stays(shell: Shell) -> None:
+    shell.write("corpus.jsonl", corpus(5))
+    (shell.folder / ".out.parquet.scratch").mkdir()
+    (shell.folder / ".out.parquet.scratch" / "notes.txt").write_text("mine")
+    assert shell("dedup corpus.jsonl -q -o out.parquet")[0] == 0
+    assert (shell.folder / ".out.parquet.scratch" / "notes.txt").exists()
+
+
 @pytest.mark.slow
 def test_sketches_of_a_file_that_changed_are_not_taken_up(shell: Shell) -> None:
     rows = corpus(120)

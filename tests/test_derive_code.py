@@ -243,6 +243,7 @@ def test_a_thousand_branches_are_no_trouble() -> None:
     assert names(derive("code", tree(source))) in (["area"], [])
 
 
+@pytest.mark.slow
 def test_the_standard_library_gives_code_that_still_parses_and_holds_no_docstring() -> None:
     root = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(path for folder in (root, root / "email", root / "asyncio") for path in folder.glob("*.py"))

@@ -124,8 +124,8 @@ def test_files_that_a_page_names_exist(name: str) -> None:
         assert (ROOT / path).exists(), f"{name}: {path}"
 
 
-OF_OTHERS = {"--no-enable-chunked-prefill", "--make", "--queries", "--runs"}
-"""Options of vLLM and of `benchmarks/` that pages name in a sentence."""
+OF_OTHERS = {"--no-enable-chunked-prefill", "--make", "--queries", "--runs", "--require-hashes"}
+"""Options of vLLM, pip and `benchmarks/` that pages name in a sentence."""
 
 
 def test_every_option_that_a_sentence_names_is_one_of_pairmine() -> None:

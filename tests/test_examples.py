@@ -70,6 +70,7 @@ def quickstart(tmp_path: Path) -> tuple[Path, str]:
     return folder, f"STDLIB={tree}"
 
 
+@pytest.mark.slow
 def test_the_quickstart_builds_a_training_file_and_then_only_what_changed(quickstart: tuple[Path, str]) -> None:
     folder, tree = quickstart
     first = make(folder, tree)
@@ -96,6 +97,7 @@ def test_the_quickstart_builds_a_training_file_and_then_only_what_changed(quicks
     assert pq.read_table(folder / "build" / "train.parquet").num_rows == 10
 
 
+@pytest.mark.slow
 def test_an_interrupted_quickstart_leaves_no_torn_target_and_goes_on(quickstart: tuple[Path, str]) -> None:
     folder, tree = quickstart
     command = ["make", "-C", str(folder), f"PAIRMINE={PAIRMINE}", f"PYTHON={sys.executable}", tree]
@@ -222,6 +224,7 @@ def test_the_llm_example_builds_from_documents_alone_and_then_only_what_changed(
     assert "ENCODER and RERANKER are not set" not in make(folder, *settings, "RERANKER=ce:some/model", "-n").stdout
 
 
+@pytest.mark.slow
 def test_the_llm_example_says_what_it_would_cost_and_asks_nobody(llm: tuple[Path, str]) -> None:
     folder, corpus = llm
     with written_by_a_server() as server:

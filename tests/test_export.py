@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pairmine.errors import PairmineError
 from pairmine.schema import TEXT, as_pairs, empty_pairs, score_field
 from pairmine.stages.export import TARGETS, Exported, Survey, export, find_target, survey
+from pairmine.stages.export.survey import Surveyor
 
 Row = tuple[str, str, int | None]
 
@@ -479,3 +480,23 @@ def check_rows(whole: pa.Table, exported: Exported) -> None:
     assert used | set(rejected) == set(rows)
     assert exported.outcome.rows_in == whole.num_rows
     assert all(exported.outcome.rejected["reason"].to_pylist())
+
+
+def test_more_negatives_than_anybody_has_are_told_or_cost_nothing() -> None:
+    with pytest.raises(PairmineError, match="1,000,000,000 negatives in every row of st-ntuple"):
+        export(pair_set(TWO_QUERIES), to="st-ntuple", negatives=10**9)
+    assert export(pair_set(TWO_QUERIES), to="st-triplet", negatives=10**9).outcome.kept.num_rows == 5
+    short = export(pair_set(TWO_QUERIES), to="st-ntuple", negatives=10_000)
+    assert "query has 3 of 10000 negatives" in {reason for _, _, reason in reasons(short)}
+
+
+def test_a_query_that_goes_on_over_many_tables_is_counted_once_and_as_one() -> None:
+    rows: list[Row] = [("q0", "p", 1), *(("q1", f"d{at}", at % 2) for at in range(40)), ("q2", "p", 1), ("q2", "n", 0)]
+    whole = pair_set(rows)
+    wanted = survey(whole)
+    for size in (1, 3, 50):
+        surveyor = Surveyor()
+        for start in range(0, len(rows), size):
+            surveyor.add(whole.slice(start, size))
+        found = surveyor.result()
+        assert (found, found.places) == (wanted, wanted.places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairmine.identity import _BYTES_AT_ONCE, text_ends, text_keys, text_prints
+from pairmine.identity import _BYTES_AT_ONCE, normalise, text_ends, text_keys, text_prints
 
 LETTERS = st.text(st.sampled_from([*"abAB \t\n\x0b\x1c\x1f\x85éÉﬁﬀＡßſK日語\u3000\u2003"]), max_size=6) | st.text(
     max_size=9
@@ -71,3 +72,20 @@ def test_ends_of_a_slice_and_of_some_texts_are_those_of_each_text_alone() -> Non
 @pytest.mark.parametrize("blank", ["", None, " \n", " " * 40, "\u3000"])
 def test_blank_texts_have_no_ends(blank: str | None) -> None:
     assert text_ends(pa.array([blank], pa.string()), np.array([0])).tolist() == [0]
+
+
+MARKS = [chr(code) for code in range(0x110000) if unicodedata.combining(chr(code))]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([*MARKS, *"\u0f73\u0344\uff9e\uff9f\u200d\u20dd\U0001f600", "e", "が"]), max_size=300))
+def test_very_many_accents_are_normalised_as_unicode_prescribes(signs: list[str]) -> None:
+    text = "x" * 1990 + "".join(signs)
+    assert normalise(text) == " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def test_very_many_accents_on_a_letter_take_no_longer_than_other_letters() -> None:
+    started = time.process_time()
+    found = normalise("e" + "\u0301\u0316" * 100_000)
+    assert time.process_time() - started < 5
+    assert found == "é" + "\u0316" * 100_000 + "\u0301" * 99_999

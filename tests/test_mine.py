@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import math
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -566,6 +567,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "pairs.jsonl", tmp_path / "corpus.jsonl"
 
 
+@pytest.mark.slow
 def test_the_same_bytes_come_with_other_workers_and_batch_sizes(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -712,3 +714,22 @@ def test_the_command_mines_an_empty_pair_set(tmp_path: Path, files: tuple[Path, 
     command("mine", tmp_path / "none.parquet", "--corpus", files[1], "--retriever", "bm25", "-o", out, "-q")
     assert pq.read_table(out).num_rows == 0
     assert "score_bm25" in pq.read_table(out).column_names
+
+
+def test_more_candidates_than_there_are_documents_take_no_more_memory_than_the_documents() -> None:
+    texts = [f"the {word} of the harbour is old" for word in ("bridge", "tower", "wall", "gate")]
+    pairs = pairs_of(*(pair(f"who built {at}", texts[at], doc_id=f"d{at}") for at in range(4)))
+    outcome = mine(pairs, corpus_of(*texts), [fake(), bm25()], depth=4)
+    notes = {name.replace(" 4 ", " 1000000 "): count for name, count in outcome.notes.items()}
+    tracemalloc.start()
+    deeper = mine(pairs, corpus_of(*texts), [fake(), bm25()], depth=1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert deeper.kept.to_pylist() == outcome.kept.to_pylist()
+    assert deeper.notes == notes
+    assert peak < 50_000_000
+
+
+def test_a_depth_without_bound_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PairmineError, match="--depth 1000000000: at most 1,000,000"):
+        command("mine", tmp_path / "p.jsonl", "--depth", 10**9, "--retriever", "bm25", "-o", tmp_path / "out.parquet")

@@ -244,6 +244,7 @@ def test_nothing_asked_and_nothing_searched_find_nothing() -> None:
     assert len(near_copies([Asked(blank, np.arange(3), True)], blank, 3, near_as_dedup(0.1)).of) == 0
 
 
+@pytest.mark.slow
 def test_the_same_is_found_whatever_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(3)
     base = [" ".join(map(str, draw.integers(0, 400, 120))) for _ in range(20)]
@@ -530,6 +531,7 @@ def licences() -> tuple[pa.Table, pa.Table]:
 
 @needs_data
 @pytest.mark.parametrize("collected", ["trec-dl-2021", "license-texts"])
+@pytest.mark.slow
 def test_no_candidate_nearly_copies_a_positive_and_nobody_else_is_lost(collected: str) -> None:
     pairs, corpus = collection(collected, 10_553, 2) if collected == "trec-dl-2021" else licences()
     queries, documents = Queries.of(pairs), Documents.of(pairs, corpus)

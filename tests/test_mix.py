@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,9 @@ from pairmine.outcome import Outcome
 from pairmine.schema import as_pairs, empty_pairs
 from pairmine.stages.clusters import Clusters
 from pairmine.stages.mix import Batching, Source, Weighing, by_encoder, mix
+from pairmine.stages.mix.draws import ALL, Drawn, places_of_positives
 from pairmine.stages.mix.shares import apportion
+from pairmine.stages.mix.sources import Pool
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no collections in {DATA}")
@@ -350,3 +353,19 @@ def test_real_collections_of_four_sizes_in_tempered_shares(tmp_path: Path) -> No
     )
     # 225, 1109, 1374 and 14280 queries: 225 / 15 = 15 times the square root of each.
     assert drawn == {"cranfield": 225, "scifact": 500, "stackfaq": 556, "xquad": 1792}
+
+
+def test_a_query_with_thousands_of_positives_is_drawn_with_each_of_them_in_little_memory() -> None:
+    rows = 5_000
+    pool = Pool(pa.table({"a": range(rows + 2)}), np.array([0, rows, rows + 2]), np.zeros(2, np.int64), ["q0", "q1"])
+    positive = np.arange(rows + 2) != 1
+    place = places_of_positives(pool, positive)
+    drawn = Drawn(np.arange(2), np.zeros(2, np.int64), np.arange(2, dtype=np.uint64), np.full(2, ALL))
+    drawn = drawn.one_positive_each(pool, place)
+    tracemalloc.start()
+    found, counts = drawn.rows(pool, np.arange(len(drawn.query)), place)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts.tolist() == [2] * (rows - 1) + [1] * 2
+    assert found[:6].tolist() == [0, 1, 1, 2, 1, 3]
+    assert peak < 10_000_000

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import gzip
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pairmine.cli.main import main
+from pairmine.files.partial import Partial
 
 COMMAND = [sys.executable, "-c", "from pairmine.cli.main import main; main()"]
 
@@ -165,6 +168,7 @@ def test_a_pipe_gives_the_same_bytes_as_a_file_between_two_commands(here: Here, 
     assert len(contents) == 1
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_off_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     corpus(tmp_path, 3000)
     piped = run(tmp_path, "convert", "c.jsonl", "-q", "-o", "-").stdout
@@ -293,3 +297,151 @@ def test_tsv_that_cannot_hold_a_text_as_it_is_says_so(here: Here, tmp_path: Path
     assert code == 0
     assert "out.tsv: 1 cells had tabs or line ends, now blanks; write .csv, .jsonl or .parquet" in said[0]
     assert (tmp_path / "out.tsv").read_text() == "id\ttext\n1\ta b c\n2\td\n"
+
+
+# --- a disk that gives up -------------------------------------------------------------------------------
+
+
+def refuse(number: int) -> Callable[..., None]:
+    """What a call does on a disk that says so."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refused
+
+
+def test_no_output_is_put_in_place_before_all_are_on_disk(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path, 5)
+    words = ("derive", "crops", "c.jsonl", "--workers", "1", "-o", "out.parquet", "--rejects", "no.jsonl")
+    older = {"out.parquet", "no.jsonl", "s.json"}
+    for name in older:
+        (tmp_path / name).write_text("older")
+    sync = Partial.sync
+    full = refuse(errno.ENOSPC)
+    monkeypatch.setattr(Partial, "sync", lambda self: full() if self.target == "out.parquet" else sync(self))
+    code, _, said = here(*words, "--summary", "s.json", "-q")
+    assert (code, len(said)) == (3, 1)
+    assert said[0].startswith("pairmine: out.parquet: no space left on device; nothing was put there")
+    assert {name for name in older if (tmp_path / name).read_text() == "older"} == older
+    assert sorted(os.listdir(tmp_path)) == sorted({*older, "c.jsonl"})
+
+
+def test_vectors_never_stand_beside_the_ids_of_others(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path, 5)
+    for name in ("out.npy", "out.ids.txt"):
+        (tmp_path / name).write_text("older")
+    sync = Partial.sync
+    full = refuse(errno.ENOSPC)
+    monkeypatch.setattr(Partial, "sync", lambda self: full() if self.target == "out.npy" else sync(self))
+    code, _, said = here("embed", "c.jsonl", "--encoder", "fake:", "--store", "none", "-q", "-o", "out.npy")
+    assert (code, len(said)) == (3, 1)
+    assert (tmp_path / "out.npy").read_text() == (tmp_path / "out.ids.txt").read_text() == "older"
+
+
+def test_a_summary_that_cannot_be_written_is_told_before_the_work(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path, 5)
+    monkeypatch.setattr("pairmine.files.source.Source.tables", refuse(errno.EIO))
+    code, _, said = here("convert", "c.jsonl", "-o", "out.parquet", "--summary", "no/s.json")
+    assert (code, said) == (2, ["pairmine: no/s.json: no folder no; make it first"])
+    assert os.listdir(tmp_path) == ["c.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, 3), (errno.EDQUOT, 3), (errno.EIO, 3), (errno.EROFS, 2), (errno.EACCES, 2)]
+)
+def test_a_disk_that_gives_up_is_exit_3_and_a_place_that_refuses_is_exit_2(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    corpus(tmp_path, 5)
+    monkeypatch.setattr(Partial, "_beside", refuse(number))
+    found, _, said = here("convert", "c.jsonl", "-o", "out.parquet")
+    assert (found, len(said)) == (code, 1)
+    assert said[0].startswith(f"pairmine: out.parquet: {os.strerror(number).lower()}; ")
+
+
+def test_a_leftover_that_cannot_be_removed_does_not_hide_what_went_wrong(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Partial, "sync", refuse(errno.ENOSPC))
+        patch.setattr(Path, "unlink", refuse(errno.EROFS))
+        code, _, said = here("convert", "c.jsonl", "-o", "out.parquet")
+    assert (code, len(said)) == (3, 1)
+    assert "no space left on device" in said[0]
+    assert here("convert", "c.jsonl", "-o", "out.parquet", "-q")[0] == 0
+    assert leftovers(tmp_path) == ["out.parquet"]
+
+
+@pytest.mark.parametrize("words", ["recipes", "--version", "convert c.jsonl --format jsonl -o -"])
+def test_printing_onto_a_full_disk_is_one_line_and_exit_3(tmp_path: Path, words: str) -> None:
+    corpus(tmp_path, 5)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *words.split()], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"pairmine: standard output: no space left on device; ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_log_on_a_full_disk_changes_neither_the_output_nor_the_exit_code(tmp_path: Path) -> None:
+    corpus(tmp_path, 5)
+    with open("/dev/full", "wb") as full:
+        done = [
+            subprocess.run([*COMMAND, "convert", name, "-o", "out.parquet"], cwd=tmp_path, stderr=full, check=False)
+            for name in ("c.jsonl", "nothing.jsonl")
+        ]
+    assert [each.returncode for each in done] == [0, 2]
+    assert pq.read_metadata(tmp_path / "out.parquet").num_rows == 5
+
+
+def test_a_pipe_that_finds_no_room_for_its_copy_names_tmpdir(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"id":"1","text":"x"}\n')))
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse(errno.ENOSPC))
+    code, _, said = here("convert", "-", "-o", "out.parquet")
+    assert (code, len(said)) == (3, 1)
+    assert said[0].endswith(
+        "no place for a copy of the input (no space left on device); set TMPDIR to a folder that has some"
+    )
+
+
+NO_UTF8 = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict"}
+
+
+@pytest.mark.parametrize("words", [["head", "c.jsonl", "--json"], ["info", "out.parquet", "--json"], ["recipes"]])
+@pytest.mark.slow
+def test_what_goes_down_a_pipe_is_utf8_in_every_locale(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "c.jsonl").write_text('{"id":"1","text":"é 日本","größe":1}\n', encoding="utf-8")
+    assert run(tmp_path, "convert", "c.jsonl", "-q", "-o", "out.parquet").returncode == 0
+    plain, odd = run(tmp_path, *words), run(tmp_path, *words, env={**os.environ, **NO_UTF8})
+    assert (odd.returncode, odd.stderr) == (0, b"")
+    assert odd.stdout == plain.stdout
+
+
+def test_a_name_that_is_no_utf8_is_a_name_and_a_text_that_is_none_is_told(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"c\xff.jsonl")
+    corpus(tmp_path, 3, odd)
+    assert run(tmp_path, "convert", odd, "-q", "-o", "out.parquet").returncode == 0
+    assert b"c\\udcff.jsonl" in run(tmp_path, "info", "out.parquet", "--json").stdout
+    done = run(tmp_path, "derive", "title", "out.parquet", "--title-column", odd, "-o", "no.parquet")
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_error_about_an_id_of_a_megabyte_is_a_line_that_people_read(tmp_path: Path) -> None:
+    rows = [{"id": "n" * 1_000_000, "text": text} for text in ("one", "two")]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = run(tmp_path, "convert", "c.jsonl", "-q", "-o", "out.parquet").stderr
+    assert len(said) < 5_000
+    assert said.count(b"\n") == 1
+    assert said.endswith(b"or drop the id column to have ids made from the texts\n")

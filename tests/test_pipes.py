@@ -48,6 +48,7 @@ STEPS = (
 )
 
 
+@pytest.mark.slow
 def test_a_pipe_gives_the_same_bytes_as_files_between(corpus: Path) -> None:
     folder = corpus.parent
     names = ["corpus.jsonl", "-", "-", "-", "piped.parquet"]
@@ -64,6 +65,7 @@ def test_a_pipe_gives_the_same_bytes_as_files_between(corpus: Path) -> None:
 
 
 @needs_collections
+@pytest.mark.slow
 def test_the_pipe_of_the_readme_runs_on_a_real_collection_with_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl.gz").write_bytes((SHARED / "data" / "cisi" / "corpus.jsonl.gz").read_bytes())
     pipe = (
@@ -115,6 +117,7 @@ def test_another_seed_gives_other_rows(corpus: Path) -> None:
     assert one != two
 
 
+@pytest.mark.slow
 def test_every_stage_counts_each_of_its_rows(corpus: Path) -> None:
     folder = corpus.parent
     names = ["corpus.jsonl", "a.parquet", "b.parquet", "c.parquet", "d.parquet"]
@@ -132,6 +135,7 @@ def test_every_stage_counts_each_of_its_rows(corpus: Path) -> None:
             assert pq.read_table(folder / "r.parquet")["reason"].null_count == 0
 
 
+@pytest.mark.slow
 def test_info_prints_commands_that_rebuild_the_file_byte_for_byte(corpus: Path) -> None:
     folder = corpus.parent
     names = ["corpus.jsonl", "-", "-", "-", "train.parquet"]
@@ -143,6 +147,7 @@ def test_info_prints_commands_that_rebuild_the_file_byte_for_byte(corpus: Path) 
     assert (folder / "out.parquet").read_bytes() == (folder / "train.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_help_of_every_command_shows_an_example(tmp_path: Path) -> None:
     listed = shell("pairmine --help", tmp_path).stdout
     commands = ["recipes", "derive", "mine", "score", "filter", "dedup", "export", "convert", "info", "head", "stats"]

@@ -682,6 +682,7 @@ def test_an_expanded_step_is_asked_once_and_the_others_about_its_parts() -> None
         renderer.parts(item, {"tasks": "find a pier"})
 
 
+@pytest.mark.slow
 def test_draws_of_a_part_belong_to_what_it_says_and_to_the_row() -> None:
     renderer = Renderer(recipe(PARTS))
     item = renderer.item({"topic": "ports"})

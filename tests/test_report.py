@@ -25,7 +25,7 @@ from pairmine.report.funnel import Level
 from pairmine.report.gather import Look, as_rejected
 from pairmine.report.markup import embedded, escaped, share, tag
 from pairmine.report.page import LARGEST, Material, fitting, page
-from pairmine.report.rows import LONGEST, fitted, rows_data
+from pairmine.report.rows import COLUMNS, LONGEST, fitted, rows_data
 from pairmine.report.sample import QuerySample, lot
 from pairmine.report.survival import survival_cards
 from pairmine.report.thresholds import Threshold, thresholds
@@ -515,3 +515,10 @@ def test_rows_of_a_query_that_stand_apart_are_brought_together(here: Here) -> No
     shown = Parsed(here(written(here.folder, mixed), "-o", "r.html"))
     assert "12 rows" in shown.said or "rows 12" in shown.said
     assert len(shown.data["queries"]) == 3
+
+
+def test_rows_of_very_many_columns_are_shown_with_some_of_them() -> None:
+    data = rows_data(pair_set(**{f"c{at}": [at] * 16 for at in range(200)}), None)
+    assert data["others"] == [f"c{at}" for at in range(COLUMNS)]
+    assert data["columns_left_out"] == 200 - COLUMNS
+    assert "columns_left_out" not in rows_data(pair_set(), None)

@@ -180,6 +180,7 @@ def test_a_pair_has_the_same_probability_in_every_chunk_and_batch(
 
 
 @needs_cross_encoder
+@pytest.mark.slow
 def test_the_command_gives_the_same_bytes_with_one_worker_and_two(tmp_path: Path) -> None:
     import torch
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import time
 from typing import Any
 
 import numpy as np
@@ -209,3 +211,36 @@ def test_tokens_of_a_text_that_comes_again_are_counted_once(monkeypatch: pytest.
     monkeypatch.setattr("pairmine.stages.stats.lengths._REMEMBERED", 0)
     assert counted() == found
     assert asked.count("text of a") == 3
+
+
+def of_many_origins(rows: int) -> pa.Table:
+    made = [(f"q{at // 2}", f"d{at}", 1 - at % 2) for at in range(rows)]
+    return pair_set(
+        made,
+        origin=[f"generate:recipe/{at}" for at in range(rows)],
+        template=[f"t{at}" for at in range(rows)],
+        rank=pa.array(range(1, rows + 1), pa.int32()),
+        score_ce=pa.array(np.linspace(0, 1, rows), pa.float32()),
+    )
+
+
+@pytest.mark.slow
+def test_very_many_origins_take_a_line_of_time_and_little_memory() -> None:
+    spent = []
+    for rows in (4_000, 32_000):
+        table = of_many_origins(rows)
+        started = time.process_time()
+        counted = Stats()
+        counted.add(table)
+        spent.append(time.process_time() - started)
+        # Each had 5 kB of zeros.
+        assert len(pickle.dumps(counted)) < 3_000 * rows
+    assert spent[1] < 24 * max(spent[0], 0.05), spent
+
+
+def test_values_that_were_drawn_are_counted_by_label() -> None:
+    found = numbers(of_many_origins(6))["templates"]["recipe"]
+    assert {value: each["positive"] for value, each in found["by"]["template"].items()} == {
+        f"t{at}": 1 - at % 2 for at in range(6)
+    }
+    assert found["rows"] == {"positive": 3, "negative": 3, "undecided": 0}

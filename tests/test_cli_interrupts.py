@@ -1,0 +1,100 @@
+"""Ctrl-C, once and twice, wherever it comes: one line, nothing left over."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairmine.cli import interrupts
+from pairmine.cli.main import main
+from pairmine.cli.run import Run
+from pairmine.files.partial import Partial
+from pairmine.files.sink import Sink
+
+SAID = "pairmine: interrupted; nothing was half-written, run the same command again to continue\n"
+
+
+@pytest.fixture
+def convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "text": "one"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pairmine", "convert", "corpus.jsonl", "-q", "-o", "out.jsonl"])
+    return tmp_path
+
+
+def press(*_: Any, **__: Any) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def check_interrupted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == SAID
+    assert [path.name for path in folder.iterdir()] == ["corpus.jsonl"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_while_the_first_is_answered_changes_nothing(
+    convert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remove = Partial.remove
+
+    def remove_pressed(self: Partial) -> None:
+        press()
+        remove(self)
+
+    monkeypatch.setattr(Sink, "write", press)
+    monkeypatch.setattr(Partial, "remove", remove_pressed)
+    check_interrupted(convert, capsys)
+
+
+def test_an_interrupt_just_after_an_output_was_begun_leaves_nothing(
+    convert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Run, "__enter__", press)
+    check_interrupted(convert, capsys)
+
+
+def test_an_interrupt_before_anything_was_begun_says_how_to_go_on(
+    convert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pairmine.cli.voice.timed", press)
+    check_interrupted(convert, capsys)
+
+
+def test_an_interrupt_that_python_can_raise_nowhere_comes_again_and_shows_no_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Late:
+        def __del__(self) -> None:
+            press()
+
+    def drop() -> None:
+        Late()
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt), interrupts.heard():
+        drop()
+    assert capsys.readouterr().err == ""
+
+
+def test_what_comes_once_all_is_settled_changes_nothing() -> None:
+    with interrupts.heard():
+        interrupts.settle()
+        press()
+
+
+def test_what_the_shell_had_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts.heard():
+            press()
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
