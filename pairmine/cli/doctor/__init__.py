@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -26,15 +27,24 @@ def doctor(
     """
     import json
 
-    from pairmine.files.partial import STDOUT, write_atomically
     from pairmine.keys import without_keys
 
     found = examine()
     broken = [fact for section in found for fact in section.facts if fact.state == BROKEN]
     text = json.dumps(_as_dict(found, not broken), ensure_ascii=False, indent=2) if as_json else _page(found)
-    write_atomically(STDOUT, without_keys(text) + "\n")
+    _print(without_keys(text) + "\n")
     if broken:
         raise typer.Exit(CHECK_FAILED)
+
+
+def _print(text: str) -> None:
+    """Write to standard output, also where Arrow is broken, which all that writes files needs."""
+    try:
+        from pairmine.files.partial import STDOUT, write_atomically
+    except ImportError:
+        sys.stdout.write(text)
+    else:
+        write_atomically(STDOUT, text)
 
 
 def examine() -> list[Section]:
