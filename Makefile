@@ -54,7 +54,7 @@ test-ray: $(INSTALLED)
 trust: $(INSTALLED)
 	rm -rf build/trust
 	-$(BIN)/pip install -q atheris==3.0.0
-	PAIRMINE_TRUST=whole $(BIN)/python -m pytest -m trust
+	PAIRMINE_TRUST=whole $(BIN)/python -m pytest -m trust -n auto --dist loadfile
 	$(BIN)/python docs/trust_counts.py --write docs/trust.md
 
 ## vllm-env     an environment of its own for vLLM's CPU build, in $(VLLM_VENV)

@@ -304,6 +304,7 @@ main()
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CRANFIELD.is_dir(), reason=f"no data in {CRANFIELD}")
+@pytest.mark.long
 def test_embed_goes_on_where_it_was_killed() -> None:
     with gzip.open(CRANFIELD / "corpus.jsonl.gz", "rt") as lines:
         Path("corpus.jsonl").write_text("".join(islice(lines, 160)))

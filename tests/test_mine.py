@@ -142,7 +142,9 @@ def minilm() -> Encoder:
 
 
 @needs_collections
-@pytest.mark.parametrize("size", [(5, 40), pytest.param((1000, 2000), marks=pytest.mark.slow)], ids=["slice", "all"])
+@pytest.mark.parametrize(
+    "size", [(5, 40), pytest.param((1000, 2000), marks=[pytest.mark.slow, pytest.mark.long])], ids=["slice", "all"]
+)
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_dense_candidates_are_those_of_a_brute_force_search(
     minilm: Encoder, collection: str, size: tuple[int, int]

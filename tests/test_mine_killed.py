@@ -93,6 +93,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CRANFIELD.is_dir(), reason=f"no data in {CRANFIELD}")
+@pytest.mark.long
 def test_mine_goes_on_where_it_was_killed(folder: Path) -> None:
     whole = mine(folder, "go", "whole", "--summary", "whole.json")
     _, error = whole.communicate(timeout=500)

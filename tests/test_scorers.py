@@ -450,6 +450,7 @@ main()
 
 @pytest.mark.slow
 @needs_cross_encoder
+@pytest.mark.long
 def test_a_run_that_is_killed_keeps_what_it_scored(tmp_path: Path) -> None:
     pairs, kept = tmp_path / "pairs.parquet", tmp_path / "store"
     pq.write_table(pairs_of(random_texts(600)), pairs)
