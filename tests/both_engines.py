@@ -170,6 +170,9 @@ def _plain(table: pa.Table) -> pa.Table:
 def _is_near(local: pa.ChunkedArray, ray: pa.ChunkedArray) -> bool:
     if pa.types.is_fixed_size_list(local.type):
         return _is_near(pc.list_flatten(local), pc.list_flatten(ray))
+    if pa.types.is_list(local.type) or pa.types.is_large_list(local.type):
+        alike = pc.list_value_length(local).equals(pc.list_value_length(ray))
+        return alike and _is_near(pc.list_flatten(local), pc.list_flatten(ray))
     if not pa.types.is_floating(local.type):
         return local.combine_chunks().equals(ray.combine_chunks())
     if not pc.is_null(local).equals(pc.is_null(ray)):
