@@ -156,6 +156,7 @@ def test_the_beir_example_builds_anew_for_another_collection_or_number(tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the test collections are not beside the checkout")
+@pytest.mark.long
 def test_the_beir_example_builds_a_training_file_from_a_real_collection(tmp_path: Path) -> None:
     folder = tmp_path / "beir"
     shutil.copytree(ROOT / "examples" / "beir", folder, ignore=shutil.ignore_patterns("build"))

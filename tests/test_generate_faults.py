@@ -110,6 +110,7 @@ def test_runs_killed_at_random_moments_lose_only_what_was_in_flight(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_change_no_row(tmp_path: Path) -> None:
     killed_runs(tmp_path, kills=10, count=1200, concurrency=16)
 

