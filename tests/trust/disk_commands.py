@@ -336,7 +336,11 @@ def _first_of_outputs(disk: FailingDisk, command: Command) -> int:
 
 
 def clear(place: Path) -> None:
-    """Make `place` an empty folder; it may be where a disk is mounted."""
+    """Make `place` an empty folder; it may be where a disk is mounted.
+
+    A file that an earlier run was stopped in and that has no name any more takes its room until Python lets go of it.
+    """
+    gc.collect()
     place.mkdir(parents=True, exist_ok=True)
     for each in place.iterdir():
         if each.is_dir() and not each.is_symlink():
