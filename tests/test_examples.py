@@ -350,6 +350,7 @@ def test_a_setting_of_a_paper_builds_that_paper_again_and_no_other(papers: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_paper_is_built_to_its_training_file_without_a_key(papers: Path) -> None:
     command = ["make", "-C", str(papers), f"PAIRMINE={PAIRMINE}", f"PYTHON={sys.executable}", "all-fake"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=1200)

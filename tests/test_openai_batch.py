@@ -614,7 +614,7 @@ class _Stepwise:
         return stepwise
 
 
-@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.slow
 def test_a_run_may_die_between_any_two_steps(
     server: BatchServer, runs: Runs, monkeypatch: pytest.MonkeyPatch, stride: int

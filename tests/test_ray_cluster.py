@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 REJECTS = ("rejects",)
-FEW = 400
+FEW = 150
 """Documents for the models, which take the longest."""
 
 MODELS = {

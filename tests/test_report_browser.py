@@ -350,6 +350,7 @@ def test_without_scripts_everything_but_the_rows_is_there(tab: headless.Tab, tmp
         tab.devtools("Emulation.setScriptExecutionDisabled", value=False)
 
 
+@pytest.mark.long
 def test_a_million_rows_make_a_page_below_three_megabytes(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 

@@ -44,14 +44,23 @@ class Campaign:
         """Note that `what` was seen `number` times more for `promise`: both are words that docs/trust.md shows."""
         self.counts.setdefault(promise, Counter())[what] += number
 
+    def keep(self) -> None:
+        """Write the counts of a whole campaign down, for docs/trust_counts.py."""
+        if self.is_whole and self.counts:
+            _COUNTS.mkdir(parents=True, exist_ok=True)
+            name = os.environ.get("PYTEST_XDIST_WORKER", "all")
+            text = json.dumps(self.counts, indent=1, sort_keys=True, ensure_ascii=False)
+            (_COUNTS / f"counts-{name}.json").write_text(text, encoding="utf-8")
+
 
 @pytest.fixture(scope="session")
-def campaign() -> Iterator[Campaign]:
+def campaign() -> Campaign:
     """The whole campaign where PAIRMINE_TRUST is "whole", else the short one."""
-    found = Campaign(os.environ.get("PAIRMINE_TRUST") == _WHOLE)
-    yield found
-    if found.is_whole and found.counts:
-        _COUNTS.mkdir(parents=True, exist_ok=True)
-        name = os.environ.get("PYTEST_XDIST_WORKER", "all")
-        text = json.dumps(found.counts, indent=1, sort_keys=True, ensure_ascii=False)
-        (_COUNTS / f"{name}.json").write_text(text, encoding="utf-8")
+    return Campaign(os.environ.get("PAIRMINE_TRUST") == _WHOLE)
+
+
+@pytest.fixture(autouse=True)
+def _kept_as_they_come(campaign: Campaign) -> Iterator[None]:
+    """A campaign that is stopped has counted what it tried."""
+    yield
+    campaign.keep()
