@@ -53,8 +53,8 @@ test-ray: $(INSTALLED)
 ## trust        the whole campaign of faults, whose counts go into docs/trust.md
 trust: $(INSTALLED)
 	rm -rf build/trust
-	-$(BIN)/pip install -q atheris==3.0.0
-	PAIRMINE_TRUST=whole $(BIN)/python -m pytest -m trust -n auto --dist loadfile
+	$(BIN)/pip install -q atheris==3.0.0
+	PAIRMINE_TRUST=whole timeout 3h $(BIN)/python -m pytest -m trust -n auto --dist loadfile
 	$(BIN)/python docs/trust_counts.py --write docs/trust.md
 
 ## vllm-env     an environment of its own for vLLM's CPU build, in $(VLLM_VENV)

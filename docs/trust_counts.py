@@ -11,25 +11,43 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FOUND = ROOT / "build" / "trust"
+TESTS = ROOT / "tests" / "trust"
+
+
+def campaign(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each module of the campaign left. Raises ValueError unless all of them ran to their end and none failed."""
+    modules = sorted(path.stem for path in TESTS.glob("test_*.py"))
+    found = {name: _read(path) for name in modules if (path := folder / f"counts-{name}.json").exists()}
+    wrong = [f"{name} has not run" for name in modules if name not in found]
+    wrong += [f"{name} was stopped" for name, one in found.items() if not one["is_over"]]
+    wrong += [f"{name} failed in {', '.join(one['failed'])}" for name, one in found.items() if one["failed"]]
+    if wrong:
+        raise ValueError(f"no whole campaign without a failure in {folder}: {'; '.join(wrong)}")
+    return found
 
 
 def counts_table(folder: Path) -> str:
-    """A line per promise, and what was seen of it how often."""
+    """A line per promise, and what was seen of it how often; then what was left out, and why."""
+    found = campaign(folder)
     total: dict[str, Counter[str]] = {}
-    for path in sorted(folder.glob("counts-*.json")):
-        for promise, counts in _read(path).items():
+    for one in found.values():
+        for promise, counts in one["counts"].items():
             total.setdefault(promise, Counter()).update(counts)
     lines = ["| promise | tried |", "|---|---|"]
     for promise, counts in sorted(total.items()):
         seen = "; ".join(f"{number:,} {what}" for what, number in sorted(counts.items()))
         lines.append(f"| {promise} | {seen} |")
+    commits = ", ".join(sorted({one["commit"][:12] for one in found.values()}))
+    lines += ["", f"{sum(one['passed'] for one in found.values())} tests passed, none failed, at {commits}."]
+    skipped = Counter(reason for one in found.values() for reason in one["skipped"].values())
+    if skipped:
+        lines += ["", "Left out:", "", *(f"- {number}: {reason}" for reason, number in sorted(skipped.items()))]
     return "\n".join(lines)
 
 
@@ -66,16 +84,16 @@ TABLES = {"counts": counts_table, "limits": limits_table, "determinism": determi
 
 
 def main() -> None:
-    """Fill in the tables; one whose figures are missing stays as it is, with a word on stderr."""
+    """Fill in the tables, or say on stderr which module of the campaign is missing or failed, with exit code 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, required=True, metavar="PAGE", help="the page to fill in")
     page = parser.parse_args().write
     text = page.read_text(encoding="utf-8")
-    for name, table in TABLES.items():
-        try:
+    try:
+        for name, table in TABLES.items():
             text = filled(text, name, table(FOUND))
-        except FileNotFoundError as error:
-            print(f"{name}: no {error.filename}; the page keeps the table that it has", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"trust_counts.py: {error}; {page} stays as it is") from None
     page.write_text(text, encoding="utf-8")
 
 
