@@ -5,7 +5,8 @@
     python benchmarks/ray.py --work FOLDER --stage derive --scale 0.02
 
 Whole commands, Parquet in and out: the local engine and Ray in turns, on one core and on two, which the process may
-leave no more than its children. Ray's seconds hold the start of a cluster of its own, with a worker for each core.
+leave no more than its children. The seconds of "ray" hold the start and end of a cluster of its own, with a worker for
+each core; those of "there" are on one of that size that was started before and stays, as a cluster does.
 Elapsed seconds alone: nobody counts the CPU time of processes that Ray ends. Inputs and results stay in FOLDER, so
 that a run that was stopped goes on: `results.jsonl` has a line per run, and the table is made of them. Stages are sized
 to take a minute on two cores.
@@ -20,10 +21,12 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -41,8 +44,11 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "PAIRMINE_STORE": "none",
 }
+ENGINES = ["local", "ray", "there"]
+ADDRESS = "127.0.0.1:6399"
 _CHILD_SUBREAPER = 36
 _REAP_S = 30
+_START_S = 180
 
 
 @dataclass(frozen=True)
@@ -136,10 +142,10 @@ def main() -> None:
         words = Inputs(options.work, rows).fill(STAGES[stage].words, str(options.reranker))
         for number in range(options.runs):
             for cores in options.cores:
-                for engine in ("local", "ray"):
+                for engine in options.engine:
                     case = {"stage": stage, "rows": rows, "cores": cores, "engine": engine, "run": number}
                     if not any(case.items() <= done.items() for done in _read(results)):
-                        found = case | _measured(_command(words, engine, cores, rows, options.work), cores)
+                        found = case | _measured(_command(words, engine, rows, options.work), cores, engine)
                         with results.open("a") as lines:
                             lines.write(json.dumps(found) + "\n")
         _show(stage, rows, _read(results))
@@ -152,35 +158,67 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1, help="so many times the rows of a stage")
     parser.add_argument("--runs", type=int, default=3, help="how often each case runs; medians are shown")
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=ENGINES, help="all of them")
     reranker = HERE.parents[1] / "shared" / "models" / "cross-encoder-minilm"
     parser.add_argument("--reranker", type=Path, default=reranker, help="the cross-encoder of stage score")
     return parser.parse_args()
 
 
-def _command(words: list[str], engine: str, cores: int, rows: int, work: Path) -> list[str]:
-    out = work / "out" / ("parts" if engine == "ray" else "out.parquet")
+def _command(words: list[str], engine: str, rows: int, work: Path) -> list[str]:
+    out = work / "out" / ("out.parquet" if engine == "local" else "parts")
     shutil.rmtree(out.parent, ignore_errors=True)
     out.parent.mkdir()
     command = [PAIRMINE, *words, "-q", "-o", str(out)]
-    if engine == "ray":
+    if engine != "local":
         command += ["--engine", "ray", "--shard-rows", str(max(rows // SHARDS, 1))]
+    if engine == "there":
+        command += ["--ray-address", ADDRESS]
     return command
 
 
-def _measured(command: list[str], cores: int) -> dict[str, float]:
+def _measured(command: list[str], cores: int, engine: str) -> dict[str, float]:
     """Elapsed seconds of a command, of which no process may use more than `cores` cores."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < cores:
         raise SystemExit(f"this machine gives {len(allowed)} cores; pass --cores")
     os.sched_setaffinity(0, allowed[:cores])
-    start = time.perf_counter()
     try:
-        subprocess.run(command, check=True, env={**os.environ, **SETTINGS}, stdout=subprocess.DEVNULL)
+        with _cluster(cores) if engine == "there" else nullcontext():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, env={**os.environ, **SETTINGS}, stdout=subprocess.DEVNULL)
+            seconds = time.perf_counter() - start
     finally:
         os.sched_setaffinity(0, allowed)
-    seconds = time.perf_counter() - start
     _wait_for_orphans()
     return {"seconds": round(seconds, 2)}
+
+
+@contextmanager
+def _cluster(cores: int) -> Iterator[None]:
+    """A cluster of one node at `ADDRESS`, for as long as this is open."""
+    host, port = ADDRESS.split(":")
+    ray = str(Path(sys.executable).with_name("ray"))
+    words = ["start", "--head", "--block", f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={cores}"]
+    words += ["--include-dashboard=false", "--disable-usage-stats", f"--object-store-memory={256 << 20}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    head = subprocess.Popen([ray, *words], env={**os.environ, **SETTINGS}, **quiet)
+    try:
+        end = time.monotonic() + _START_S
+        while subprocess.run([ray, "status", f"--address={ADDRESS}"], capture_output=True, check=False).returncode:
+            if time.monotonic() > end or head.poll() is not None:
+                raise SystemExit(f"no cluster came up at {ADDRESS}")
+            time.sleep(0.5)
+        yield
+    finally:
+        head.kill()  # asked to end, it takes its leave of a cluster that it ends first
+        head.wait()
+        for left in _children():
+            os.kill(left, signal.SIGKILL)
+
+
+def _children() -> list[int]:
+    """The processes whose parent is this one; those of a parent that is gone are among them."""
+    return [int(pid) for tasks in Path("/proc/self/task").glob("*/children") for pid in tasks.read_text().split()]
 
 
 def _wait_for_orphans() -> None:
@@ -197,22 +235,19 @@ def _read(results: Path) -> list[dict[str, Any]]:
 
 
 def _show(stage: str, rows: int, results: list[dict[str, Any]]) -> None:
-    """A line per number of cores, with Ray's cost in times of the local engine's; then what a second core gains."""
+    """A line per number of cores and engine, with its cost in times of the local engine's; what a second core gains."""
     found = [each for each in results if (each["stage"], each["rows"]) == (stage, rows)]
-    there = sorted({each["cores"] for each in found})
-    middle = {
-        (engine, cores): median(each["seconds"] for each in found if (each["engine"], each["cores"]) == (engine, cores))
-        for engine in ("local", "ray")
-        for cores in there
-    }
-    for cores in there:
-        local, ray = middle["local", cores], middle["ray", cores]
-        print(f"{stage:<13} {rows:>11,} rows  {cores} cores", end="  ")
-        print(f"local {local:7.1f} s  ray {ray:7.1f} s  ratio {ray / local:.2f}", flush=True)
-    if len(there) > 1:
-        local, ray = (middle[name, there[0]] / middle[name, there[-1]] for name in ("local", "ray"))
-        print(f"{stage:<13} {there[0]} to {there[-1]} cores: ", end="")
-        print(f"local {local:.2f} times as fast, ray {ray:.2f}", flush=True)
+    taken: dict[tuple[str, int], list[float]] = {}
+    for each in found:
+        taken.setdefault((each["engine"], each["cores"]), []).append(each["seconds"])
+    middle = {case: median(seconds) for case, seconds in taken.items()}
+    for engine, cores in sorted(middle, key=lambda case: (case[1], ENGINES.index(case[0]))):
+        seconds = middle[engine, cores]
+        print(f"{stage:<13} {rows:>11,} rows  {cores} cores  {engine:<5} {seconds:7.1f} s", end="")
+        print(f"  ratio {seconds / middle['local', cores]:.2f}" if ("local", cores) in middle else "", flush=True)
+    for engine in ENGINES:
+        if (engine, 1) in middle and (engine, 2) in middle:
+            print(f"{stage:<13} 1 to 2 cores: {engine} {middle[engine, 1] / middle[engine, 2]:.2f} times as fast")
 
 
 if __name__ == "__main__":
