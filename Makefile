@@ -36,7 +36,7 @@ trainers: $(INSTALLED) quickstart
 	$(BIN)/python benchmarks/trainers/run.py --work $(TRAINERS_WORK) --write docs/trainers.md \
 		$(if $(TRAINERS),--only $(TRAINERS))
 
-## test         the fast tests (five to seven minutes on two cores)
+## test         the fast tests (about five minutes on two cores)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 

@@ -132,6 +132,7 @@ def test_numbers_where_sentences_belong_are_an_error() -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "data/xnli-dev").exists(), reason="needs the real corpora in ../shared/data")
+@pytest.mark.slow
 def test_xnli_in_fifteen_languages_gives_a_positive_and_a_negative_per_premise() -> None:
     with gzip.open(SHARED / "data/xnli-dev/dev.jsonl.gz", "rt") as lines:
         rows = pa.Table.from_pylist([json.loads(line) for line in lines])

@@ -158,6 +158,7 @@ def test_with_an_encoder_translations_far_from_their_source_leave() -> None:
 
 
 @needs_data
+@pytest.mark.slow
 def test_tatoeba_gives_every_translation_and_paraphrases_through_english() -> None:
     rows = pa.Table.from_pylist(lines(DATA / "tatoeba" / "pairs.jsonl.gz", 30_000))
     outcome = derive("parallel", rows.rename_columns(["_id", "lang", "source", "target"]))

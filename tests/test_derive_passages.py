@@ -140,6 +140,7 @@ def test_an_encoder_can_grade_the_sentences() -> None:
 
 @pytest.mark.skipif(not (SHARED / "data/xquad").exists(), reason="needs the real collections in ../shared/data")
 @pytest.mark.parametrize(("language", "least"), [("en", 0.83), ("de", 0.76), ("zh", 0.82)])
+@pytest.mark.slow
 def test_the_sentence_that_is_picked_mostly_holds_the_answer(language: str, least: float) -> None:
     def read(name: str) -> dict[str, dict[str, Any]]:
         with gzip.open(SHARED / "data" / "xquad" / name, "rt") as lines:

@@ -218,6 +218,7 @@ def test_three_sentences_have_one_triple_and_two_have_none() -> None:
         ("outline", {"markup": "none"}),
     ],
 )
+@pytest.mark.slow
 def test_real_corpora_give_rows_that_stand_where_they_say(name: str, recipe: str, options: dict[str, Any]) -> None:
     with gzip.open(SHARED / "data" / name / "corpus.jsonl.gz", "rt") as lines:
         documents = [json.loads(line) for line in lines][::7]

@@ -234,6 +234,7 @@ def test_crops_of_a_given_seed_stay_the_same_from_version_to_version() -> None:
 @pytest.mark.skipif(not (SHARED / "data/cisi").exists(), reason="needs the real corpora in ../shared/data")
 @pytest.mark.parametrize("name", ["cisi", "xquad", "jsquad"])
 @pytest.mark.parametrize("recipe", ["crops", "ict", "adjacent"])
+@pytest.mark.slow
 def test_real_corpora_give_pairs_whose_parts_stand_in_their_document(name: str, recipe: str) -> None:
     with gzip.open(SHARED / "data" / name / "corpus.jsonl.gz", "rt") as lines:
         documents = [json.loads(line) for line in lines][::3]

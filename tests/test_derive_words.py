@@ -273,6 +273,7 @@ def test_real_sentences_in_many_languages_give_views_of_their_own_words() -> Non
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the real collections in ../shared/data")
+@pytest.mark.slow
 def test_wordnet_synonyms_replace_words_in_real_sentences() -> None:
     synonyms: dict[str, tuple[str, ...]] = {}
     with gzip.open(SHARED / "wordnet-definitions" / "synsets.jsonl.gz", "rt") as lines:

@@ -118,6 +118,7 @@ def test_a_text_has_the_same_bits_in_every_batch_order_and_alone(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_a_text_has_the_same_bits_with_one_thread_or_three(
     exact: SentenceTransformerEncoder, lowered: SentenceTransformerEncoder, dtype: str
 ) -> None:

@@ -250,6 +250,7 @@ def test_two_runs_into_one_target_both_finish_and_one_of_them_is_there(tmp_path:
 
 
 @pytest.mark.parametrize("ending", ["parquet", "jsonl", "arrow", "csv.gz"])
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_nothing(here: Here, tmp_path: Path, ending: str) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -381,6 +382,7 @@ def test_a_leftover_that_cannot_be_removed_does_not_hide_what_went_wrong(
 
 
 @pytest.mark.parametrize("words", ["recipes", "--version", "convert c.jsonl --format jsonl -o -"])
+@pytest.mark.slow
 def test_printing_onto_a_full_disk_is_one_line_and_exit_3(tmp_path: Path, words: str) -> None:
     corpus(tmp_path, 5)
     with open("/dev/full", "wb") as full:
@@ -392,6 +394,7 @@ def test_printing_onto_a_full_disk_is_one_line_and_exit_3(tmp_path: Path, words:
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_a_log_on_a_full_disk_changes_neither_the_output_nor_the_exit_code(tmp_path: Path) -> None:
     corpus(tmp_path, 5)
     with open("/dev/full", "wb") as full:
@@ -428,6 +431,7 @@ def test_what_goes_down_a_pipe_is_utf8_in_every_locale(tmp_path: Path, words: li
     assert odd.stdout == plain.stdout
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_utf8_is_a_name_and_a_text_that_is_none_is_told(tmp_path: Path) -> None:
     odd = os.fsdecode(b"c\xff.jsonl")
     corpus(tmp_path, 3, odd)

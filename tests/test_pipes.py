@@ -98,6 +98,7 @@ def test_a_failing_command_leaves_no_output_behind_it(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["derive ict corpus.jsonl", "derive crops corpus.jsonl", "dedup corpus.jsonl"])
+@pytest.mark.slow
 def test_one_worker_and_two_give_the_same_bytes(corpus: Path, step: str) -> None:
     done = shell(
         f"pairmine {step} --workers 1 -o one.parquet && pairmine {step} --workers 2 -o two.parquet", corpus.parent
@@ -175,6 +176,7 @@ def test_help_of_every_command_shows_an_example(tmp_path: Path) -> None:
         ("frobnicate", "pairmine: no such command 'frobnicate'"),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_on_the_command_line_gets_one_line_and_exit_2(corpus: Path, command: str, line: str) -> None:
     done = shell(f"pairmine {command}", corpus.parent)
     assert done.returncode == 2

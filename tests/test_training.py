@@ -133,6 +133,7 @@ def test_flag_embedding_finds_lists_where_it_draws_from_lists(pairs: pa.Table, t
 @pytest.mark.parametrize(
     ("target", "loss"), [("st-pair-score", "CoSENTLoss"), ("st-pair-class", "OnlineContrastiveLoss")]
 )
+@pytest.mark.slow
 def test_sentence_transformers_trains_on_graded_and_on_labelled_pairs(
     target: str, loss: str, pairs: pa.Table, model: Any, tmp_path: Path
 ) -> None:
