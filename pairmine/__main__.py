@@ -10,15 +10,15 @@ from pairmine.cli import interrupts
 
 def run() -> NoReturn:
     """Run the command line as a process: interrupts are answered from here on, also while libraries are loaded."""
-    with interrupts.heard(to_the_end=True):
-        try:
+    try:
+        with interrupts.heard(to_the_end=True):
             from pairmine.cli.main import main
 
             main()
-        except KeyboardInterrupt:
-            interrupts.settle()
-            sys.stderr.write(f"pairmine: {interrupts.CONTINUE}\n")
-            sys.exit(interrupts.CODE)
+    except KeyboardInterrupt:
+        interrupts.settle()
+        sys.stderr.write(f"pairmine: {interrupts.CONTINUE}\n")
+        sys.exit(interrupts.CODE)
 
 
 if __name__ == "__main__":

@@ -164,9 +164,11 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of the file; the last process to do so folds the write-ahead log into it."""
-        if self._claims is not None:
-            self._claims.close()
-        self._connection.close()
+        try:
+            if self._claims is not None:
+                self._claims.close()
+        finally:
+            self._connection.close()
 
     # --- replies ----------------------------------------------------------------------------------
 
@@ -265,10 +267,13 @@ class Ledger:
                     f"WHERE replies.id > ? AND {condition} ORDER BY replies.id LIMIT {_AT_ONCE}",
                     (last, *values),
                 ).fetchall()
+                some = [Entry(row[1], _reply(row[6:]), *_sound(row[2:6], _ASKED)) for row in rows]
+                if any(type(entry.key) is not bytes or len(entry.key) != KEY_BYTES for entry in some):
+                    raise sqlite3.DatabaseError("malformed key")
+                last = _last_of(rows, last)
             if not rows:
                 return
-            last = rows[-1][0]
-            yield [Entry(row[1], _reply(row[6:]), *row[2:6]) for row in rows]
+            yield some
 
     # --- numbers ----------------------------------------------------------------------------------
 
@@ -287,7 +292,7 @@ class Ledger:
                 f"WHERE {condition} GROUP BY sources.id ORDER BY recipe, model, backend",
                 values,
             )
-            return [Total(*row) for row in rows]
+            return [Total(*_sound(row, _SUMS)) for row in rows]
 
     def prune(self, which: Which, *, dry_run: bool = False) -> list[Total]:
         """Remove `which` replies for good, give their space back, and say what went; `dry_run` only says it.
@@ -306,9 +311,9 @@ class Ledger:
         while True:
             with self._told():
                 ids = self._connection.execute(pick, (last, *values)).fetchall()
+                last = _last_of(ids, last)
             if not ids:
                 break
-            last = ids[-1][0]
             with self._told(), self._connection:
                 self._begin()
                 self._connection.executemany("DELETE FROM replies WHERE id = ?", ids)
@@ -357,7 +362,8 @@ class Ledger:
                 "WHERE ? IS NULL OR backend = ? ORDER BY created, rowid",
                 (backend, backend),
             )
-            return [Batch(id_, of, state, _split(keys), created) for id_, of, state, keys, created in rows]
+            found = [_sound(row, _BATCH) for row in rows]
+            return [Batch(id_, of, state, _split(keys), created) for id_, of, state, keys, created in found]
 
     def close_batch(self, batch_id: str) -> None:
         """Forget a batch, once its replies are kept or given up; an unknown one is no error."""
@@ -379,12 +385,12 @@ class Ledger:
         """What sqlite cannot do becomes a line where a user can mend it."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if (plain := self._plainly(error)) is None:
                 raise
             raise plain from error
 
-    def _plainly(self, error: sqlite3.Error) -> PairmineError | None:
+    def _plainly(self, error: sqlite3.Error | UnicodeDecodeError) -> PairmineError | None:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")):
             line = f"another process has held it for {self._busy_s:g} s; run the same command again when that is done"
@@ -395,7 +401,9 @@ class Ledger:
             return PairmineError(f"{self.path}: {what} ({error}); {remedy}", exit_code=GAVE_UP)
         if name == "SQLITE_NOTADB":
             return _foreign(self.path, "not an sqlite file")
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_MISMATCH")) or any(sign in str(error) for sign in _DAMAGE):
+        # Python's own error is for a name or a text that is no UTF-8, also where it stands in what sqlite says.
+        is_damage = isinstance(error, UnicodeDecodeError) or any(sign in str(error) for sign in _DAMAGE)
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_MISMATCH")) or is_damage:
             remedy = f"move it away and save what is left of it: sqlite3 {self.path.name} .recover | sqlite3 NEW"
             return PairmineError(f"{self.path}: the ledger is damaged ({error}); {remedy}")
         if name.startswith(_NO_ACCESS):
@@ -564,9 +572,32 @@ def _row(entry: Entry, source: int) -> tuple[Any, ...]:
     )
 
 
+_ASKED = (str, str, str, int)
+_ANSWERED = (str, int, int, int, str)
+_SUMS = (str, str, str, int, int, int, int, int, int, int)
+_BATCH = (str, str, str, bytes, int)
+
+
+def _sound(row: Sequence[Any], types: Sequence[type]) -> Sequence[Any]:
+    """The row, where its values are of these types: in a damaged file sqlite hands out whatever it finds."""
+    if tuple(map(type, row)) != types:
+        raise sqlite3.DatabaseError("malformed row")
+    return row
+
+
+def _last_of(rows: Sequence[Sequence[Any]], last: int) -> int:
+    """The id of the last row, each of which comes after the one before; else a reader would go round for ever."""
+    for row in rows:
+        if row[0] <= last:
+            raise sqlite3.DatabaseError("malformed order of rows")
+        last = row[0]
+    return last
+
+
 def _reply(row: Sequence[Any]) -> Reply:
-    text = row[0] if isinstance(row[0], str) else row[0].decode("utf-8", "surrogatepass")
-    return Reply(text, *row[1:])
+    text = row[0].decode("utf-8", "surrogatepass") if isinstance(row[0], bytes) else row[0]
+    _sound((text,), (str,))
+    return Reply(text, *_sound(row[1:], _ANSWERED))
 
 
 def _stored(text: str) -> str | bytes:

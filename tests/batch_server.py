@@ -12,6 +12,7 @@ import itertools
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -30,6 +31,13 @@ Row = dict[str, Any]
 def error_row(status: int, message: str, *, param: str | None = None, code: str | None = None) -> Row:
     """What a row gets instead of an answer."""
     return {"status_code": status, "body": {"error": {"message": message, "param": param, "code": code}}}
+
+
+class _Listener(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up on an answer is no fault of the server, and nothing to print."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class BatchServer:
@@ -58,7 +66,7 @@ class BatchServer:
         self.torn: set[str] = set()
         self.has_api = True
         self._numbers = itertools.count(1)
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http = _Listener(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
         self.base_url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)

@@ -127,7 +127,8 @@ class LLMServer:
 
     `refuses` are request fields that get a 400 "Unsupported parameter". `capacity` is how many requests it
     takes at once before it says 429. `paid` counts, for each prompt (the last message's text), the whole
-    200s that went into an open connection; torn, garbled and stalled answers are not among them.
+    200s that went into an open connection; torn, garbled and stalled answers are not among them. `paid_at` has the
+    moment (of time.monotonic) by which the last of them was sent.
     `restarts` maps the number of a request to the seconds for which the server is away when it comes.
     """
 
@@ -165,6 +166,7 @@ class LLMServer:
         self.bodies: list[dict[str, Any]] = []
         self.requests = 0
         self.paid: Counter[str] = Counter()
+        self.paid_at: dict[str, float] = {}
         self.seen: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self.under_way = 0
@@ -440,6 +442,8 @@ class Connection(asyncio.Protocol):
         # Counted first: who has the last answer looks at once.
         self._count(response)
         self.transport.write("\r\n".join(lines).encode("latin-1") + response.body)
+        if isinstance(response.paid, str):
+            self.server.paid_at[response.paid] = time.monotonic()
         self._finished()
         if is_torn:
             self.transport.close()

@@ -360,7 +360,7 @@ def test_a_line_that_is_no_label_is_told_with_its_place(tmp_path: Path, bad: str
     path.write_text(f'{bad}\n{{"query_id": "q", "doc_id": "d", "label": 0}}\n')
     from pairmine.errors import PairmineError
 
-    with pytest.raises(PairmineError, match=r"labels.jsonl:1: is no label; a line is"):
+    with pytest.raises(PairmineError, match=r"labels.jsonl:1: is no label; write"):
         Labels(str(path))
 
 

@@ -348,6 +348,21 @@ def test_junit_has_a_case_for_each_test(faulty_file: Path, tmp_path: Path) -> No
     assert len(suite) == len(TESTS)
 
 
+def test_junit_is_there_before_the_mended_pairs_or_neither_is(faulty_file: Path, tmp_path: Path) -> None:
+    mended, dropped = tmp_path / "mended.parquet", tmp_path / "dropped.parquet"
+    words = [faulty_file, "--fix", "-o", mended, "--rejects", dropped, "--junit"]
+    assert "make it first" in refused(*words, tmp_path / "nowhere" / "check.xml")
+    assert not mended.exists()
+    assert not dropped.exists()
+    fails(*words, tmp_path / "check.xml")
+    suite = Tree.parse(tmp_path / "check.xml").getroot()
+    failed = {case.get("name") for case in suite if case.find("failure") is not None}
+    assert failed  # what cannot be dropped
+    assert not failed & FIXABLE, "these are the tests of what is left"
+    assert mended.exists()
+    assert dropped.exists()
+
+
 def test_a_terminal_gets_no_control_characters(tmp_path: Path, capsys: Captured) -> None:
     path = write_lines(tmp_path / "p.jsonl", pair("q1", "d\u001b[2J1", document="red \u001b[31m alert"))
     run(path, "--only", "broken-text")

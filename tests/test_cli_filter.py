@@ -192,7 +192,7 @@ def test_a_weight_that_looks_at_all_rows_does_not_hang_on_how_they_come(shell: S
         ),
         (
             "--no-pick --by ce --max-score 0.5",
-            "pairmine: no column score_ce (found: score_st); run 'pairmine score' first",
+            "pairmine: t.jsonl: no column score_ce (found: score_st); run 'pairmine score' first",
         ),
         ("--pick best", "pairmine: --pick best: choose top, random, simans, softmax"),
         ("--negatives 99999999999999999999", "pairmine: negatives is 99999999999999999999; it must be 1 or more, and"),
@@ -203,7 +203,10 @@ def test_a_weight_that_looks_at_all_rows_does_not_hang_on_how_they_come(shell: S
         ("--anchor median --no-pick", "pairmine: --anchor has no effect, since no margin is held to it"),
         ("--gate st:0.7:0.8 --pick top", "pairmine: --pick has no effect with --gate, which leaves no candidate"),
         ("--gate st:0.7:0.8 --skip 2", "pairmine: --skip has no effect with --gate, which leaves no candidate"),
-        ("--by rank --suspects 3", "pairmine: no column score_rank (found: score_st); run 'pairmine score' first"),
+        (
+            "--by rank --suspects 3",
+            "pairmine: t.jsonl: no column score_rank (found: score_st); run 'pairmine score' first",
+        ),
     ],
 )
 def test_a_mistake_gets_one_line_and_no_output(shell: Shell, options: str, line: str) -> None:

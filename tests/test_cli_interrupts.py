@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import signal
+import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -82,6 +86,71 @@ def test_an_interrupt_that_python_can_raise_nowhere_comes_again_and_shows_no_tra
     with pytest.raises(KeyboardInterrupt), interrupts.heard():
         drop()
     assert capsys.readouterr().err == ""
+
+
+class Opened:
+    """Closes in the end what it holds, as an event loop does."""
+
+    def __init__(self) -> None:
+        press()
+        self.handle = 0
+
+    def __del__(self) -> None:
+        self.handle += 1
+
+
+def test_what_an_interrupt_leaves_half_made_shows_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with interrupts.heard():
+        with contextlib.suppress(KeyboardInterrupt):
+            Opened()
+        gc.collect()
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_in_a_finalizer_is_shown_where_nothing_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    with interrupts.heard():
+        Opened.__new__(Opened)
+        gc.collect()
+    assert "AttributeError" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_a_library_makes_code_has_the_same_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(
+        textwrap.dedent(
+            """
+            import sys
+            from pairmine.cli import interrupts
+            with interrupts.heard(to_the_end=True):
+                try:
+                    exec("import signal; signal.raise_signal(signal.SIGINT)\\n'never reached'")
+                except KeyboardInterrupt:
+                    sys.exit(interrupts.CODE)
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, "-m", "stopped"], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_an_interrupt_while_the_first_handler_is_set_is_answered_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(
+        textwrap.dedent(
+            """
+            import signal
+            from pairmine.__main__ import run
+            install = signal.signal
+            def pressed(number, handler):
+                before = install(number, handler)
+                if number == signal.SIGINT and callable(handler):
+                    signal.raise_signal(signal.SIGINT)
+                return before
+            signal.signal = pressed
+            run()
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, "-m", "stopped"], cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (130, SAID)
 
 
 def test_what_comes_once_all_is_settled_changes_nothing() -> None:

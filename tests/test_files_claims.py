@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +65,36 @@ def test_what_a_killed_process_had_claimed_is_free(other: subprocess.Popen[str],
     assert all(mine.claim(key) for key in KEYS)
     mine.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_a_killed_process_goes_with_the_next_that_has_nothing_to_claim(
+    other: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    Claims(tmp_path / "asking").close()
+    assert (tmp_path / "asking").exists()  # the other one still asks
+    other.kill()
+    other.wait()
+    Claims(tmp_path / "asking").close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_claims_are_let_go_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fcntl.lockf
+    presses = iter([KeyboardInterrupt])
+
+    def pressed(*given: Any) -> None:
+        if (press := next(presses, None)) is not None:
+            raise press
+        lock(*given)
+
+    call = Call("m", ({"role": "user", "content": "Why?"},), Sampling())
+    mine = Ledger(tmp_path / "ledger.sqlite")
+    mine.claim(call.key)
+    mine.keep([(call, Reply("Because."))], recipe="r", backend="b")
+    monkeypatch.setattr(fcntl, "lockf", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        mine.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
 
 
 def test_where_no_file_can_be_made_everything_is_granted(tmp_path: Path) -> None:

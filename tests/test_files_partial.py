@@ -58,10 +58,23 @@ def test_a_device_is_written_to_and_never_replaced(tmp_path: Path) -> None:
 
 
 def test_names_with_brackets_and_long_ones_work(tmp_path: Path) -> None:
-    for name in ("a[1]*?.txt", "n" * 250):
+    names = ("a[1]*?.txt", "n" * 250, "\u6f22" * 80 + ".jsonl", "e" + "\u0301" * 120, "n\udcff" + "\udc80" * 250)
+    for name in names:
         write_atomically(str(tmp_path / name), "x")
         assert (tmp_path / name).read_text() == "x"
-    assert len(os.listdir(tmp_path)) == 2
+    assert len(os.listdir(tmp_path)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "letters", ["n" * 250, "\u6f22" * 80, "e" + "\u0301" * 120, "\U0001f469" * 60], ids=["1", "3", "2", "4"]
+)
+def test_a_long_name_is_cut_between_letters(tmp_path: Path, letters: str) -> None:
+    partial = Partial(str(tmp_path / letters))
+    (found,) = os.listdir(tmp_path)
+    partial.remove()
+    kept = found[1:].partition(".")[0]
+    assert letters.startswith(kept)
+    assert 197 <= len(os.fsencode(kept)) <= 200
 
 
 @pytest.mark.parametrize(("target", "line"), [("", "is a folder; name a file in it"), ("no/out", "make it first")])

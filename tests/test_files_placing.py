@@ -19,7 +19,7 @@ def by_swap(folder: Path) -> None:
     (made / "rows.jsonl").write_text("new")
     (made / MARK).write_text('{"files": ["rows.jsonl"], "lineage": []}')
     try:
-        swap(made, folder / "out")
+        swap(made, str(folder / "out"))
     finally:
         for left in (*made.glob("*"), made, made.parent):
             if left.exists():
@@ -98,4 +98,16 @@ def test_a_folder_that_a_killed_run_had_set_aside_goes_with_the_next(
     (tmp_path / ".out.4711.old").mkdir()
     (tmp_path / ".out.4711.old" / "rows.jsonl").write_text("older")
     put(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_the_disk_would_not_remove_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_swap(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("pairmine.files.placing.drop_replaced", lambda final: None)
+        by_swap(tmp_path)
+        by_swap(tmp_path)
+    by_swap(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

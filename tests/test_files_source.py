@@ -198,7 +198,7 @@ def test_one_id_with_another_title_is_another_text(tmp_path: Path) -> None:
         ),
         ([{"id": True, "text": "x"}], 'c.jsonl:1: "id" holds a boolean; an id is text or a whole number'),
         ([{"id": 1.5, "text": "x"}], 'c.jsonl:1: "id" holds a number; an id is text or a whole number'),
-        ("\n\n", "c.jsonl: no rows in it; a corpus needs at least one"),
+        ("\n\n", "c.jsonl: no rows in it; a corpus needs at least one, name another"),
     ],
 )
 def test_a_row_that_is_no_document_is_told_with_its_line(tmp_path: Path, rows: object, line: str) -> None:

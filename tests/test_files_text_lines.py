@@ -65,11 +65,12 @@ def test_the_lineage_has_the_files_digest_and_its_lines(tmp_path: Path) -> None:
 def test_what_is_no_text_by_the_line_is_told(tmp_path: Path) -> None:
     assert (
         refused(put(tmp_path, "a.jsonl", "{}\n"))
-        == "a.jsonl: is jsonl, where a plain text with one item to a line belongs"
+        == "a.jsonl: is jsonl, where a plain text with one item to a line belongs; name one"
     )
     assert refused(put(tmp_path, "a.en", "")) == "a.en: the file is empty; write it again or name another"
     assert refused(put(tmp_path, "b.en", b"x\n\xe9\n")).startswith("b.en:2: not UTF-8")
     assert refused(put(tmp_path, "c.en", gzip.compress(b"x\n"))) == "c.en: holds gzip data; rename it to c.en.gz"
     (tmp_path / "folder").mkdir()
-    assert refused(str(tmp_path / "folder")) == "folder: is a folder, where a file with one item to a line belongs"
+    told = "folder: is a folder, where a file with one item to a line belongs; name one"
+    assert refused(str(tmp_path / "folder")) == told
     assert refused(str(tmp_path / "none.en")) == "none.en: no such file or folder"

@@ -37,6 +37,11 @@ def test_a_file_that_is_too_large_is_told_before_it_is_held(tmp_path: Path) -> N
         read_whole(tmp_path / "large", most_bytes=2 << 20)
 
 
+def test_a_small_file_takes_no_room_for_the_largest_that_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    assert read_whole(tmp_path / "a", most_bytes=1 << 60) == b"a"
+
+
 def test_a_mark_that_is_no_mark_is_none(tmp_path: Path) -> None:
     for content in (b"\xff\xfe", b"[" * 100_000, b'{"files": [], "rows": [], "lineage": ["x"]}', b"[]", b"{}"):
         (tmp_path / ".pairmine.json").write_bytes(content)

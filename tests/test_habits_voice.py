@@ -17,6 +17,7 @@ import pytest
 
 from pairmine.cli.main import app
 from pairmine.cli.progress import Progress
+from pairmine.cli.voice import shown
 from pairmine.errors import PairmineError
 
 Shell = Callable[[str], str]
@@ -216,3 +217,12 @@ def test_an_input_tells_how_much_is_ahead_where_that_is_cheap(tmp_path: Path) ->
         ending: open_texts(str(tmp_path / f"a.{ending}"), print).rows_ahead() for ending in ("jsonl", "csv", "parquet")
     }
     assert ahead == {"jsonl": 2, "csv": None, "parquet": 3}
+
+
+@pytest.mark.parametrize("letter", ["x", "\u202e", "\x1b"])
+@pytest.mark.parametrize("count", [3_900, 4_000, 100_000])
+def test_a_line_has_no_more_than_4000_letters_however_they_are_written(letter: str, count: int) -> None:
+    line = f"pairmine: {shown(f'c.jsonl: {letter * count}; mend the row')}\n"
+    assert len(line) <= 4_000
+    assert line.startswith("pairmine: c.jsonl: ")
+    assert line.endswith("; mend the row\n")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
+import os
+import re
+import time
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,6 +29,7 @@ KEY = "sk-marked/7f3a+Zq9~w%20x-0123456789"
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "_known", set())
+    monkeypatch.setattr(keys, "_places", set())
 
 
 def spellings() -> list[str]:
@@ -32,12 +37,69 @@ def spellings() -> list[str]:
         KEY,
         KEY[::-1],
         quote(KEY, safe=""),
+        re.sub("%..", lambda found: found[0].lower(), quote(KEY, safe="")),
         json.dumps(KEY)[1:-1].replace("/", "\\/"),
         KEY.encode().hex(),
+        KEY.encode().hex().upper(),
+        KEY[::-1].encode().hex(),
         b64encode(KEY.encode()).decode(),
+        b64encode(KEY[::-1].encode()).decode(),
         b64encode(f"Bearer {KEY}".encode()).decode(),
         b64encode(f"a:{KEY}".encode()).decode(),
     ]
+
+
+def cuts() -> list[str]:
+    """Parts of a key in the spellings of servers."""
+    spelled: list[Callable[[str], str]] = [
+        str,
+        lambda part: part[::-1],
+        lambda part: quote(part, safe=""),
+        lambda part: part.encode().hex(),
+        lambda part: part.encode().hex().upper(),
+        *(lambda part, before=before: b64encode(b"x" * before + part.encode()).decode() for before in range(3)),
+        lambda part: urlsafe_b64encode(part.encode()).decode(),
+    ]
+    half = len(KEY) // 2
+    parts = [KEY[:12], KEY[:16], KEY[:30], KEY[:half], KEY[half:], KEY[-12:], KEY[-17:], KEY[5:25]]
+    return [spell(part) for spell in spelled for part in parts]
+
+
+@pytest.mark.parametrize("cut", cuts())
+def test_a_part_of_a_key_is_hidden_too(cut: str) -> None:
+    keys.remember(KEY)
+    for shown in (
+        keys.without_keys(f"before {cut} behind"),
+        keys.without_keys_in(f"before {cut} behind".encode()).decode(),
+    ):
+        assert shown.startswith("before "), shown
+        assert shown.endswith(" behind"), shown
+        # In base64 the first and last letters of a part hang on what stands around it.
+        assert len(shown) <= len("before *** behind") + 6, shown
+
+
+def test_long_texts_full_of_keys_or_of_nothing_take_no_time() -> None:
+    keys.remember(KEY)
+    keys.remember("A" * 5_000)
+    started = time.process_time()
+    for text in (f"{KEY} {KEY[::-1]} ", f"{KEY[:11]} ", "A", "AAAAAAA ", "ü and so on ", "\u20ac and so on "):
+        long = text * (2_000_000 // len(text))
+        found = keys.without_keys_in(long.encode()).decode()
+        assert found == keys.without_keys(long)
+        assert KEY[:12] not in found
+        assert "A" * 12 not in found
+        assert (found == long) == (text[0] not in "sA" or text in (f"{KEY[:11]} ", "AAAAAAA "))
+    assert time.process_time() - started < 30
+
+
+def test_what_stands_around_keys_stays() -> None:
+    keys.remember(KEY)
+    keys.remember(OTHER := "another-key-of-this-process")
+    for number in range(40):
+        text = f"{'y' * number}{KEY}{'z' * number}{OTHER[:14]} {KEY[3:20]}é"
+        hidden = f"{'y' * number}***{'z' * number}*** ***é" if number else "*** ***é"
+        assert keys.without_keys(text) == hidden
+        assert keys.without_keys_in(text.encode()) == hidden.encode()
 
 
 @pytest.mark.parametrize("spelling", spellings())
@@ -58,11 +120,27 @@ def test_a_word_that_stands_for_a_key_stays_in_texts() -> None:
     assert keys.without_keys_in(b"made with lm-studio") == b"made with lm-studio"
 
 
-def test_keys_of_other_libraries_are_hidden_and_names_of_files_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_other_libraries_are_hidden_and_names_of_files_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_marked123")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret/of+s3")
-    monkeypatch.setenv("SOME_KEY", "/home/a/key.txt")
-    assert keys.without_keys("hf_marked123 secret/of+s3 /home/a/key.txt") == "*** *** /home/a/key.txt"
+    (tmp_path / "key.txt").write_text("a key")
+    monkeypatch.setenv("SOME_KEY", f"{tmp_path}/key.txt")
+    assert keys.without_keys(f"hf_marked123 secret/of+s3 {tmp_path}/key.txt") == f"*** *** {tmp_path}/key.txt"
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "OTHER_SECRET", "OTHER_KEY"])
+@pytest.mark.parametrize("first", "/.~")
+def test_a_key_that_looks_like_a_path_is_hidden(name: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, f"{first}K7MDENG+bPxRfiCYEXAMPLEKEY0wJalrXUtn")
+    assert keys.without_keys(f"no right: {os.environ[name]}.") == "no right: ***."
+
+
+def test_a_key_of_aws_is_one_though_a_file_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key.txt").write_text("")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"{tmp_path}/key.txt")
+    assert keys.without_keys(f"no right: {tmp_path}/key.txt.") == "no right: ***."
 
 
 @pytest.mark.parametrize("password", ["pw", "a longer one: é"])

@@ -307,6 +307,87 @@ def test_a_damaged_ledger_is_told_with_the_way_to_save_what_is_left(path: Path) 
         Ledger(path).totals()
 
 
+def used(path: Path, *, read_only: bool) -> None:
+    """Whatever a command does with a ledger."""
+    with Ledger(path, read_only=read_only, busy_s=0.1) as ledger:
+        ledger.totals()
+        entries = [entry for some in ledger.entries() for entry in some]
+        assert all(len(entry.key.hex()) == 40 and entry.created + 1 for entry in entries)
+        ledger.find([a_call(1).key])
+        ledger.open_batches()
+        if not read_only:
+            ledger.keep([(a_call(99), Reply("new"))], recipe="queries", backend="openai")
+            ledger.close_batch("b1")
+
+
+def told_or_used(path: Path, content: bytes, *, read_only: bool = True) -> set[str]:
+    """Use a file as a ledger; the line that is said of it, if any."""
+    for each in path.parent.glob("x.sqlite*"):
+        each.unlink(missing_ok=True)  # what a connection left may go with it
+    path.write_bytes(content)
+    told: PairmineError | None = None
+    try:
+        used(path, read_only=read_only)
+    except PairmineError as error:
+        told = error
+    if told is None:
+        return set()
+    assert "\n" not in str(told)
+    assert str(told).startswith(f"{path}: ")
+    assert told.exit_code == 2
+    return {str(told)}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a ledger with replies, one of them no UTF-8, and an open batch."""
+    path = tmp_path_factory.mktemp("good") / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        odd = (a_call(20), Reply("half an emoji \ud83d", "stop", 1, 2, 3, "m"))
+        ledger.keep([*answers(range(20)), odd], recipe="queries", backend="openai")
+        ledger.save_batch(Batch("b1", "openai", "sent", (a_call(50).key,)))
+    return path.read_bytes()
+
+
+def test_no_byte_of_a_ledgers_head_brings_a_traceback(tmp_path: Path, good: bytes) -> None:
+    path, said = tmp_path / "x.sqlite", set()
+    for at in range(100):
+        for value in (0, 1, 0xFF):
+            broken = good[:at] + bytes([value]) + good[at + 1 :]
+            said |= told_or_used(path, broken, read_only=at % 20 != 0)
+    for size in (1, 15, 99, 100, 4095, 4096, len(good) - 1):
+        said |= told_or_used(path, good[:size], read_only=False)
+    assert {line.split(": ")[1].partition(" (")[0].partition(";")[0] for line in said} >= {
+        "the ledger is damaged",
+        "not an sqlite file, no ledger of pairmine's",
+        "an sqlite file of something else, no ledger of pairmine's",
+        "written by a newer pairmine",
+    }
+
+
+@pytest.mark.parametrize(
+    "found",
+    [b"created INTEGER", b"finish_reason TEXT", b"CREATE INDEX sums", b"sqlite_autoindex_replies_1", b"sources"],
+)
+def test_a_name_in_a_ledger_that_is_no_utf8_is_told(tmp_path: Path, good: bytes, found: bytes) -> None:
+    for at in range(0, len(found), 3):
+        broken = bytearray(found)
+        broken[at] |= 0x80
+        said = told_or_used(tmp_path / "x.sqlite", good.replace(found, bytes(broken)))
+        assert all("; move it away and save what is left of it: " in line for line in said)
+
+
+def test_a_ledger_with_a_damaged_row_is_told_or_read(tmp_path: Path, good: bytes) -> None:
+    draw, starts = random.Random(1), [good.index(a_call(n).key) for n in range(21)]
+    for _ in range(100):
+        at = draw.choice(starts) - draw.randrange(16)  # the types and lengths of a row stand before its values
+        told_or_used(tmp_path / "x.sqlite", good[:at] + bytes([draw.randrange(256)]) + good[at + 1 :])
+    at = good.rindex(b"half an emoji ") + 14
+    said = told_or_used(tmp_path / "x.sqlite", good[:at] + b"\xff" + good[at + 1 :])
+    assert all("the ledger is damaged" in line for line in said)
+    assert said
+
+
 def test_a_ledger_that_another_process_holds_is_told_after_a_while_and_nothing_is_lost(path: Path) -> None:
     with Ledger(path, busy_s=0.1) as ledger:
         holder = sqlite3.connect(path, isolation_level=None)

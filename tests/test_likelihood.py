@@ -208,7 +208,7 @@ def test_what_is_no_vllm_server_is_told() -> None:
             ["x"], ["D"]
         )
     with Server() as server:
-        server.faults = [reply(200, {"choices": [{"text": "hello"}]})]
+        server.faults = [reply(200, {"choices": [{"text": "hello"}]})] * 2
         with pytest.raises(PairmineError, match="do not echo the prompt"):
             served(server).score(["x"], ["D"])
 

@@ -379,6 +379,16 @@ def test_results_that_cannot_be_read_stay_at_the_server_and_are_not_paid_for_aga
     assert ledger.open_batches() == []
 
 
+@pytest.mark.parametrize("page", [b"<html>Gone</html>", b"", b'{"deleted": tr'])
+def test_what_a_server_answers_to_a_file_that_is_to_be_deleted_ends_no_run(
+    server: BatchServer, runs: Runs, page: bytes
+) -> None:
+    calls = [call(n) for n in range(5)]
+    server.plan = lambda event, before: Response(200, page) if event == "delete" else None
+    assert runs.run(calls) == Counter(one.key for one in calls)
+    assert all_paid_once(server, calls)
+
+
 def test_results_that_are_fewer_than_the_server_counts_are_fetched_again(server: BatchServer, runs: Runs) -> None:
     def cut(good: Response) -> Response:
         return replace(good, body=good.body[: good.body.index(b"\n") + 1])

@@ -690,6 +690,28 @@ def test_what_came_in_is_told_without_waiting_and_nothing_more_is_sent(chat: Ope
         assert server.seen.total() <= asked + 6
 
 
+def test_what_was_sent_is_read_though_the_machine_is_too_busy_for_a_look_in_time(
+    chat: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairmine.backends.exchange._LAST_LOOK_S", 0.0)
+
+    def plan(body: dict[str, Any], prompt: str, before: int) -> Callable[[Response], Response]:
+        return lambda response: replace(response, delay_s=0.0 if prompt == "prompt 0" else 0.2)
+
+    with LLMServer(echo, plan=plan) as server:
+        llm = chat(server.base_url, concurrency=30)
+        for one in calls(30):
+            llm.submit(one)
+        came = texts(llm.wait())
+        came |= texts(llm.wait())
+        deadline = time.monotonic() + 10
+        while server.under_way and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.paid.total() > len(came) + 8
+        assert texts(llm.arrived()).keys() | came.keys() == server.paid.keys()
+        llm.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_replies_are_read_loses_none_and_closing_stays_quiet(
     chat: Opener, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

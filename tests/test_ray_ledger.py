@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from pairmine.engines import services
 from pairmine.engines.ledgers import LedgerShard, has_shards, merge_shards, shard_paths
 from pairmine.engines.purse import Purse, Settled, SharedBudget, Wish
-from pairmine.errors import PairmineError
+from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.ledger import Entry, Ledger
 from pairmine.llm.calls import Call, Failure, Reply, Sampling
 
@@ -66,6 +68,27 @@ def test_shards_of_a_run_that_is_under_way_are_left_to_it(tmp_path: Path) -> Non
         assert merge_shards(ledger) == 1
         assert ledger.find([a_call(1).key]) == {a_call(1).key: Reply("kept")}
         assert not has_shards(str(ledger.path))
+
+
+def test_shards_that_the_disk_would_not_remove_are_worth_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        with Ledger(shard_paths(str(path), 1)[0]) as part:
+            part.add([entry(a_call(1), "one")])
+
+        def refused(path: Path, **_: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", refused)
+            with pytest.raises(PairmineError, match="its replies are in the ledger, mend that and run") as error:
+                merge_shards(ledger)
+        assert error.value.exit_code == GAVE_UP
+        assert merge_shards(ledger) == 0
+        assert len(ledger.find([a_call(1).key])) == 1
+    assert not has_shards(str(path))
 
 
 def test_a_torn_shard_is_told_and_keeps_nothing_of_the_others_back(tmp_path: Path) -> None:

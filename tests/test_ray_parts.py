@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +22,7 @@ from pairmine.engines import kept
 from pairmine.engines.cut import pieces_of
 from pairmine.engines.parts import fold, write_parts
 from pairmine.engines.shards import Counts, InProcess, Piece, Written
-from pairmine.errors import PairmineError
+from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.files import lineage
 from pairmine.files.sharded import PartedOutput, WorkFolder, read_tables
 from pairmine.files.sink import Sink
@@ -150,6 +152,48 @@ def test_a_run_that_was_killed_repeats_only_unfinished_shards(corpus: Path, tmp_
     assert counts.kept == 5
     outputs["out"].commit([])
     assert pq.read_table(target).num_rows == 5
+
+
+def test_a_place_that_turns_read_only_is_worth_another_try(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a fault of the input it would take with it what is finished."""
+    real = open
+
+    def refused(path: Any, *rest: Any, **more: Any) -> Any:
+        if "/out/.part-00003" in str(path) and "xb" in rest:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return real(path, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", refused)
+        with pytest.raises(PairmineError, match="read-only file system") as error:
+            run(corpus, tmp_path / "out", tmp_path / "log")
+    assert error.value.exit_code == GAVE_UP
+    run(corpus, tmp_path / "out", tmp_path / "log")
+    assert Counter((tmp_path / "log").read_text().split()) == {"0": 1, "1": 1, "2": 1, "3": 2}
+
+
+def test_a_part_that_somebody_removed_is_worth_another_try(tmp_path: Path) -> None:
+    with pytest.raises(PairmineError, match="was removed while it was in use; run the same command again") as error:
+        list(read_tables(str(tmp_path / "part-00000.parquet")))
+    assert error.value.exit_code == GAVE_UP
+
+
+def test_a_work_folder_that_the_disk_would_not_remove_is_no_fault(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = WorkFolder(str(tmp_path / "out"), {"of": str(corpus)})
+
+    def refused(path: Any, *rest: Any, **more: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        folder.remove()
+    again = WorkFolder(str(tmp_path / "out"), {"of": str(corpus)})
+    again.remove()
+    assert not Path(again.path).exists()
 
 
 def test_another_run_starts_from_nothing(corpus: Path, tmp_path: Path) -> None:

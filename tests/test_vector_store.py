@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -473,6 +474,18 @@ def test_a_store_that_can_only_be_read_serves_what_it_has(open_folder: Path) -> 
     where = f"{folder}: vectors cannot be kept there (permission denied); name another --store, or none"
     assert found[1].stderr.strip().endswith(where)
     assert found[1].stdout.splitlines()[-1] == "0 0"  # said before anything was embedded
+
+
+def test_a_store_whose_disk_turns_read_only_is_worth_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Path:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(module, "write_shard", refused)
+    with pytest.raises(PairmineError, match=r"read-only file system; .* run the same command again") as error:
+        VectorStore(tmp_path).vectors(Counting(), TEXTS, "document")
+    assert error.value.exit_code == GAVE_UP
 
 
 @pytest.mark.slow

@@ -201,8 +201,10 @@ class BatchService:
 
     def delete(self, file_id: str) -> None:
         """Delete a file if that can be had at once; one that stays behind does no harm."""
+        # What it answers is not read, and may be no JSON.
+        client = self._client.with_options(timeout=10.0)
         with contextlib.suppress(Unclear, Gone, PairmineError):
-            self._once("delete a file", lambda: self._client.with_options(timeout=10.0).files.delete(file_id))
+            self._once("delete a file", lambda: client.files.with_raw_response.delete(file_id))
 
     def close(self) -> None:
         """Close the connections."""

@@ -45,6 +45,8 @@ _GRACE_S = 60.0
 _CLOSING_S = 5.0
 # Nobody notices it after Ctrl-C, and a reply whose first half is here has its second by then.
 _LAST_LOOK_S = 0.1
+# A reply that is here is read in a few steps of the loop; where nothing is to be read, they take milliseconds.
+_LAST_STEPS = 100
 _SAME_REFUSALS = 10
 _SHAPES = 10_000
 # The server goes on writing, and charging, after we have hung up.
@@ -476,13 +478,16 @@ class Exchange(Generic[C, R, D]):
         What the latest `wait` handed back is among it: Ctrl-C may have come before anybody had it in hand.
         """
         self._is_sending = False
-        end = self._loop.time() + _LAST_LOOK_S
+        end, idle = self._loop.time() + _LAST_LOOK_S, 0
         # Pressed again, Ctrl-C ends the look and not what is done with its yield.
         with contextlib.suppress(KeyboardInterrupt):
-            while self._tasks and not self._is_closed and self._loop.time() < end:
+            # On a busy machine, or with many replies at once, the time is over before all that is here is read.
+            while self._tasks and not self._is_closed and (self._loop.time() < end or idle < _LAST_STEPS):
+                known = len(self._done)
                 stop = self._loop.call_at(end, self._loop.stop)
                 _run_interruptibly(self._loop)
                 stop.cancel()
+                idle = idle + 1 if len(self._done) == known else 0
         return [*self._handed_back, *self._done]
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """HTTP clients for servers that are not trusted: an answer has its end in time and in size, and nobody is followed.
 
-The clients of the openai package wait for as long as a byte comes now and then, unpack whatever comes, and go where a
-server sends them, prompts included.
+The clients of the openai package wait for as long as a byte comes now and then, unpack whatever comes, some of their
+versions as a whole, and go where a server sends them, prompts included.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -20,9 +22,16 @@ from pairmine.errors import PairmineError
 LARGEST_BODY = 32 << 20
 """No reply that anybody waits for is longer, in bytes as unpacked; what asks for more says how much."""
 _HOPS = 5
+_AT_ONCE = 1 << 20
+"""No more is unpacked at once, in bytes."""
+_CODINGS = ("gzip", "deflate")
+_TAKEN = {"accept-encoding": ", ".join(_CODINGS)}
+_NOT_ASKED_FOR = ("br", "zstd")
+_MOST_KEPT = 8
+"""More connections than a client for one request at a time has open."""
 _OF_ENVIRONMENT = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
-# It was unpacked, and its letters are those of JSON, whatever else a header calls them.
-_UNPACKED = ("content-encoding", "content-length", "content-type", "transfer-encoding")
+# It was unpacked by us.
+_UNPACKED = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class Moved(Exception):
@@ -40,21 +49,31 @@ class Slow(Exception):
 def async_client(certificates: Any, *, trust_env: bool, timeout: Any, largest: int = LARGEST_BODY) -> Any:
     """A client for the openai package. Raises PairmineError for an environment that it cannot be made in."""
     with _told():
-        return _async_class()(trust_env=trust_env, timeout=timeout, verify=certificates, largest=largest)
+        made = _async_class()(trust_env=trust_env, timeout=timeout, verify=certificates, headers=_TAKEN)
+        made.largest = largest
+        return made
 
 
 def blocking_client(
-    *, trust_env: bool, timeout_s: float, largest: int = LARGEST_BODY, keeps_connections: bool = False
+    *,
+    trust_env: bool,
+    timeout_s: float,
+    largest: int = LARGEST_BODY,
+    keeps_connections: bool = False,
+    trusted: Any = None,
 ) -> Any:
     """The same without asyncio; what is streamed has no limit in size, and only its beginning one in time.
 
-    With `keeps_connections` headers in drops are waited for where a connection is used again: to be broken
-    off, it has to be made for the request.
+    With `keeps_connections` it is for one request at a time: whichever of its connections is used, all are broken
+    off when one takes too long. `trusted` are `certificates()`, where they have been read before.
     """
     with _told():
         limits = library().Limits(max_keepalive_connections=None if keeps_connections else 0)
-        made = _blocking_class()(trust_env=trust_env, timeout=timeout_s, verify=certificates(), limits=limits)
+        made = _blocking_class()(
+            trust_env=trust_env, timeout=timeout_s, verify=trusted or certificates(), limits=limits, headers=_TAKEN
+        )
         made.largest, made.timeout_s = largest, timeout_s
+        made.kept = deque(maxlen=_MOST_KEPT) if keeps_connections else None
         return made
 
 
@@ -96,10 +115,21 @@ def told_of_address(shown: str) -> Iterator[None]:
 def _async_class() -> Any:
     from openai import DefaultAsyncHttpxClient
 
+    class Unpacked(library().AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, response: Any) -> None:
+            self._response = response
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            unpack = Unpacking(self._response)
+            async for packed in self._response.aiter_raw():
+                for part in unpack(packed):
+                    yield part
+
+        async def aclose(self) -> None:
+            await self._response.aclose()
+
     class Client(DefaultAsyncHttpxClient):
-        def __init__(self, *, largest: int, **settings: Any) -> None:
-            super().__init__(**settings)
-            self.largest = largest
+        largest = LARGEST_BODY
 
         async def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
             more["follow_redirects"] = False
@@ -109,6 +139,8 @@ def _async_class() -> Any:
                     break
                 await response.aclose()
                 response = await super().send(_onward(response, hop), stream=True, **more)
+            wire = response.extensions.get("network_stream")
+            response = _with(response, stream=Unpacked(response))
             if stream and response.is_success:
                 return response
             parts, size = [], 0
@@ -118,7 +150,11 @@ def _async_class() -> Any:
                     parts.append(part)
             finally:
                 await response.aclose()
-            return _whole(response, b"".join(parts))
+            body = b"".join(parts)
+            if wire is not None and not _may_be_whole(body):
+                await wire.aclose()
+            # Its letters are those of JSON, whatever else a header calls them.
+            return _with(response, content=body, content_type="application/json; charset=utf-8")
 
     return Client
 
@@ -127,14 +163,27 @@ def _async_class() -> Any:
 def _blocking_class() -> Any:
     from openai import DefaultHttpxClient
 
+    class Unpacked(library().SyncByteStream):  # type: ignore[misc]
+        def __init__(self, response: Any) -> None:
+            self._response = response
+
+        def __iter__(self) -> Iterator[bytes]:
+            unpack = Unpacking(self._response)
+            for packed in self._response.iter_raw():
+                yield from unpack(packed)
+
+        def close(self) -> None:
+            self._response.close()
+
     class Client(DefaultHttpxClient):
         largest = LARGEST_BODY
         timeout_s = 600.0
+        kept: deque[Any] | None = None
 
         def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
             more["follow_redirects"] = False
             began = time.monotonic()
-            with _deadline(request, self.timeout_s):
+            with _deadline(request, self.timeout_s, deque() if self.kept is None else self.kept):
                 response = super().send(request, stream=True, **more)
                 for hop in range(1, _HOPS + 2):
                     if not response.has_redirect_location:
@@ -142,6 +191,8 @@ def _blocking_class() -> Any:
                     response.close()
                     # Files may lie with another host, which gets no key and nothing but the request for one.
                     response = super().send(_onward(response, hop, may_leave=True), stream=True, **more)
+                wire = response.extensions.get("network_stream")
+                response = _with(response, stream=Unpacked(response))
                 if stream and response.is_success:
                     return response
                 parts, size = [], 0
@@ -153,9 +204,54 @@ def _blocking_class() -> Any:
                         parts.append(part)
                 finally:
                     response.close()
-            return _whole(response, b"".join(parts))
+            body = b"".join(parts)
+            if wire is not None and not _may_be_whole(body):
+                wire.close()
+            return _with(response, content=body, content_type="application/json; charset=utf-8")
 
     return Client
+
+
+class Unpacking:
+    """Unpacks an answer part by part, a bounded piece at a time, whatever version of the HTTP library is installed.
+
+    A coding of no name says nothing. Raises the library's DecodingError for what is damaged, packed more than once, or
+    packed in another way than was asked for.
+    """
+
+    def __init__(self, response: Any) -> None:
+        named = [name.strip().lower() for name in response.headers.get("content-encoding", "").split(",")]
+        known = [name for name in named if name in _CODINGS + _NOT_ASKED_FOR]
+        if len(known) > 1:
+            raise self._fault("packed more than once")
+        if known and known[0] not in _CODINGS:
+            raise self._fault(f"packed as {known[0]}, which was not asked for")
+        self._zlib: Any = zlib.decompressobj(31 if known == ["gzip"] else 15) if known else None
+        self._may_be_raw = known == ["deflate"]
+
+    def __call__(self, packed: bytes) -> Iterator[bytes]:
+        if self._zlib is None:
+            yield packed
+            return
+        while part := self._take(packed):
+            yield part
+            packed = self._zlib.unconsumed_tail
+
+    def _take(self, packed: bytes) -> bytes:
+        try:
+            part: bytes = self._zlib.decompress(packed, _AT_ONCE)
+        except zlib.error as error:
+            if not self._may_be_raw:
+                raise self._fault(str(error)) from None
+            # Some leave out the head that "deflate" has.
+            self._zlib, self._may_be_raw = zlib.decompressobj(-15), False
+            return self._take(packed)
+        self._may_be_raw = False
+        return part
+
+    def _fault(self, what: str) -> Exception:
+        made: Exception = library().DecodingError(what)
+        return made
 
 
 def _within(size: int, largest: int) -> int:
@@ -164,11 +260,17 @@ def _within(size: int, largest: int) -> int:
     return size
 
 
-def _whole(response: Any, body: bytes) -> Any:
-    """The response with its body read."""
-    kept = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _UNPACKED]
-    headers = [*kept, ("content-type", "application/json; charset=utf-8")]
-    return type(response)(response.status_code, headers=headers, content=body, request=response.request)
+def _may_be_whole(body: bytes) -> bool:
+    """Whether a body ends as JSON does. The rest of one that does not would be taken for the next answer."""
+    return body.rstrip()[-1:] in (b"}", b"]")
+
+
+def _with(response: Any, *, content_type: str = "", **body: Any) -> Any:
+    """The response with another body, which is not packed."""
+    given = (*_UNPACKED, "content-type") if content_type else _UNPACKED
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in given]
+    headers += [("content-type", content_type)] if content_type else []
+    return type(response)(response.status_code, headers=headers, request=response.request, **body)
 
 
 def _onward(response: Any, hop: int, *, may_leave: bool = False) -> Any:
@@ -205,24 +307,27 @@ def _shown(url: Any) -> str:
 
 
 @contextlib.contextmanager
-def _deadline(request: Any, seconds: float) -> Iterator[None]:
-    """Break the connection of a request that takes longer; a limit for each byte is none for an answer in drops."""
-    streams: list[Any] = []
+def _deadline(request: Any, seconds: float, streams: deque[Any]) -> Iterator[None]:
+    """Break the connection of a request that takes longer; a limit for each byte is none for an answer in drops.
+
+    `streams` are the connections that the request may use; those that it makes are added.
+    """
     is_late = threading.Event()
 
     def note(name: str, info: Mapping[str, Any]) -> None:
-        if name in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+        # TLS is begun by "connection", and by "proxy" on the way through one.
+        if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
             streams.append(info["return_value"])
+            # A dead address may have taken all the time there is before a live one is connected.
+            if is_late.is_set():
+                _hang_up(streams)
 
-    def hang_up() -> None:
+    def ring() -> None:
         is_late.set()
-        for stream in streams[-1:]:
-            with contextlib.suppress(OSError, ValueError):
-                # Past the TLS layer, whose own closing would wait for the server.
-                socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
+        _hang_up(streams)
 
     request.extensions = {**request.extensions, "trace": note}
-    timer = threading.Timer(seconds, hang_up)
+    timer = threading.Timer(seconds, ring)
     timer.daemon = True
     timer.start()
     try:
@@ -233,3 +338,10 @@ def _deadline(request: Any, seconds: float) -> Iterator[None]:
         raise
     finally:
         timer.cancel()
+
+
+def _hang_up(streams: deque[Any]) -> None:
+    """Break connections, past the TLS layer, whose own closing would wait for the server."""
+    for stream in list(streams):
+        with contextlib.suppress(OSError, ValueError):
+            socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)

@@ -6,6 +6,9 @@ number. It is kept as the mean log-probability of the query's tokens, so that lo
 
 from __future__ import annotations
 
+import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +18,24 @@ from functools import cache
 from hashlib import sha256
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from pairmine.backends.admission import LONGEST_HOLD_S, retry_after_s
 from pairmine.backends.encoders import nothing
-from pairmine.backends.exchange import is_local, shown_address
-from pairmine.backends.http_clients import Moved, Slow, TooMuch, blocking_client, library, told_of_address
+from pairmine.backends.exchange import PATIENCE_S, is_local, shown_address
+from pairmine.backends.http_clients import (
+    Moved,
+    Slow,
+    TooMuch,
+    blocking_client,
+    certificates,
+    library,
+    told_of_address,
+)
 from pairmine.backends.models import LENGTH_STEP, ROW_STEP, TOKENS_PER_BATCH, Advance
-from pairmine.backends.requests import Malformed, parse
+from pairmine.backends.requests import Complaint, Malformed, parse, read_complaint
 from pairmine.backends.specs import Spec, locate, parse_spec
 from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError
 from pairmine.keys import without_keys
@@ -38,8 +50,14 @@ _PROMPT = Path(__file__).parents[1] / "prompts" / "parts" / "query-likelihood.ya
 _AT_ONCE = 256
 _PIECE = 4096
 """So many texts are cut into tokens, and sorted by their shape, at once."""
+_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 8.0
+# The server goes on reading after we have hung up.
+_FAULTS_OF_A_TIMEOUT = 3
 _LOGITS_BYTES = 256 << 20
 _LONG = 256
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -341,16 +359,18 @@ class ServedModel:
     def __init__(
         self, model: str, base_url: str, key: str, *, concurrency: int | None, timeout_s: float, retries: int
     ) -> None:
-        from openai import OpenAI
-
         self._name = model
         self._url = base_url
-        http = blocking_client(trust_env=not is_local(base_url), timeout_s=timeout_s, keeps_connections=True)
-        with told_of_address(shown_address(base_url)):
-            self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=0, http_client=http)
+        self._key = key
+        self._timeout_s = timeout_s
+        # Read once: it takes longer than all else that a client needs.
+        self._certificates = certificates()
+        self._clients: list[Any] = []
+        self._idle = [self._new_client()]
         self._retries = retries
-        # Only a server that has answered once is waited for when it is away.
-        self._has_answered = False
+        # Only a server that has answered once is waited for when it is away, or asked again when it is no vLLM.
+        self._answered: set[str] = set()
+        self._is_closed = threading.Event()
         self._pool = ThreadPoolExecutor(concurrency or 16)
         self._beginnings: dict[str, list[int]] = {}
         self.facts: dict[str, Any] = {"model": f"openai:{model}", "server": "--base-url"}
@@ -369,8 +389,38 @@ class ServedModel:
 
     def close(self) -> None:
         """Close the connections."""
+        self._is_closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        for client in self._clients:
+            client.close()
+
+    def _new_client(self) -> Any:
+        """A client of which the connection is known: it is for one request at a time."""
+        from openai import OpenAI
+
+        http = blocking_client(
+            trust_env=not is_local(self._url),
+            timeout_s=self._timeout_s,
+            keeps_connections=True,
+            trusted=self._certificates,
+        )
+        settings: dict[str, Any] = {"timeout": self._timeout_s, "max_retries": 0, "http_client": http}
+        with told_of_address(shown_address(self._url)):
+            client = OpenAI(base_url=self._url, api_key=self._key, **settings)
+        self._clients.append(client)
+        return client
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """A client that nobody else uses meanwhile."""
+        try:
+            client = self._idle.pop()
+        except IndexError:
+            client = self._new_client()
+        try:
+            yield client
+        finally:
+            self._idle.append(client)
 
     def _map(self, ask: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         futures = [self._pool.submit(ask, item) for item in items]
@@ -382,11 +432,16 @@ class ServedModel:
             raise
 
     def _tokenize(self, text: str) -> list[int]:
+        def read(told: Any) -> list[int]:
+            if isinstance(told, dict) and _are_ids(told.get("tokens")):
+                return list(told["tokens"])
+            raise self._odd(told, "its /tokenize gives no tokens")
+
         root = self._url.removesuffix("/v1")
-        told = self._post(f"{root}/tokenize", {"model": self._name, "prompt": text})
-        if not isinstance(told, dict) or not isinstance(told.get("tokens"), list):
+        found = self._post(f"{root}/tokenize", {"model": self._name, "prompt": text}, read)
+        if found is None:
             raise self._no_vllm("its /tokenize gives no tokens")
-        return list(told["tokens"])
+        return found
 
     def _ask(self, text: tuple[str, str]) -> np.ndarray | None:
         beginning, end = text
@@ -399,56 +454,99 @@ class ServedModel:
             "temperature": 0,
             "return_token_ids": True,
         }
-        told = self._post("/completions", body)
-        if told is None:
-            return None
-        try:
-            choice = told["choices"][0]
-            whole, values = choice["prompt_token_ids"], choice["logprobs"]["token_logprobs"]
-            start = max(common_start(whole, self._beginnings[beginning]), 1)
-            return np.array(values[start : len(whole)], np.float64)
-        except (KeyError, TypeError, IndexError, ValueError, OverflowError):
-            raise self._no_vllm("its completions do not echo the prompt with token ids and log-probabilities") from None
 
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        """What the server answers; None where the prompt is too long for it."""
+        def read(told: Any) -> np.ndarray:
+            try:
+                choice = told["choices"][0]
+                whole, values = choice["prompt_token_ids"], choice["logprobs"]["token_logprobs"]
+                if _are_ids(whole) and isinstance(values, list) and len(values) >= len(whole):
+                    start = max(common_start(whole, self._beginnings[beginning]), 1)
+                    own = values[start : len(whole)]
+                    if all(type(value) in (int, float) and -1e6 < value < 1e-3 for value in own):
+                        return np.array(own, np.float64)
+            except (KeyError, TypeError, IndexError):
+                pass
+            raise self._odd(told, "its completions do not echo the prompt with token ids and log-probabilities")
+
+        return self._post("/completions", body, read)
+
+    def _post(self, path: str, body: dict[str, Any], read: Callable[[Any], T]) -> T | None:
+        """What `read` finds in the answer; None where the prompt is too long for the server."""
+        faults = tries = 0
+        away_since: float | None = None
+        while True:
+            try:
+                found = read(self._sent(path, body))
+                self._answered.add(path)
+                return found
+            except _TooLong:
+                return None
+            except _Passing as fault:
+                is_away = fault.is_away and bool(self._answered)
+                away_since = (away_since or time.monotonic()) if is_away else None
+                faults += 0 if is_away else fault.faults
+                few = (fault.is_away or fault.is_telling) and path not in self._answered
+                most = min(1, self._retries) if few else self._retries
+                pause_s = min(_LONGEST_PAUSE_S, _PAUSE_S * 2**tries) * random.uniform(0.5, 1.0)
+                is_over = faults > most or fault.asked_s > LONGEST_HOLD_S
+                is_over = is_over or (away_since is not None and time.monotonic() - away_since > PATIENCE_S)
+                if is_over or self._is_closed.wait(max(pause_s, fault.asked_s)):
+                    raise fault.error from None
+                tries += 1
+
+    def _sent(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON of an answer; raises _Passing for what another try may mend, PairmineError for the rest."""
         import openai
 
-        tries = self._retries if self._has_answered else 1
-        client = self._client.with_options(max_retries=tries)
         try:
-            told = self._parsed(client, path, body, tries)
-            self._has_answered = True
-            return told
-        except (Malformed, Slow, TooMuch) as error:
-            raise self._gave_up(f"no answer of {shown_address(self._url)} ({error})", "look at the server") from None
-        except Moved as error:
-            raise self._gave_up(
-                f"{shown_address(self._url)}: {error}", "give that as --base-url if it is right"
-            ) from None
-        except openai.APIStatusError as error:
-            said = without_keys(" ".join(str(error.message).split()))
-            if error.status_code == 400 and "context length" in said:
-                return None
-            if error.status_code == 404 and "model" not in said:
-                raise self._no_vllm(f"it has no {path.rpartition('/')[1]}{path.rpartition('/')[2]}") from None
-            code = GAVE_UP if error.status_code >= 429 else BAD_INPUT
-            line = f"{FLAG} ql:openai:{self._name}: the server answers {error.status_code}: {said[:200]}"
-            raise PairmineError(line, exit_code=code) from None
-        except openai.APIConnectionError as error:
-            raise self._gave_up(
-                f"cannot reach {shown_address(self._url)} ({type(error).__name__})", "start the server"
-            ) from None
-
-    def _parsed(self, client: Any, path: str, body: dict[str, Any], tries: int) -> Any:
-        """The JSON of an answer; a torn one or none in time is asked for again, as a connection that breaks is."""
-        for left in range(tries, -1, -1):
-            try:
+            with self._client() as client:
                 return parse(client.post(path, body=body, cast_to=library().Response).content)
-            except (Malformed, Slow):
-                if not left:
-                    raise
-        raise AssertionError("there is always one try")
+        except Malformed as error:
+            raise self._no_answer(str(error)) from None
+        except openai.APITimeoutError:
+            raise self._no_answer(f"no answer in {self._timeout_s:g} s", _FAULTS_OF_A_TIMEOUT) from None
+        except openai.APIStatusError as error:
+            raise self._refused(path, _complaint(error.response), error.response.headers) from None
+        except (Moved, Slow, TooMuch, openai.APIConnectionError) as error:
+            raise self._broken_off(error) from None
+
+    def _broken_off(self, error: Exception) -> Exception:
+        """What to raise where no whole answer came."""
+        # Some versions of the openai package wrap what they do not know.
+        cause = error.__cause__ or error
+        if isinstance(cause, Moved):
+            return self._gave_up(f"{shown_address(self._url)}: {cause}", "give that as --base-url if it is right")
+        if isinstance(cause, Slow | TooMuch):
+            return self._no_answer(str(cause), _FAULTS_OF_A_TIMEOUT)
+        kind = type(cause).__name__
+        if kind not in ("ConnectError", "ProxyError"):
+            return self._no_answer(f"the connection broke off, {kind}")
+        away = self._gave_up(f"cannot reach {shown_address(self._url)} ({kind})", "start the server")
+        return _Passing(away, is_away=True)
+
+    def _no_answer(self, why: str, faults: int = 1) -> _Passing:
+        line = f"no answer of {shown_address(self._url)} ({why})"
+        return _Passing(self._gave_up(line, "look at the server"), faults=faults)
+
+    def _odd(self, told: Any, what: str) -> Exception:
+        """What to raise for an answer of another shape: an error in a 200, or that of another server."""
+        complaint = read_complaint(200, told)
+        if isinstance(told, dict) and (told.get("error") or told.get("object") == "error"):
+            return self._refused("", complaint, {})
+        return _Passing(self._no_vllm(what), is_telling=True)
+
+    def _refused(self, path: str, complaint: Complaint, headers: Mapping[str, str]) -> Exception:
+        """What to raise for an error that the server put in words."""
+        said = without_keys(complaint.message)
+        if complaint.status == 400 and "context length" in said:
+            return _TooLong()
+        if complaint.status == 404 and "model" not in said:
+            return self._no_vllm(f"it has no {path.rpartition('/')[1]}{path.rpartition('/')[2]}")
+        line = f"{FLAG} ql:openai:{self._name}: the server answers {complaint.status}: {said[:200]}"
+        error = PairmineError(line, exit_code=GAVE_UP if complaint.status >= 429 else BAD_INPUT)
+        if not complaint.is_transient:
+            return error
+        return _Passing(error, asked_s=retry_after_s(headers, time.time()) or 0.0)
 
     def _gave_up(self, what: str, remedy: str) -> PairmineError:
         line = f"{FLAG} ql:openai:{self._name}: {without_keys(what)}; {remedy} and run the same command again"
@@ -459,3 +557,42 @@ class ServedModel:
             f"{FLAG} ql:openai:{self._name}: {shown_address(self._url)} is no server for likelihoods, {what}; "
             "it wants a vLLM server of version 0.10 or later"
         )
+
+
+class _TooLong(Exception):
+    """A prompt of more tokens than the model can read."""
+
+
+class _Passing(Exception):
+    """What may be otherwise at another try, and the error that it is if it stays so.
+
+    `faults` are the tries that it uses up; `asked_s` is how long the server wants to be left alone. What `is_telling`
+    shows, before anything was answered, that this is not the server that was meant. A server that goes away after it
+    has answered is waited for, and no tries are used up.
+    """
+
+    def __init__(
+        self,
+        error: PairmineError,
+        *,
+        faults: int = 1,
+        asked_s: float = 0.0,
+        is_telling: bool = False,
+        is_away: bool = False,
+    ) -> None:
+        super().__init__(str(error))
+        self.error, self.faults, self.asked_s = error, faults, asked_s
+        self.is_telling, self.is_away = is_telling, is_away
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(each) is int for each in value)
+
+
+def _complaint(response: Any) -> Complaint:
+    """What an answer that is no success says."""
+    try:
+        body = parse(response.content)
+    except Malformed:
+        body = response.content.decode("utf-8", "replace")
+    return read_complaint(response.status_code, body)

@@ -94,10 +94,12 @@ def check(
         if fix:
             from pairmine.cli.check_fix import mended
 
-            left = mended(context, opened, report, settings, shards)
-            results = results.after(left, Counter(report.reasons), limits)
+            before, dropped = results, Counter(report.reasons)
+            results = mended(
+                context, opened, report, settings, lambda left: before.after(left, dropped, limits), shards
+            )
     reports.show(results, as_json=as_json)
-    if junit:
+    if junit and not fix:
         reports.write_junit(junit, results)
     if failed := results.failed:
         tests = "1 test fails" if len(failed) == 1 else f"{len(failed)} tests fail"

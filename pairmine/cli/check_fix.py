@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     import typer
 
     from pairmine.cli.check import Opened
+    from pairmine.cli.check_report import Results
     from pairmine.cli.check_shards import Shards
     from pairmine.outcome import Outcome
     from pairmine.stages.check.stage import Report, Settings
 
 
 def mended(
-    context: typer.Context, opened: Opened, report: Report, settings: Settings, shards: Shards | None = None
-) -> Report:
-    """Write the pairs without `report.drops`, through `Run`, and tell what the tests find in them."""
-    from dataclasses import replace
+    context: typer.Context,
+    opened: Opened,
+    report: Report,
+    settings: Settings,
+    results_of: Callable[[Report], Results],
+    shards: Shards | None = None,
+) -> Results:
+    """Write the pairs without `report.drops`, through `Run`, and tell what the tests find in them.
 
-    from pairmine.stages.check.stage import run_checks
+    That is known before anything is put in its place: --junit tells it, and goes there with the pairs.
+    """
+    from pairmine.cli.check_report import junit
 
     values: dict[str, Any] = context.params
     with Run(
@@ -37,11 +44,25 @@ def mended(
         engine=shards.engine if shards else None,
     ) as run:
         run.reads(opened.source, "source")
+        page = run.open_text("--junit", values["junit"]) if values["junit"] else None
         if shards:
             shards.mend(run, report, opened.added)
         else:
             for outcome in parted(opened.tables(), report.drops, report.reasons, opened.added):
                 run.write(outcome)
+        run.progress.end()
+        results = results_of(_tested(opened, report, settings, shards))
+        if page is not None:
+            page.put(junit(results))
+    return results
+
+
+def _tested(opened: Opened, report: Report, settings: Settings, shards: Shards | None) -> Report:
+    """What the tests find in the pairs without `report.drops`."""
+    from dataclasses import replace
+
+    from pairmine.stages.check.stage import run_checks
+
     settings = replace(settings, has_places=False)
     if shards:
         return shards.check(settings)

@@ -197,10 +197,15 @@ def _sum(results: Sequence[Result]) -> str:
 
 
 def write_junit(path: str, results: Results) -> None:
+    """`junit` as the file `path`."""
+    from pairmine.files.partial import write_atomically
+
+    write_atomically(path, junit(results))
+
+
+def junit(results: Results) -> str:
     """A test suite with a case per test: failures as such, warnings and notes in the case's output."""
     from xml.etree import ElementTree as Tree
-
-    from pairmine.files.partial import write_atomically
 
     cases = len(results.results) + len(results.not_run)
     counts = {"tests": cases, "failures": len(results.failed), "errors": 0, "skipped": len(results.not_run)}
@@ -221,7 +226,7 @@ def write_junit(path: str, results: Results) -> None:
         case = Tree.SubElement(suite, "testcase", {"classname": "pairmine.check", "name": _legal(name)})
         Tree.SubElement(case, "skipped", {"message": _legal(f"needs {needs}")})
     Tree.indent(suite)
-    write_atomically(path, Tree.tostring(suite, encoding="unicode", xml_declaration=False) + "\n")
+    return Tree.tostring(suite, encoding="unicode", xml_declaration=False) + "\n"
 
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -176,7 +176,7 @@ def dedup_shards(engine: RayEngine, run: Run, source: Source, options: Mapping[s
     pieces = engine.pieces(run, source)
     rows = sum(piece.rows for piece in pieces)
     if not rows:
-        raise PairmineError(f"{source.name}: no rows in it; a corpus needs at least one")
+        raise PairmineError(f"{source.name}: no rows in it; a corpus needs at least one, name another")
     if rows > MOST:
         raise PairmineError(f"more than {MOST:,} documents; dedup the corpus in parts that share an --index")
     check_keep(options["keep"], next(iter(read_shard(pieces[0]))).schema)

@@ -223,7 +223,8 @@ def _some_pairs(run: Run, source: str) -> None:
     counts = run.counts()
     if not counts["rows_out"] and counts["rejected"]:
         reason, count = max(counts["rejected"].items(), key=lambda item: item[1])
-        raise PairmineError(f"{source}: no pairs come out of it; {count:,} of {counts['rows_in']:,} rejected: {reason}")
+        most = f"{count:,} of {counts['rows_in']:,} rejected: {reason}"
+        raise PairmineError(f"{source}: no pairs come out of it; {most}; name an input that fits the recipe")
 
 
 def _sampled(outcomes: Iterator[Outcome], size: int, seed: int) -> Outcome:

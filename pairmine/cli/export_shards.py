@@ -127,8 +127,7 @@ def number_sidecar(engine: RayEngine, output: PartedOutput) -> None:
 @dataclass(frozen=True)
 class _Numbering:
     def __call__(self) -> Callable[[tuple[str, int]], None]:
-        from pairmine.files.sharded import read_tables
-        from pairmine.files.sink import Sink
+        from pairmine.files.sharded import open_part, read_tables
 
         def number(item: tuple[str, int]) -> None:
             path, first = item
@@ -136,7 +135,7 @@ class _Numbering:
             # A killed run may have numbered this part.
             if not first or not sum(map(len, tables)) or tables[0]["row"][0].as_py() == first:
                 return
-            sink = Sink(path)
+            sink = open_part(path)
             for table in tables:
                 sink.write(moved(table, first))
             sink.commit([])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -205,14 +206,32 @@ def filter_(
         Run(context, output, kind=kind, rejects=rejects, summary=summary, quiet=quiet, engine=cluster) as run,
     ):
         source = run.reads(open_pairs(pairs, run.say), "pairs")
-        if cluster:
-            counts = _on_cluster(cluster, run, source, settle, corpus, own_fillers=own_fillers)
-        else:
-            fillers = _fillers(run, corpus) if corpus else None
-            counts = _here(run, source, settle, fillers, whole=whole, own_fillers=own_fillers)
+        with _named(source):
+            if cluster:
+                counts = _on_cluster(cluster, run, source, settle, corpus, own_fillers=own_fillers)
+            else:
+                fillers = _fillers(run, corpus) if corpus else None
+                counts = _here(run, source, settle, fillers, whole=whole, own_fillers=own_fillers)
         report_rules(run, counts)
         _advise(run, negatives, shortage)
         _say_unmatched(run, exempt, hold)
+
+
+@contextmanager
+def _named(source: PairSource) -> Iterator[None]:
+    """A stage knows columns and rows; what it says of these gets the name of their file here."""
+    from pairmine.errors import PairmineError
+
+    try:
+        yield
+    except PairmineError as error:
+        line = str(error)
+        if source.name in line or not _OF_COLUMNS.search(line):
+            raise
+        raise PairmineError(f"{source.name}: {line}", exit_code=error.exit_code) from error
+
+
+_OF_COLUMNS = re.compile(r"^(?:no column |no score column |several score columns |column \S+ holds )|\d rows have no ")
 
 
 def _here(

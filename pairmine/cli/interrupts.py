@@ -39,9 +39,13 @@ class _Listener:
             os._exit(CODE)
 
     def lost(self, what: Any) -> None:
-        """What Python does with an error where none can be raised, as in a finalizer: an interrupt comes again."""
+        """What Python does with an error where none can be raised, as in a finalizer: an interrupt comes again.
+
+        After one, others are no news: an object that was being made (an event loop, say) cannot close what it lacks.
+        """
         if not issubclass(what.exc_type, KeyboardInterrupt):
-            sys.__unraisablehook__(what)
+            if self._since is None:
+                sys.__unraisablehook__(what)
         elif not self.is_over:
             self._since = None
             signal.signal(signal.SIGALRM, self.came)
@@ -71,15 +75,18 @@ def heard(*, to_the_end: bool = False) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _NUMBERS}
     hook = sys.unraisablehook
     sys.unraisablehook = listener.lost
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN or number == signal.SIGTERM:
-            signal.signal(number, listener.came)
     try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN or number == signal.SIGTERM:
+                signal.signal(number, listener.came)
         yield
     finally:
         if to_the_end:
             listener.is_over = True
             atexit.register(_ignore)
+            # `python -m` sends itself a SIGINT at its end, in place of the exit code, if an interrupt left code that
+            # is run from a text, as libraries make their classes, and none was run since.
+            exec("")
         else:
             _listening = None
             sys.unraisablehook = hook

@@ -215,10 +215,11 @@ def write_batches(path: str, tables: Sequence[pa.Table], note: Mapping[bytes, by
     """Write each of `tables` as one batch of an Arrow file, compressed."""
     import pyarrow as pa
 
-    from pairmine.files.partial import Partial, said_plainly
+    from pairmine.files.partial import Partial, in_use, said_plainly
 
     schema = tables[0].schema.with_metadata(note)
-    partial = Partial(path)
+    with in_use():
+        partial = Partial(path)
     try:
         with said_plainly(path):
             options = pa.ipc.IpcWriteOptions(compression="zstd")

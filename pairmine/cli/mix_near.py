@@ -28,7 +28,7 @@ def put_texts(folder: WorkFolder, piece: Piece, columns: dict[str, pa.ChunkedArr
     """Write the distinct texts of a shard, side by side, as a corpus each."""
     import pyarrow as pa
 
-    from pairmine.files.sink import Sink
+    from pairmine.files.sharded import open_part
     from pairmine.stages.mix.standins import distinct_texts
 
     put: Put = {}
@@ -36,7 +36,7 @@ def put_texts(folder: WorkFolder, piece: Piece, columns: dict[str, pa.ChunkedArr
         keys, texts = distinct_texts(column)
         path = folder.place(f"texts/{side}-{piece.number:05}.parquet")
         ids = pa.array([f"{side} {piece.number} {at}" for at in range(len(keys))], pa.string())
-        sink = Sink(path)
+        sink = open_part(path)
         sink.write(pa.table({"id": ids, "text": texts}))
         sink.commit([])
         put[side] = path, keys

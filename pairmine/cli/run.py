@@ -114,6 +114,13 @@ class Run:
         self._claim(flag, target)
         return self._open(target, None, name=flag.lstrip("-"))
 
+    def open_text(self, flag: str, target: str) -> Text:
+        """A small text that is put in place together with the outputs; what it says is told to it before the end."""
+        self._claim(flag, target)
+        opened: Any = self._open(target, None, lambda target, kind: Text(target))
+        text: Text = opened
+        return text
+
     def also_writes(self, flag: str, targets: Sequence[str]) -> None:
         """Note the files that the main output is made of; nothing else may take their places."""
         for target in targets:
@@ -290,19 +297,22 @@ class Run:
             voice.say_table(text)
 
 
-class _Summary:
-    """The counts of a run as JSON, put in place with its outputs."""
+class Text:
+    """A small text, put in place with the outputs of a run."""
 
     can_restart = True
     remark = None
 
-    def __init__(self, target: str, body: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, target: str) -> None:
         from pairmine.files.partial import STDOUT, Partial
 
         self._target = target
-        self._body = body
         self._text = ""
         self._partial = None if target == STDOUT else Partial(target)
+
+    def put(self, text: str) -> None:
+        """What it says."""
+        self._text = text
 
     def write(self, table: Any) -> None:
         """Nothing: rows go elsewhere."""
@@ -311,17 +321,16 @@ class _Summary:
         """Nothing is written before the end."""
 
     def finish(self, entries: Any) -> None:
-        """Write the counts, now that they are known, and sync them."""
+        """Write the text and sync it."""
         from pairmine.files.partial import said_plainly
 
-        self._text = json.dumps(self._body(), indent=2, ensure_ascii=False) + "\n"
         if self._partial is not None:
             with said_plainly(self._target):
-                self._partial.handle.write(self._text.encode())
+                self._partial.handle.write(self._text.encode("utf-8", "backslashreplace"))
                 self._partial.sync()
 
     def commit(self, entries: Any) -> None:
-        """Put them in their place."""
+        """Put it in its place."""
         from pairmine.files.partial import said_plainly, write_atomically
 
         if self._partial is None:
@@ -331,9 +340,22 @@ class _Summary:
             self._partial.commit()
 
     def abort(self) -> None:
-        """Leave no counts."""
+        """Leave no text."""
         if self._partial is not None:
             self._partial.remove()
+
+
+class _Summary(Text):
+    """The counts of a run as JSON."""
+
+    def __init__(self, target: str, body: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(target)
+        self._body = body
+
+    def finish(self, entries: Any) -> None:
+        """Write the counts, now that they are known, and sync them."""
+        self.put(json.dumps(self._body(), indent=2, ensure_ascii=False) + "\n")
+        super().finish(entries)
 
 
 def _interrupted() -> Exception:

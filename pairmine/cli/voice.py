@@ -34,11 +34,11 @@ def is_verbose() -> bool:
 
 def shown(line: str) -> str:
     """A line as people may be shown it, whatever names and texts are in it: one line, without keys."""
-    return visible(_shortened(without_keys(line)))
+    return _shortened(visible(_shortened(without_keys(line))))
 
 
-_MOST = 4000
-"""Characters of a line: an id that it names may have a megabyte."""
+_MOST = 3980
+"""Characters of a line (with "pairmine: " it has no more than 4,000): an id that it names may have a megabyte."""
 
 
 def _shortened(line: str) -> str:

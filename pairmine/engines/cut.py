@@ -17,8 +17,7 @@ from pairmine.engines.shards import Piece, Pool
 from pairmine.files.blocks import query_starts
 from pairmine.files.code import CodeTree
 from pairmine.files.lineage import checked_entries
-from pairmine.files.sharded import WorkFolder
-from pairmine.files.sink import Sink
+from pairmine.files.sharded import WorkFolder, open_part
 from pairmine.files.source import PairSource, Source
 
 _CUT = "cut.json"
@@ -145,7 +144,7 @@ def _at_queries(table: pa.Table, first: int, rows: int) -> Iterator[pa.Table]:
 
 def write_shard(path: str, tables: Sequence[pa.Table]) -> int:
     """Write tables to a file of the work folder, whole or not at all; how many rows they have."""
-    sink = Sink(path)
+    sink = open_part(path)
     try:
         for table in tables:
             sink.write(table)

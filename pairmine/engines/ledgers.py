@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from pairmine.engines.services import Heard, Service
 from pairmine.errors import GAVE_UP, PairmineError
+from pairmine.files.locations import cause
 from pairmine.ledger import Entry, Ledger
 from pairmine.llm.asking import Found
 from pairmine.llm.calls import Call, Failure, Reply
@@ -163,8 +164,12 @@ def _merge(ledger: Ledger, path: Path) -> int:
                 count += ledger.add(entries)
         ledger.sync()
     logs = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
-    for each in (path, *logs, path.with_suffix(".lock")):
-        each.unlink(missing_ok=True)
+    try:
+        for each in (path, *logs, path.with_suffix(".lock")):
+            each.unlink(missing_ok=True)
+    except OSError as error:
+        line = f"{path}: {cause(error)}; its replies are in the ledger, mend that and run the same command again"
+        raise PairmineError(line, exit_code=GAVE_UP) from None
     return count
 
 

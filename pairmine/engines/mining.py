@@ -17,8 +17,7 @@ from pairmine.backends.vectors.parts import VectorPart, write_part
 from pairmine.engines import kept
 from pairmine.engines.search import Lists, Span, TooShort
 from pairmine.engines.shards import Piece, Shared
-from pairmine.files.sharded import WorkFolder
-from pairmine.files.sink import Sink
+from pairmine.files.sharded import WorkFolder, open_part
 from pairmine.files.text_parts import TextPart, write_texts
 from pairmine.outcome import Outcome
 from pairmine.stages.mine.near_copies import Index, Stretch
@@ -234,7 +233,7 @@ class _MiningJob:
         places = {}
         for turn, tables in masked.items():
             path = self._work.folder.place(f"masked/{'-'.join(map(str, turn))}/{piece.number:05}.parquet")
-            sink = Sink(path)
+            sink = open_part(path)
             try:
                 for table in tables:
                     sink.write(table)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pairmine.engines import kept
 from pairmine.engines.shards import Counts, Job, Make, Piece, Pool, Work, Written
-from pairmine.files.sharded import PartedOutput, WorkFolder, exists, remove_file
+from pairmine.files.sharded import PartedOutput, WorkFolder, exists, open_part, remove_file
 from pairmine.files.sink import Sink
 
 KEPT, REJECTED = "out", "rejects"
@@ -167,5 +167,5 @@ class _Writing:
         if name not in self.places:
             return
         if name not in sinks:
-            sinks[name] = Sink(self.places[name][piece.number])
+            sinks[name] = open_part(self.places[name][piece.number])
         sinks[name].write(table)

@@ -51,12 +51,22 @@ class Claims:
             self._held.discard(key)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything; a file that a killed process left goes too."""
+        try:
+            self._leave()
+        except KeyboardInterrupt:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file = self._file or self._path.open("r+b")
         if self._file is None:
             return
         with contextlib.suppress(OSError):
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._path.unlink()
+            if self._is_in_place(self._file):
+                self._path.unlink()
         self._file.close()
         self._file = None
         self._held.clear()
@@ -66,7 +76,7 @@ class Claims:
             file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
             try:
                 fcntl.lockf(file, fcntl.LOCK_SH, 1, _ANYBODY)
-                if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno())):
+                if self._is_in_place(file):
                     return file
             except FileNotFoundError:
                 pass
@@ -74,6 +84,9 @@ class Claims:
                 file.close()
                 raise
             file.close()  # its last user has just removed it
+
+    def _is_in_place(self, file: IO[bytes]) -> bool:
+        return self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(file.fileno()))
 
 
 def _place(key: bytes) -> int:

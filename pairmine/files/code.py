@@ -64,7 +64,8 @@ class CodeTree:
         try:
             content = read_whole(file)
         except OSError as error:
-            raise PairmineError(f"{file}: {(error.strerror or str(error)).lower()}") from None
+            line = f"{file}: {(error.strerror or str(error)).lower()}; make it readable, or take it out of the folder"
+            raise PairmineError(line) from None
         self._digest.update(f"{name} {sha256(content).hexdigest()}\n".encode("utf-8", "surrogateescape"))
         try:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)

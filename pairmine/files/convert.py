@@ -176,7 +176,7 @@ def _side(raw: Raw, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
         raise PairmineError(f'{raw.where(at)}: "{name}" is a string where a list belongs; write it as ["..."]')
     if not _is_text(kind) and not pa.types.is_null(kind):
         place = raw.where(0) if len(column) else raw.name
-        raise PairmineError(f'{place}: "{name}" is {_a(kind)} where a text or a list of texts belongs')
+        raise PairmineError(f'{place}: "{name}" is {_a(kind)} where a text or a list of texts belongs; write it so')
     valid = np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))
     return valid.astype(np.int64), pa.chunked_array([column.take(pa.array(valid)).cast(pa.string())])
 
@@ -191,7 +191,7 @@ def texts(raw: Raw, found: str, name: str, *, nullable: bool, kind: pa.DataType 
     if not _is_text(column.type):
         at = _first(column.is_valid()) if len(column) > column.null_count else 0
         place = raw.where(at) if len(column) else raw.name
-        raise PairmineError(f'{place}: "{found}" is {_a(column.type)} where a string belongs')
+        raise PairmineError(f'{place}: "{found}" is {_a(column.type)} where a string belongs; write it as one')
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:

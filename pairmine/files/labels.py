@@ -100,7 +100,7 @@ class Labels:
                     self._torn_from, self._is_open_line = len(content) - len(torn), False
                     return
                 raise PairmineError(
-                    f'{self.path}:{number}: is no label; a line is {{"query_id": "q1", "doc_id": "d7", "label": 1}}, '
+                    f'{self.path}:{number}: is no label; write {{"query_id": "q1", "doc_id": "d7", "label": 1}}, '
                     "with 1, 0 or null for a label"
                 )
 

@@ -302,9 +302,9 @@ def line_shard(path: str) -> Shard:
     """The file at `path`, whatever its ending, as a text with one item to a line."""
     kind = format_of(path)
     if kind and kind[0] in ("jsonl", "parquet", "arrow"):
-        raise PairmineError(f"{path}: is {kind[0]}, where a plain text with one item to a line belongs")
+        raise PairmineError(f"{path}: is {kind[0]}, where a plain text with one item to a line belongs; name one")
     if not is_remote(path) and Path(path).is_dir():
-        raise PairmineError(f"{path}: is a folder, where a file with one item to a line belongs")
+        raise PairmineError(f"{path}: is a folder, where a file with one item to a line belongs; name one")
     (shard,) = find_shards(path, ("text",))
     return replace(shard, kind="lines", fields=())
 

@@ -16,7 +16,7 @@ from glob import escape
 from pathlib import Path
 from typing import IO
 
-from pairmine.errors import GAVE_UP, PairmineError, code_of
+from pairmine.errors import BAD_INPUT, GAVE_UP, PairmineError, code_of
 from pairmine.files.links import followed
 from pairmine.files.locations import cause, filesystem_of, is_remote, remotely, told_of_tempdir
 from pairmine.files.unfinished import begun, over
@@ -25,6 +25,7 @@ from pairmine.visible import visible_lines
 
 STDOUT = "-"
 _LONGEST_NAME = 200
+"""Bytes of a target's name in that of the unfinished file; most file systems hold 255, whatever the letters."""
 
 
 class Partial:
@@ -53,7 +54,7 @@ class Partial:
             self.handle = self._final.open("wb") if self.is_direct else self._beside(self._final.parent)
 
     def _beside(self, folder: Path, mode: int = 0o666) -> IO[bytes]:
-        name = self._final.name[:_LONGEST_NAME]
+        name = _cut(self._final.name)
         _sweep(folder, name)
         while True:
             path = folder / f".{name}.{secrets.token_hex(4)}.partial"
@@ -114,6 +115,16 @@ class Partial:
             self.handle.close()
 
 
+def _cut(name: str) -> str:
+    """The beginning of a name, in whole letters."""
+    encoded = os.fsencode(name)
+    stop = min(_LONGEST_NAME, len(encoded))
+    for _ in range(3):  # of UTF-8; any bytes may be a name
+        if stop < len(encoded) and encoded[stop] & 0xC0 == 0x80:
+            stop -= 1
+    return os.fsdecode(encoded[:stop])
+
+
 def sync_names(target: str, folder: Path) -> None:
     """Have the names in `folder` on disk, once `target` has its place there.
 
@@ -168,6 +179,17 @@ def said_plainly(target: str, *, opens: bool = False) -> Iterator[None]:
             f"{name}: {cause(error)}; {what}, mend that and run the same command again",
             exit_code=code_of(error) if opens else GAVE_UP,
         ) from None
+
+
+@contextlib.contextmanager
+def in_use() -> Iterator[None]:
+    """Makes a file that cannot be opened worth another try (exit code 3): its folder has been written to before."""
+    try:
+        yield
+    except PairmineError as error:
+        if error.exit_code != BAD_INPUT:
+            raise
+        raise PairmineError(str(error), exit_code=GAVE_UP) from None
 
 
 def write_atomically(target: str, text: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path
 
 from pairmine.errors import PairmineError
 from pairmine.files.folder import MARK, drop_replaced, mark_of
 from pairmine.files.links import followed
 from pairmine.files.locations import UNFINISHED, filesystem_of, is_remote, remotely
-from pairmine.files.partial import said_plainly
+from pairmine.files.partial import said_plainly, sync_names
 from pairmine.files.places import read_mark
 
 _PART = re.compile(r"part-\d{5,}\.\w+|" + re.escape(MARK))
@@ -47,9 +48,11 @@ def _found_in(target: str) -> tuple[set[str], bool]:
         return names - {""}, UNFINISHED in names
 
 
-def swap(made: Path, final: Path) -> None:
-    """Put the folder `made` in the place of `final`, and remove those that stood there before."""
-    before = final.with_name(f".{final.name}.{os.getpid()}.old")
+def swap(made: Path, target: str) -> None:
+    """Put the folder `made` in the place of `target`, and remove those that stood there before."""
+    final = followed(target)
+    # A name of its own: an earlier run's that could not be removed may stand there, and process numbers come again.
+    before = final.with_name(f".{final.name}.{secrets.token_hex(4)}.old")
     try:
         if final.exists():
             final.rename(before)
@@ -59,6 +62,7 @@ def swap(made: Path, final: Path) -> None:
             before.rename(final)
         raise
     drop_replaced(final)  # also the one that a run left which was killed here
+    sync_names(target, final.parent)
 
 
 def place_remotely(target: str, paths: list[str], names: list[str], mark: str) -> None:

@@ -443,7 +443,8 @@ def _quoted_rows(shard: Shard, lines: Iterable[tuple[int, str]]) -> Iterator[tup
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise PairmineError(f"{shard.name}:{line}: not valid CSV ({error}); is a quote left open?") from None
+        remedy = "close the quote that is left open, or mend the line"
+        raise PairmineError(f"{shard.name}:{line}: not valid CSV ({error}); {remedy}") from None
 
 
 def _tabbed_rows(shard: Shard, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:

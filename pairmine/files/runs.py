@@ -91,7 +91,7 @@ def read_run(
 
 def _check_shared(name: str, found: RunLists, query_ids: pa.Array, ids: pa.Array) -> None:
     if not found.lines:
-        raise PairmineError(f"{name}: no lines in it; a run has {_FORMS}")
+        raise PairmineError(f"{name}: no lines in it; write each line as {_FORMS}")
     if len(found.places):
         return
     for what, given, unknown in (
@@ -126,16 +126,16 @@ class _Form:
         if is_cut:
             lines = lines[:-1]
         if not lines:
-            raise PairmineError(f"{shard.name}: no lines in it; a run has {_FORMS}")
+            raise PairmineError(f"{shard.name}: no lines in it; write each line as {_FORMS}")
         first = lines[0].split()
         columns = _COLUMNS.get(len(first))
         if columns is None:
-            raise PairmineError(f"{shard.name}:1: {len(first)} columns ({lines[0][:60]}); a run has {_FORMS}")
+            raise PairmineError(f"{shard.name}:1: {len(first)} columns ({lines[0][:60]}); write each line as {_FORMS}")
         delimiter = next((char for char in " \t" if lines[0].split(char) == first), "")
         if len(first) == 4 and _are_judgements(lines):
             raise PairmineError(
                 f'{shard.name}: looks like judgements ("query 0 document grade"), which --known takes; '
-                f"a run has {_FORMS}"
+                f"write each line as {_FORMS}"
             )
         first_rank = _first_rank(_whole_queries(lines) if is_cut else lines) if len(first) == 3 else None
         return cls(columns, delimiter, first_rank is not None, first_rank or 0)
@@ -227,7 +227,7 @@ def _slow(shard: Shard, form: _Form) -> Iterator[_Block]:
                 continue
             if len(fields) != len(form.columns):
                 what = f"{len(fields)} columns, and the first line has {len(form.columns)}"
-                raise PairmineError(f"{shard.name}:{number}: {what}; a run has {_FORMS}")
+                raise PairmineError(f"{shard.name}:{number}: {what}; write each line as {_FORMS}")
             for name, value in zip(form.columns, fields, strict=True):
                 rows[name].append(_value(shard, number, name, value))
             if len(rows["query"]) == _PIECE_LINES:
@@ -248,7 +248,8 @@ def _value(shard: Shard, number: int, name: str, value: bytes) -> object:
     except ValueError:
         what = "is no number" if name in ("rank", "score") else "is not UTF-8"
         shown = value.decode("utf-8", "replace")[:40]
-        raise PairmineError(f'{shard.name}:{number}: the {name} "{shown}" {what}; a run has {_FORMS}') from None
+        where = f'{shard.name}:{number}: the {name} "{shown}"'
+        raise PairmineError(f"{where} {what}; write each line as {_FORMS}") from None
 
 
 class _readable:

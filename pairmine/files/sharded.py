@@ -6,6 +6,7 @@ import json
 import shutil
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pairmine.files.folder import MARK
 from pairmine.files.held import LOCK, hold
 from pairmine.files.links import check_own, followed
 from pairmine.files.locations import filesystem_of, format_of, is_remote
-from pairmine.files.partial import STDOUT, said_plainly, write_atomically
+from pairmine.files.partial import STDOUT, in_use, said_plainly, write_atomically
 from pairmine.files.places import exists as exists
 from pairmine.files.places import has_parts as has_parts
 from pairmine.files.places import read_mark as read_mark
@@ -80,7 +81,8 @@ class WorkFolder:
 
     def write(self, name: str, text: str) -> None:
         """Put a small text there, whole or not at all."""
-        write_atomically(self.place(name), text)
+        with in_use():
+            write_atomically(self.place(name), text)
 
     def _planned(self) -> str | None:
         """The digest of the run that it belongs to."""
@@ -88,8 +90,12 @@ class WorkFolder:
         return None if text is None else plan_digest(text, FORMAT, self.path)
 
     def remove(self) -> None:
-        """Remove it and all that is in it; what is left where that is cut short belongs to no plan."""
-        remove_file(f"{self.path}/{PLAN}")
+        """Remove it and all that is in it; what is left where that is cut short belongs to no plan.
+
+        Where the disk does not remove the plan either, the next run with this identity takes it up and removes it.
+        """
+        with suppress(OSError):
+            remove_file(f"{self.path}/{PLAN}")
         remove_tree(self.path)
         if self._lock is not None:
             self._lock.close()
@@ -150,6 +156,7 @@ class PartedOutput:
         self._count = 0
         self._digits = _DIGITS
         self._is_finished = False
+        self._text = ""
         self.is_file = make is not None or format_of(target) is not None
         if target == STDOUT:
             raise PairmineError("--engine ray writes no standard output; name a file or a folder with -o")
@@ -174,7 +181,7 @@ class PartedOutput:
             self._joined.write(table)
             return
         if self._own is None:
-            self._own = Sink(self.part(self._count))
+            self._own = open_part(self.part(self._count))
             self._count += 1
         self._own.write(table)
         self._own_rows += table.num_rows
@@ -182,7 +189,7 @@ class PartedOutput:
             self._end_own()
 
     def finish(self, entries: list[lineage.Entry]) -> None:
-        """Join the parts where they become one file, and sync it; a folder's parts are finished already."""
+        """Join the parts where they become one file, and sync it; a folder's parts are finished, and get their mark."""
         if self._is_finished:
             return
         self._folder.check_there()
@@ -191,6 +198,9 @@ class PartedOutput:
             for table in self.tables():
                 self._joined.write(table)
             self._joined.finish(entries)
+        else:
+            with said_plainly(self.target), remotely_or_here(self.target):
+                self._mark(entries)
         self._is_finished = True
 
     def commit(self, entries: list[lineage.Entry]) -> None:
@@ -200,7 +210,10 @@ class PartedOutput:
             self._joined.commit(entries)
             return
         with said_plainly(self.target), remotely_or_here(self.target):
-            self._place(entries)
+            if is_remote(self.target):
+                place_remotely(self.target, self.paths(), self._names(), self._text)
+            else:
+                swap(self._here(), self.target)
 
     def abort(self) -> None:
         """Leave the parts for the next run; what stands in the output's place stays."""
@@ -236,24 +249,34 @@ class PartedOutput:
             self._own.commit([])
             self._own, self._own_rows = None, 0
 
-    def _place(self, entries: list[lineage.Entry]) -> None:
-        paths = self.paths()
-        names = [path.rpartition("/")[2] for path in paths]
+    def _mark(self, entries: list[lineage.Entry]) -> None:
+        """Say what the folder of parts holds: among them, unless they are to be copied to an address."""
+        names, paths = self._names(), self.paths()
         rows = [rows_of(path) for path in paths] if self.ending == "parquet" else []
         mark = {"format": lineage.FORMAT, "files": names, "lineage": entries, "rows": rows}
-        text = json.dumps(mark, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
+        self._text = json.dumps(mark, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
         if is_remote(self.target):
-            place_remotely(self.target, paths, names, text)
             return
-        here = Path(self._folder.place(f"{_PARTS}/{self.name}/x")).parent
-        for left in here.iterdir():  # by a worker that was killed
+        for left in self._here().iterdir():  # by a worker that was killed
             if left.name not in names:
                 left.unlink()
-        write_atomically(str(here / MARK), text)
-        swap(here, followed(self.target))
+        write_atomically(str(self._here() / MARK), self._text)
+
+    def _names(self) -> list[str]:
+        return [path.rpartition("/")[2] for path in self.paths()]
+
+    def _here(self) -> Path:
+        """The folder of the parts on this machine."""
+        return Path(self._folder.place(f"{_PARTS}/{self.name}/x")).parent
 
 
 _PART_ROWS = 65_536
+
+
+def open_part(path: str) -> Sink:
+    """The file `path` of a work folder, to be written."""
+    with in_use():
+        return Sink(path)
 
 
 def beside(output: str) -> str:
@@ -297,6 +320,9 @@ def read_tables(path: str) -> Iterator[pa.Table]:
     from pairmine.files.locations import find_shards
     from pairmine.files.raw import read_raw
 
+    if not is_remote(path) and not exists(path):
+        line = f"{path}: was removed while it was in use; run the same command again"
+        raise PairmineError(line, exit_code=GAVE_UP)
     for shard in find_shards(path):
         for raw in read_raw(shard):
             yield raw.table

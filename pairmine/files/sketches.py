@@ -155,7 +155,9 @@ def locked(path: Path, busy: str, *, shared: bool = False) -> IO[bytes]:
     try:
         handle = path.open("ab")
     except OSError as error:
-        raise PairmineError(f"{path}: {cause(error)}", exit_code=code_of(error)) from None
+        code = code_of(error)
+        remedy = "mend that and run the same command again" if code == GAVE_UP else "name another place"
+        raise PairmineError(f"{path}: {cause(error)}; {remedy}", exit_code=code) from None
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

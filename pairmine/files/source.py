@@ -350,7 +350,7 @@ class Source:
                 empty = table
         if not rows:
             if empty is None or not self.role.may_be_empty:
-                raise PairmineError(f"{self.name}: no rows in it; a {self.role.name} needs at least one")
+                raise PairmineError(f"{self.name}: no rows in it; a {self.role.name} needs at least one, name another")
             yield empty
         self.repeats = repeats
         if repeats:

@@ -22,7 +22,8 @@ class TextLines:
         if path == STDIN:
             pipe = StandardInput()
             if pipe.kind != "jsonl":
-                raise PairmineError(f"{pipe.name}: is {pipe.kind}, where a plain text with one item to a line belongs")
+                line = f"{pipe.name}: is {pipe.kind}, where a plain text with one item to a line belongs; pipe one"
+                raise PairmineError(line)
             self._shard, self._spool = pipe.spool()
         else:
             self._shard = line_shard(path)

@@ -177,7 +177,7 @@ def _factors(vectors: np.ndarray, ids: pa.Array, rows: np.ndarray, path: Path) -
     if len(small):
         shown = ids[int(rows[small[0]])]
         raise PairmineError(
-            f'{path}: the vector of "{shown}" is too small to be compared (length {norms[small[0]]:.0e})'
+            f'{path}: the vector of "{shown}" is too small to be compared (length {norms[small[0]]:.0e}); leave it out'
         )
     return factors
 

@@ -18,12 +18,13 @@ def read_whole(path: str | Path, *, most_bytes: int = MOST_BYTES) -> bytes:
     or a device without an end, and for one that is too large to be held.
     """
     with open(path, "rb", opener=_without_waiting) as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        found = os.fstat(handle.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise PairmineError(f"{path}: not a regular file; put what it holds into one and name that")
-        content = handle.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise PairmineError(f"{path}: more than {most_bytes >> 20} MB, where a small file belongs; name another")
-    return content
+        # Never read(most_bytes + 1): it takes room for that many at once, and fails where memory is limited.
+        if found.st_size <= most_bytes and len(content := handle.read()) <= most_bytes:
+            return content
+    raise PairmineError(f"{path}: more than {most_bytes >> 20} MB, where a small file belongs; name another")
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -262,7 +262,7 @@ BAD = [
         "blank lines alone",
         named({"corpus.jsonl": b"\n \n"}),
         _CONVERT,
-        "corpus.jsonl: no rows in it; a corpus needs at least one",
+        "corpus.jsonl: no rows in it; a corpus needs at least one, name another",
     ),
     Bad(
         "one byte",
@@ -398,7 +398,7 @@ BAD = [
         "a quote that is not closed",
         named({"t.csv": 'id,text\nd1,"a\n'}),
         "convert t.csv -o out.parquet",
-        "t.csv:2: not valid CSV (unexpected end of data); is a quote left open?",
+        "t.csv:2: not valid CSV (unexpected end of data); close the quote that is left open, or mend the line",
     ),
     Bad(
         "a header with a name twice",
@@ -504,13 +504,13 @@ BAD = [
         "texts that are lists in Parquet",
         parquet("c.parquet", pa.table({"id": ["a"], "text": [["x"]]})),
         "convert c.parquet -o out.jsonl",
-        'c.parquet: row 1: "text" is a list where a string belongs',
+        'c.parquet: row 1: "text" is a list where a string belongs; write it as one',
     ),
     Bad(
         "Parquet without rows",
         parquet("c.parquet", _TWO_SIDES.slice(0, 0)),
         "convert c.parquet -o out.jsonl",
-        "c.parquet: no rows in it; a corpus needs at least one",
+        "c.parquet: no rows in it; a corpus needs at least one, name another",
     ),
     Bad(
         "Arrow that breaks off",
@@ -670,7 +670,7 @@ BAD = [
         with_pairs(run__trec="q1 Q0 d1 1 best tag\n"),
         f"{_MINE} run:run.trec",
         (
-            'run.trec:1: the score "best" is no number; a run has "query Q0 document rank score tag", "query '
+            'run.trec:1: the score "best" is no number; write each line as "query Q0 document rank score tag", "query '
             'document score" or "query document rank"'
         ),
     ),
@@ -679,7 +679,7 @@ BAD = [
         with_pairs(run__trec="q1 Q0 d1 1 2.0 tag\nq1 Q0 d2\n"),
         f"{_MINE} run:run.trec",
         (
-            'run.trec:2: 3 columns, and the first line has 6; a run has "query Q0 document rank score tag", '
+            'run.trec:2: 3 columns, and the first line has 6; write each line as "query Q0 document rank score tag", '
             '"query document score" or "query document rank"'
         ),
     ),
@@ -777,7 +777,7 @@ BAD = [
         with_pairs(labels__jsonl='{"query_id": "q1"}\n{"query_id": "q1", "doc_id": "d1", "label": 1}\n'),
         "calibrate scored.jsonl --labels labels.jsonl",
         (
-            'labels.jsonl:1: is no label; a line is {"query_id": "q1", "doc_id": "d7", "label": 1}, with 1, '
+            'labels.jsonl:1: is no label; write {"query_id": "q1", "doc_id": "d7", "label": 1}, with 1, '
             "0 or null for a label"
         ),
     ),
@@ -786,7 +786,7 @@ BAD = [
         with_pairs(labels__jsonl=_DEEP + b'\n{"query_id": "q1", "doc_id": "d1", "label": 1}\n'),
         "calibrate scored.jsonl --labels labels.jsonl",
         (
-            'labels.jsonl:1: is no label; a line is {"query_id": "q1", "doc_id": "d7", "label": 1}, with 1, '
+            'labels.jsonl:1: is no label; write {"query_id": "q1", "doc_id": "d7", "label": 1}, with 1, '
             "0 or null for a label"
         ),
     ),

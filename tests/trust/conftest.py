@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 _COUNTS = _ROOT / "build" / "trust"
 _WHOLE = "whole"
+_COUNTING = threading.Lock()
 _LONGEST_S = {True: 5400.0, False: 300.0}
 """What a test of the whole and of the short campaign may take: one that hangs ends with its tracebacks."""
 
@@ -55,7 +57,8 @@ class Campaign:
 
     def count(self, promise: str, what: str, number: int = 1) -> None:
         """Note that `what` was seen `number` times more for `promise`: both are words that docs/trust.md shows."""
-        self.counts.setdefault(promise, Counter())[what] += number
+        with _COUNTING:
+            self.counts.setdefault(promise, Counter())[what] += number
 
     def note(self, report: pytest.TestReport) -> None:
         """Note what came of a phase of a test."""

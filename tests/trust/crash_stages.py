@@ -8,8 +8,10 @@ import re
 import shutil
 import signal
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -67,7 +69,12 @@ STAGES = [
         ("out.parquet", "rejects.parquet"),
         {"pairmine.cli.dedup_scale:BLOCK_ROWS": 100, "pairmine.cli.dedup_scale:_SHARES": 100_000},
     ),
-    Stage("generate", f"generate queries {{asked}} {_LLM} --rejects rejects.jsonl -o out.parquet", asks=True),
+    Stage(
+        "generate",
+        f"generate queries {{asked}} {_LLM} --rejects rejects.jsonl -o out.parquet",
+        ("out.parquet", "rejects.jsonl"),
+        asks=True,
+    ),
     Stage(
         "mine",
         "mine {pairs} --corpus {corpus} --retriever bm25 --retriever fake: --store store --depth 8 -o out.parquet",
@@ -109,36 +116,36 @@ STAGES = [
 ]
 
 
+def _of(output: str, files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Those of `files` that are `output`, or stand in it where it is a folder."""
+    is_folder = output.endswith("/")
+    return ((name, files[name]) for name in files if name == output or (is_folder and name.startswith(output)))
+
+
 @dataclass(frozen=True)
 class Whole:
-    """An undisturbed run: what it wrote, what lay there then, how long it took, and what it asked for."""
+    """An undisturbed run: what it wrote, what lay there then, how often it touched the disk, and what it asked for."""
 
     files: Mapping[str, bytes]
     tree: frozenset[str]
-    seconds: float
     touches: int
     asked: int
 
-    def moments(self, draw: Random, signals: Sequence[int], *, by_touch: bool, gap: float = 0.0) -> Moment:
-        """A random one for the first signal; the others come after it, a touch or at most `gap` seconds each."""
-        if by_touch:
-            first = draw.randint(1, self.touches)
-            return Moment(touches=[(first + number, each) for number, each in enumerate(signals)])
-        first_s, times = draw.uniform(0.0, self.seconds), []
-        for each in signals:
-            times.append((first_s, each))
-            first_s += draw.uniform(0.0, gap)
-        return Moment(times=times)
-
 
 class Bench:
-    """Runs stages in an empty folder `out`, on inputs beside it."""
+    """Runs stages in an empty folder `out`, on inputs elsewhere."""
 
-    def __init__(self, folder: Path, runs: WarmRuns, server: LLMServer) -> None:
+    def __init__(self, inputs: Path, runs: WarmRuns, server: LLMServer) -> None:
         self.runs, self.server = runs, server
         self.folder = runs.folder
-        self._inputs = folder / "inputs"
+        self._inputs = inputs
+        self._seconds: dict[str, float] = {}
         self._wholes: dict[str, Whole] = {}
+        self._replies: dict[str, str] = {}
+        server.answer = self._answer
+
+    def _answer(self, body: dict[str, Any]) -> str:
+        return self._replies.setdefault(body["messages"][-1]["content"], _answer(body))
 
     def words(self, stage: Stage) -> list[str]:
         """Its command line."""
@@ -147,34 +154,62 @@ class Bench:
 
     def run(self, stage: Stage, moment: Moment = UNDISTURBED) -> Done:
         """Run it, where it may take up what lies there."""
-        return self.runs.run(self.words(stage), moment, settings=stage.settings)
+        done = self.runs.run(self.words(stage), moment, settings=stage.settings)
+        if moment == UNDISTURBED:
+            self._seconds[stage.name] = max(done.seconds, 0.9 * self._seconds.get(stage.name, 0.0))
+        return done
+
+    def seconds(self, stage: Stage) -> float:
+        """How long it takes by now: a machine that others use as well is slower at times."""
+        self.whole(stage)
+        return self._seconds[stage.name]
+
+    def moments(
+        self, stage: Stage, draw: Random, signals: Sequence[int], *, by_touch: bool, gap: float = 0.0
+    ) -> Moment:
+        """A random one for the first signal; the others come after it, a touch or at most `gap` seconds each."""
+        whole = self.whole(stage)
+        if by_touch:
+            first = draw.randint(1, whole.touches)
+            return Moment(touches=[(first + number, each) for number, each in enumerate(signals)])
+        first_s, times = draw.uniform(0.0, self.seconds(stage)), []
+        for each in signals:
+            times.append((first_s, each))
+            first_s += draw.uniform(0.0, gap)
+        return Moment(times=times)
 
     def whole(self, stage: Stage) -> Whole:
         """What it comes to when nobody disturbs it; twice the same bytes, or this fails."""
         if stage.name not in self._wholes:
             found = []
             for _ in range(2):  # the first one also imports
+                self._seconds.pop(stage.name, None)
                 self.clean()
                 asked = self.server.requests
                 done = self.run(stage)
                 assert done.code == stage.code, f"{stage}: {done}"
-                found.append(Whole(self.files(), self.tree(), done.seconds, done.touches, self.server.requests - asked))
+                found.append(Whole(self.files(), self.tree(), done.touches, self.server.requests - asked))
             assert found[0].files == found[1].files, f"{stage}: two runs give other bytes"
             self._wholes[stage.name] = found[1]
         return self._wholes[stage.name]
 
     def clean(self) -> None:
-        """Empty the folder."""
+        """Empty the folder, and forget what was sent."""
+        self.server.paid_at.clear()
         shutil.rmtree(self.folder)
         self.folder.mkdir()
 
     def put_earlier(self, stage: Stage) -> None:
         """Have outputs of an earlier run in the places of its outputs."""
-        for name, content in self.whole(stage).files.items():
-            if name.startswith(tuple(stage.outputs)):
-                path = self.folder / name
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(content if name.endswith(".pairmine.json") else EARLIER)
+        for name, content in self._earlier(stage).items():
+            path = self.folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+
+    def _earlier(self, stage: Stage) -> dict[str, bytes]:
+        """What `put_earlier` puts there; a folder stays one that pairmine wrote."""
+        files = {name: content for output in stage.outputs for name, content in _of(output, self.whole(stage).files)}
+        return {name: content if name.endswith(".pairmine.json") else EARLIER for name, content in files.items()}
 
     def files(self) -> dict[str, bytes]:
         """What lies in the folder but for ledgers and stores, whose bytes tell of times."""
@@ -184,41 +219,68 @@ class Bench:
         return {_alike(name): _SEGMENT.sub(b"segment", found[name].read_bytes()) for name in outputs}
 
     def tree(self) -> frozenset[str]:
-        """The names of all that lies in the folder; those that are drawn at random are alike."""
-        paths = [path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file()]
-        return frozenset(_alike(str(path)) for path in paths if path.name != ".lock")
+        """The names of all that lies in the folder, of folders with a slash; those drawn at random are alike."""
+        names = (f"{path.relative_to(self.folder)}{'/' * path.is_dir()}" for path in self.folder.rglob("*"))
+        return frozenset(_alike(name) for name in names if name.rpartition("/")[2] != ".lock")
 
-    def torn(self, stage: Stage) -> list[str]:
-        """Outputs that are neither those of an earlier run nor whole."""
-        whole, here = self.whole(stage).files, self.files()
-        return [name for name in stage.outputs if name in here and here[name] not in (EARLIER, whole[name])]
+    def torn(self, stage: Stage, *, has_earlier: bool, may_lack_folder: bool) -> list[str]:
+        """Outputs that are neither whole nor what was there before: that of an earlier run, or nothing.
+
+        With `may_lack_folder` the earlier one of a folder may stand beside it, and nothing in its place.
+        """
+        here, found = self.files(), []
+        for output in stage.outputs:
+            before = dict(_of(output, self._earlier(stage))) if has_earlier else {}
+            beside = any(re.match(rf"\.{re.escape(output[:-1])}\.\w+\.old/", name) for name in here)
+            if may_lack_folder and output.endswith("/") and beside:
+                before = {}
+            if dict(_of(output, here)) not in (before, dict(_of(output, self.whole(stage).files))):
+                found.append(output)
+        return found
 
     def left_over(self, stage: Stage) -> set[str]:
         """What lies there beside outputs and what the next run takes up."""
         return {name for name in self.tree() - self.whole(stage).tree if not name.startswith(_STATE)}
 
-    def kept(self) -> int:
-        """How many replies the ledger holds, which is left as it is."""
+    def settle(self) -> None:
+        """Wait until the server has read all that a command that is gone has asked of it."""
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection.request("GET", "/v1/models")  # it is taken after all that came before
+        connection.getresponse().read()
+        connection.close()
+        end = time.monotonic() + 60
+        while self.server.connections:
+            assert time.monotonic() < end, "a connection outlives its command"
+            time.sleep(0.002)
+
+    def sent_before(self, moment: float) -> set[str]:
+        """The replies that the server had sent by then (of time.monotonic) since `clean`."""
+        return {self._replies[prompt] for prompt, at in dict(self.server.paid_at).items() if at < moment}
+
+    def kept(self) -> set[str]:
+        """The replies that the ledger holds, which is left as it is."""
         if not (self.folder / ".pairmine" / "ledger.sqlite").exists():
-            return 0
+            return set()
         copy = self.folder.with_name("ledger")
         shutil.copytree(self.folder / ".pairmine", copy)
         try:
             connection = sqlite3.connect(copy / "ledger.sqlite")
             tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'replies'").fetchone()[0]
-            count = connection.execute("SELECT count(*) FROM replies").fetchone()[0] if tables else 0
+            found = connection.execute("SELECT text FROM replies").fetchall() if tables else []
             connection.close()
-            return int(count)
+            texts = {row[0] for row in found}
+            assert len(texts) == len(found)
+            return texts
         finally:
             shutil.rmtree(copy)
 
 
-def answer(body: dict[str, Any]) -> str:
-    """What the model says: the same whenever it is asked the same."""
+def _answer(body: dict[str, Any]) -> str:
+    """What the model says: the same whenever it is asked the same, and something else to each prompt."""
     prompt = body["messages"][-1]["content"]
     draw = Random(prompt)
     if '"score"' in body["messages"][0]["content"]:
-        return json.dumps({"reason": "Because of what they say.", "score": draw.randint(0, 10) / 2})
+        return json.dumps({"reason": f"Because of {draw.random()}.", "score": draw.randint(0, 10) / 2})
     words = [word for word in prompt.split() if word.isalpha()]
     query, passage = (" ".join(draw.choices(words, k=count)) for count in (8, 30))
     return json.dumps({"query": query, "hard_negative": passage})

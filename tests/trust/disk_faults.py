@@ -60,7 +60,8 @@ class FailingDisk:
         self.count = 0
         self.seen: list[str] = []
         self.places: list[str] = []
-        self.has_failed = False
+        self.refused: list[str] = []
+        """The operations that failed."""
         self._folder = os.path.realpath(folder)
         self._at = at
         self._trouble = trouble
@@ -78,11 +79,10 @@ class FailingDisk:
             return
         if not isinstance(self._trouble, Fault):
             if self.count == self._at and self._trouble is not None:
-                self.has_failed = True
                 self._trouble(str(place))
             return
         if (self.count == self._at or self._trouble.stays) and self._trouble.refuses(operation):
-            self.has_failed = True
+            self.refused.append(operation)
             name = os.fspath(place) if isinstance(place, str | bytes | os.PathLike) else None
             raise OSError(self._trouble.number, os.strerror(self._trouble.number), name)
 

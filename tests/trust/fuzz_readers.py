@@ -45,6 +45,7 @@ class Reader:
 _CONVERT = "convert {} -q -o out.parquet"
 _PAIRS = "convert {} --as pairs -q -o out.parquet"
 _MINE = "mine pairs.parquet --corpus corpus.jsonl --workers 1 -q -o out.parquet --retriever"
+_BATCH = "generate queries corpus.jsonl --llm openai:tiny --batch-files {}"
 _VECTORS = (*m.PARQUET, *m.BYTES)
 _MARK = ".pairmine.json"
 _INDEX = [f"index/segment-00001.{part}" for part in ("keys", "ids", "shingles", "words")]
@@ -116,16 +117,16 @@ READERS: list[Reader] = [
     _file(
         "qrels",
         "TREC judgments",
-        "qrels.trec",
+        "judged.trec",
         _CSV,
-        "calibrate mined.parquet --qrels {} --rule max-score --workers 1 -q",
+        "calibrate mined.parquet --qrels {} --rule relative-margin@bm25 --workers 1 -q",
     ),
     _file(
         "qrels-table",
         "TREC judgments",
-        "qrels.tsv",
+        "judged.tsv",
         _CSV,
-        "calibrate mined.parquet --qrels {} --rule max-score --workers 1 -q",
+        "calibrate mined.parquet --qrels {} --rule relative-margin@bm25 --workers 1 -q",
     ),
     _file("run", "TREC runs", "run.trec", _CSV, f"{_MINE} run:{{}}"),
     Reader("npy", ".npy vectors", f"{_MINE} npy:docs.npy,queries.npy", ("docs.npy", "queries.npy"), m.NPY),
@@ -141,7 +142,7 @@ READERS: list[Reader] = [
         "labels",
         "labels.jsonl",
         m.JSON,
-        "calibrate mined.parquet --labels {} --rule max-score --workers 1 -q",
+        "calibrate mined.parquet --labels {} --rule relative-margin@bm25 --workers 1 -q",
     ),
     _file(
         "ledger-import",
@@ -179,7 +180,7 @@ READERS: list[Reader] = [
     Reader(
         "batch-files",
         "batch files",
-        "generate queries corpus.jsonl --llm openai:tiny --batch-files batch --ledger new.sqlite -q -o out.parquet",
+        f"{_BATCH.format('batch')} --ledger new.sqlite -q -o out.parquet",
         ("batch/results-00001.jsonl",),
         m.JSON,
         keeps=("new.sqlite", "batch"),
@@ -187,7 +188,7 @@ READERS: list[Reader] = [
     Reader(
         "batch-files-gz",
         "batch files",
-        "generate queries corpus.jsonl --llm openai:tiny --batch-files packed --ledger new.sqlite -q -o out.parquet",
+        f"{_BATCH.format('packed')} --ledger new.sqlite -q -o out.parquet",
         ("packed/results-00001.jsonl.gz",),
         _JSONL_GZ,
         keeps=("new.sqlite", "packed"),
@@ -260,13 +261,13 @@ READERS: list[Reader] = [
         "tokenizers",
         "tokenizer/tokenizer.json",
         m.JSON,
-        "stats pairs.parquet --tokenizer tokenizer --workers 1 -q",
+        "stats pairs.parquet --tokenizer tokenizer -q",
     ),
-    _file("code", "trees of code", "code/a.py", m.TEXT + m.BYTES, "derive cosqa code --workers 1 -q -o out.parquet"),
-    _file("rejects", "rejected rows", "rejected.parquet", m.PARQUET, "stats pairs.parquet --rejects {} --workers 1 -q"),
+    _file("code", "trees of code", "code/a.py", m.TEXT + m.BYTES, "derive code code --workers 1 -q -o out.parquet"),
+    _file("rejects", "rejected rows", "rejected.parquet", m.PARQUET, "stats pairs.parquet --rejects {} -q"),
     _file("since", "earlier sets", "mined.parquet", m.PARQUET, f"{_MINE} bm25 --since {{}}"),
     Reader("sidecar", "sidecars", "check train.jsonl --workers 1 -q", ("train.jsonl.ids.parquet",), m.PARQUET),
-    Reader("sidecar-stats", "sidecars", "stats train.jsonl --workers 1 -q", ("train.jsonl.ids.parquet",), m.PARQUET),
+    Reader("sidecar-stats", "sidecars", "stats train.jsonl -q", ("train.jsonl.ids.parquet",), m.PARQUET),
 ]
 
 _IN_JSONL = ("st-triplet", "st-scores", "st-labeled-list", "flag-embedder", "tevatron", "swift-embedding")
@@ -298,9 +299,7 @@ def readers_of_forms(seeds: Path) -> list[Reader]:
             some = tuple(name for name in names if name.endswith(ending) and not name.endswith((_MARK, ".ids.parquet")))
             if some and ending in _CHANGES:
                 name = f"form-{form}"
-                argv = (
-                    f"check {path} --form {form} --workers 1 -q" if ending != ".tsv" else f"stats {path} --workers 1 -q"
-                )
+                argv = f"check {path} --form {form} --workers 1 -q" if ending != ".tsv" else f"stats {path} -q"
                 found.append(Reader(f"{name}{ending}", "trainers' files", argv, some, _CHANGES[ending]))
     return found
 
@@ -328,8 +327,8 @@ def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def make_seeds(folder: Path, data: Path, run: Callable[[Path, str], None]) -> None:
-    """Good files for every reader below `folder`; `run` runs a command line in a folder."""
+def make_seeds(folder: Path, data: Path, run: Callable[..., None]) -> None:
+    """Good files for every reader below `folder`; `run` runs a command line in a folder, to end with a code."""
     plain = folder / "plain"
     plain.mkdir(parents=True)
     _collection(plain, data)
@@ -351,6 +350,8 @@ def make_seeds(folder: Path, data: Path, run: Callable[[Path, str], None]) -> No
         "ledger export --ledger ledger.sqlite -q replies.parquet",
     ):
         run(plain, line)
+    run(plain, f"{_BATCH.format('batch')} --ledger asked.sqlite -q -o none.parquet", 3)
+    (plain / "asked.sqlite").unlink()
     _derived(plain)
     for form, file in FORMS.items():
         base = folder / f"form-{form}"
@@ -387,7 +388,7 @@ def _collection(plain: Path, data: Path) -> None:
         "".join(f"{row['id']}\t{line}\t7\n" for row, line in zip(documents, lines, strict=True))
     )
     (plain / "lines.txt").write_text("\n".join(lines) + "\n")
-    (plain / "target.txt").write_text("\n".join(line.upper() for line in lines) + "\n")
+    (plain / "target.txt").write_text("\n".join(" ".join(reversed(line.split())) for line in lines) + "\n")
     (plain / "words.tsv").write_text("word\tother\ncells\tunits\nbrain\tmind\nbone\tskeleton\n")
     (plain / "words2.tsv").write_text("word\tother\nin vivo\tin life\nof the\tfrom the\n")
     judged = [
@@ -399,9 +400,13 @@ def _collection(plain: Path, data: Path) -> None:
     _write(plain / "beir/queries.jsonl", queries)
     (plain / "beir/qrels").mkdir()
     qrels = "".join(f"{query}\t{doc}\t{at % 3}\n" for query, doc, at in judged)
-    for name in ("beir/qrels/test.tsv", "qrels.tsv"):
-        (plain / name).write_text("query-id\tcorpus-id\tscore\n" + qrels)
+    (plain / "beir/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + qrels)
     (plain / "qrels.trec").write_text("".join(f"{query} 0 {doc} {at % 3}\n" for query, doc, at in judged))
+    # Those of `calibrate` have to be of candidates, which what is known is not.
+    all_judged = [(q["_id"], d["id"], at) for at, (q, d) in enumerate(itertools.product(queries, documents))]
+    rows = "".join(f"{query}\t{doc}\t{at % 2}\n" for query, doc, at in all_judged)
+    (plain / "judged.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows)
+    (plain / "judged.trec").write_text("".join(f"{query} 0 {doc} {at % 2}\n" for query, doc, at in all_judged))
     ranked = itertools.product(queries, enumerate(documents, 1))
     (plain / "run.trec").write_text(
         "".join(f"{q['_id']} Q0 {d['id']} {at} {9 - at / 2} tag\n" for q, (at, d) in ranked)
@@ -472,11 +477,13 @@ def _derived(plain: Path) -> None:
 
 
 def _results(plain: Path) -> None:
-    """Results as a provider writes them, for the requests that a run leaves there."""
-    keys = [json.loads(line)["key"] for line in (plain / "replies.jsonl").read_text().splitlines()]
+    """Results as a provider writes them, for the requests that a run left there."""
+    asked = (plain / "batch/requests-00001.jsonl").read_text().splitlines()
+    keys = [json.loads(line)["custom_id"] for line in asked]
+    texts = [json.loads(line)["text"] for line in (plain / "replies.jsonl").read_text().splitlines()]
     rows = []
-    for key in keys:
-        message = {"role": "assistant", "content": '{"query": "what is it"}'}
+    for key, text in zip(keys, texts, strict=True):
+        message = {"role": "assistant", "content": text}
         body = {
             "model": "tiny",
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],

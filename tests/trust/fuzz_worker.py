@@ -19,6 +19,7 @@ import shutil
 import sys
 import traceback
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from trust import fuzz_mutations as m
@@ -40,11 +41,31 @@ _ODD_NAMES = (
     "[1]*?",
     "\x1b[31m",
 )
-_REMEDY = re.compile(
-    r"; |no such file|too many levels|name too long|\b(write|name|pass|give|mend|remove|run|fetch|move|upgrade|drop"
-    r"|wants|wanted|must|belongs?|leave|put|make|needs|read one|export again|convert|rename|decompress|lower|install"
-    r"|where)\b"
+_DO = (
+    "add|check|choose|close|convert|decompress|drop|embed|empty|export|fetch|free|give|install|keep|leave|look|make|mend"
+    "|mine|move|name|pass|pipe|put|read|remove|rename|run|save|set|take|upgrade|use|write"
 )
+"""What a line tells its reader to do, at the front of a clause."""
+_SENTENCES = (
+    r"did you mean \S|did the command (?:before the pipe|that wrote it) fail\?|(?:its|the) first line must name "
+    r"|it wants the columns |one for each is wanted"
+    r"|a text (?:with a colon in it|that begins with \S+ or \S+) needs |known: |these can: "
+    r"|--[a-z-]+ takes |'pairmine [a-z-]+[^']*' (?:shows|reads|lists) "
+)
+"""Sentences that say so without telling it."""
+_REMEDY = re.compile(rf"[;:] (?:[^;]*?(?:, (?:so |or |and )?|: |\b(?:or|and) ))?(?:{_DO})\b(?!:)|; (?:{_SENTENCES})")
+_PLAIN = re.compile(r"[^;]*: (?:no such file|too many levels of symbolic links|file name too long)")
+"""What the system says of a name, and needs no more."""
+_IN_ROWS = re.compile(r"\.(?:jsonl|csv|tsv|txt|trec)(?:\.gz|\.zst)?$")
+_ROW = re.compile(r":\d+\b|\b(?:row|line|lines|element) \d")
+_OF_THE_FILE = re.compile(
+    r"is empty|no rows in it|no lines in it|holds \S+ data|holds text that is not compressed|cannot be read as "
+    r"|(?:gzip|zstd) file is truncated|none of 0 |no column for |the ending says no format|the first of them "
+    r"|no pairs come out|which must stand side by side|requests? (?:is|are) in |ids for \d|have no vector|no such file"
+    r"|no input is left|first line must name|no labels yet|of its \d+ mined rows"
+)
+"""What is said of all rows, or of none."""
+_RENAMED = " under another name"
 _GAVE_UP = re.compile(r"mend that and run the same command again$|out of memory")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
 
@@ -76,6 +97,7 @@ class Bench:
         from pairmine.cli.main import main
 
         sys.argv = ["pairmine", *words]
+        _taken(self._said)  # what numpy warned of while the damage was made
         before = sys.stdin
         trace = ""
         code: int | None = None
@@ -117,7 +139,7 @@ def try_one(bench: Bench, reader: Reader, number: int, good: Path, work: Path) -
     damage = _damage(target, reader, draw)
     if stdin is None and draw.random() < 0.05:
         words, target = _renamed(words, pattern, target, draw)
-        damage += " under another name"
+        damage += _RENAMED
     before = _names(work)
     result = Result(reader.name, number, damage)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -131,7 +153,9 @@ def try_one(bench: Bench, reader: Reader, number: int, good: Path, work: Path) -
     result.line = said.strip("\n")[:1500]
     left = [each for each in _names(work) - before if not each.startswith(reader.keeps or "\0")]
     left = [each for each in left if not each.endswith(("-shm", "-wal"))]
-    result.fault = fault_of(result.code, said, trace, _places(reader, target, words), may_give_up="full" in damage)
+    places = _places(reader, target, words, work)
+    in_rows = bool(_IN_ROWS.search(target.name)) and damage.removesuffix(_RENAMED) not in m.PLACES
+    result.fault = fault_of(result.code, said, trace, places, in_rows=in_rows, may_give_up="full" in damage)
     if not result.fault and result.code in (2, 3) and left:
         result.fault = f"left behind: {left}"
     if not result.fault and grown > MOST_GROWTH:
@@ -181,15 +205,28 @@ def _names(folder: Path) -> set[str]:
     return {str(each.relative_to(folder)) for each in folder.rglob("*")}
 
 
-def _places(reader: Reader, target: Path, words: list[str]) -> list[str]:
-    """What a line may call the damaged file: its name, a folder that it is in, standard input."""
-    named = [word.rpartition(":")[2] for word in words[1:] if not word.startswith("-")]
-    found = [target.name, target.parent.name, *(part for word in named for part in word.split(",")), "--"]
-    return [*found, *map(visible, found), "standard input" if reader.stdin else target.name]
+def _places(reader: Reader, target: Path, words: list[str], work: Path) -> list[str]:
+    """What a line may name as the place: a file of the command line, the damaged one's folder, the option of either."""
+    inside = target.relative_to(work)
+    found = [inside.name, *(str(each) for each in inside.parents if each.name)]
+    for before, word in pairwise(words):
+        files = [
+            each for each in re.split("[,:]", word) if each in (inside.name, str(inside)) or (work / each).exists()
+        ]
+        if files and not word.startswith("-"):
+            found += files
+            found += [before] if before.startswith("--") else []
+    return [*found, *map(visible, found), *(["standard input"] if reader.stdin else [])]
 
 
-def fault_of(code: int | None, said: str, trace: str, places: list[str], *, may_give_up: bool = False) -> str:
-    """What is wrong with how a command ended; "" where nothing is."""
+def fault_of(
+    code: int | None, said: str, trace: str, places: list[str], *, in_rows: bool = False, may_give_up: bool = False
+) -> str:
+    """What is wrong with how a command ended; "" where nothing is.
+
+    `places` are words that may stand for the damaged file. `in_rows` is true where a file of rows is damaged in them,
+    so that the line has to say in which one.
+    """
     if code is None:
         return f"a traceback: {trace}"
     if "Traceback (most recent call last)" in said or "Exception ignored" in said:
@@ -205,13 +242,22 @@ def fault_of(code: int | None, said: str, trace: str, places: list[str], *, may_
         return f"control characters in the line: {said!r}"
     if len(said) > 4000:
         return f"a line of {len(said)} characters: {said[:300]!r}"
-    if not any(place and place in said for place in places):
+    line = said.strip("\n").removeprefix("pairmine: ")
+    if not any(_names_place(line, place) for place in places if place):
         return f"no place in the line: {said!r}"
-    if not _REMEDY.search(said):
+    if not _REMEDY.search(line) and not _PLAIN.match(line):
         return f"no remedy in the line: {said!r}"
+    if in_rows and code == 2 and not _ROW.search(line) and not _OF_THE_FILE.search(line):
+        return f"no row in the line: {said!r}"
     if code == 3 and not may_give_up and _GAVE_UP.search(said.strip()):
         return f"given up where the input is bad: {said!r}"
     return ""
+
+
+def _names_place(line: str, place: str) -> bool:
+    """Whether `place` stands in what comes before the remedy, as a word of its own."""
+    told = line.partition("; ")[0]
+    return re.search(rf"(?:^|[\s/(\"',:]){re.escape(place)}(?:$|[\s:/,)\"'])", told) is not None
 
 
 def _bound_memory() -> None:
@@ -224,18 +270,25 @@ def make(seeds: Path, data: Path, folder: Path) -> None:
     """Write the good files of every reader, by commands of this process."""
     bench = Bench(folder)
 
-    def run(inside: Path, line: str) -> None:
+    def run(inside: Path, line: str, *wanted: int, stdin: Path | None = None) -> None:
         os.chdir(inside)
-        code, said, trace = bench.run(line.split())
-        if code != 0:
-            (folder / "failed").write_text(f"{line}: {said}{trace}")
+        code, said, trace = bench.run(line.split(), stdin)
+        if code not in (wanted or (0,)):
+            (folder / "failed").write_text(f"{line}: {code} {said}{trace}")
             sys.exit(1)
 
     make_seeds(seeds, data, run)
+    # A command that refuses even good files would try nothing. (1: contrastors' files name the folder they were in.)
+    for reader in all_readers(seeds):
+        work = folder / "good"
+        shutil.copytree(seed_folder(seeds, reader), work, copy_function=_linked)
+        run(work, reader.argv, 0, 1, stdin=work / reader.stdin if reader.stdin else None)
+        shutil.rmtree(work)
+    os.chdir("/")
 
 
 def main(plan: Path) -> None:
-    """Try what the plan says, from its start on; a line of results for each."""
+    """Try what the plan says; a line of results for each."""
     said = json.loads(plan.read_text())
     if "data" in said:
         make(Path(said["seeds"]), Path(said["data"]), Path(said["folder"]))
@@ -245,7 +298,7 @@ def main(plan: Path) -> None:
     bench = Bench(folder)
     faulthandler.enable(bench.trace)
     results = (folder / "results").open("a")
-    for name, number in said["tries"][said["start"] :]:
+    for name, number in said["tries"]:
         results.write(json.dumps({"begin": [name, number]}) + "\n")
         results.flush()
         reader = readers[name]

@@ -60,6 +60,162 @@ STATEMENTS = [
     "{{ row.text" + "|upper" * 20_000 + " }}",
 ]
 
+
+def _again(body: str, *, turns: int = 99_999, text: str = "'x' * 900000", key: str = "'x' * 1000 ~ 'y'") -> str:
+    """Work on a long text `a` by a shorter one `b`, turn after turn."""
+    start = f"{{% set a = {text} %}}{{% set b = {key} %}}"
+    return f"{start}{{% for i in range({turns}) %}}{body}{{% endfor %}}"
+
+
+WORK = [
+    _again("{% if 'xy' in a %}{% endif %}"),
+    _again("{% if b in a %}{% endif %}"),
+    _again("{% if 'xy' not in a %}{% endif %}"),
+    _again("{% if a is in b %}{% endif %}{% if b is in a %}{% endif %}"),
+    _again("{% for j in range(5) %}{% if b in a %}{% endif %}{% endfor %}"),
+    _again("{% if a[::-1] %}{% endif %}"),
+    _again("{% if a[1:] %}{% endif %}{% if a[:-1] %}{% endif %}"),
+    _again("{% if a[1:] == a[:-1] %}{% endif %}"),
+    _again("{% if a == b %}{% endif %}", key="'x' * 899999 ~ 'y'"),
+    _again("{% if a < b <= a != b %}{% endif %}", key="'x' * 899999 ~ 'y'"),
+    _again("{% if a is eq(b) %}{% endif %}{% if a is lt b %}{% endif %}", key="'x' * 899999 ~ 'y'"),
+    _again("{% if a == b %}{% endif %}", text="range(99999) | list", key="range(99999) | list"),
+    _again("{% if -1 in a or 'x' in a %}{% endif %}", text="range(99999) | list"),
+    _again("{% if 1.5 in a %}{% endif %}", text="range(99999)"),
+    _again("{% if a == b %}{% endif %}", text="{'k': 'x' * 900000}", key="{'k': 'x' * 899999 ~ 'x'}"),
+    _again("{% if a == b %}{% endif %}", text="[[['x' * 900000]]]", key="[[['x' * 899999 ~ 'x']]]"),
+    _again("{% if b in a %}{% endif %}", text="['x' * 900000] * 2", key="'x' * 899999 ~ 'y'"),
+    _again("{% if a ~ b %}{% endif %}"),
+    _again("{% if 'x' in (a ~ b) %}{% endif %}"),
+    _again("{% if a | replace('xy', '') %}{% endif %}"),
+    _again("{% if a | trim(b) %}{% endif %}", key="'y' * 900000 ~ 'x'"),
+    "{{ ('x' * 900000) | trim('y' * 900000 ~ 'x') }}",
+    *(
+        _again(f"{{% if a.{call} %}}{{% endif %}}")
+        for call in (
+            "count('xy')",
+            "find('xy')",
+            "find(b)",
+            "rfind(b)",
+            "replace('xy', '')",
+            "split('xy')",
+            "rsplit(b)",
+            "startswith(a)",
+            "strip(b)",
+            "splitlines()",
+            "partition(b)",
+            "rpartition(b)",
+            "upper()",
+            "casefold()",
+            "title()",
+            "isalpha()",
+            "encode()",
+            "removeprefix(a)",
+            "index('x')",
+            "lower().upper()",
+        )
+    ),
+    *(
+        "{% set a = 'x' * 900000 %}{% set b = 'x' * 200000 ~ 'y' ~ 'x' * 200000 %}" + f"{{{{ a.{call} }}}}"
+        for call in ("rfind(b)", "rsplit(b)", "rpartition(b)", "encode().rfind(b.encode())", "rstrip('y' * 400000)")
+    ),
+    *(
+        "{% set a = 'x' * 2000 %}{% set b = 'x' * 700 ~ 'y' ~ 'x' * 700 %}{% for i in range(99999) %}"
+        + f"{{% if {call} %}}{{% endif %}}{{% endfor %}}"
+        for call in ("b in a", "a.count(b)", "a.find(b)", "a.rfind(b)", "a.replace(b, '')", "a.split(b)")
+    ),
+    _again("{% if a.count(b) + a.index(0) %}{% endif %}", text="range(99999) | list", key="'x'"),
+    _again("{% if a.count(b) %}{% endif %}", text="range(99999)", key="1.5"),
+    _again("{% if b['k'][a] is defined %}{% endif %}", text="(1,) * 99999", key="{'k': {}}"),
+    _again("{% if b['get'](a) %}{% endif %}", text="(1,) * 99999", key="{}"),
+    _again("{% if b['fromkeys'](a) %}{% endif %}", text="range(99999)", key="{}"),
+    "{{ {}['fromkeys'](range(0, 2305843009213693951 * 99999, 2305843009213693951)) }}",
+    "{{ range(0, 2305843009213693951 * 99999, 2305843009213693951) | unique | list | length }}",
+    "{{ range(0, 2305843009213693951 * 99999, 2305843009213693951) | map('abs') | unique | list | length }}",
+    "{{ ([[1]] * 300000) | sum(start=[]) | length }}",
+    "{{ ([[1]] * 300000) | sum(none, []) | length }}",
+    "{% for i in range(99999) %}{% set a = range(99999)" + " | map(attribute='real')" * 50 + " | list %}{% endfor %}",
+    "{% for i in range(99999) %}{% set a = range(99999)" + " | select('number')" * 50 + " | list %}{% endfor %}",
+    "{{ range(99999) | map(attribute='" + ".".join(["real"] * 10_000) + "') | list | length }}",
+    "{{ range(99999) | sort(attribute='" + ",".join(["real"] * 10_000) + "') | length }}",
+    "{{ range(99999) | map('string') | select('in', 'x' * 900000) | list }}",
+    _again("{{ loop.changed(a[1:]) }}"),
+    _again("{{ loop.changed(a) }}{% if loop.cycle(a, b) %}{% endif %}"),
+    _again("{% if a | sort %}{% endif %}", text="range(99999) | map('string') | list"),
+    _again("{% if a | unique | list %}{% endif %}", text="range(99999) | list"),
+    _again("{% if a | groupby('real') %}{% endif %}", text="range(99999) | list"),
+    _again("{% if a | min + a | max %}{% endif %}", text="range(99999) | list"),
+    _again("{% if a | pprint %}{% endif %}", text="range(99999) | list"),
+    _again("{% if a | tojson %}{% endif %}", text="range(99999) | list"),
+    _again("{% if a | string %}{% endif %}", text="range(99999) | list"),
+    *(
+        _again(f"{{% if a | {name} %}}{{% endif %}}", text="'<é & a> ' * 120000 ~ '1'")
+        for name in (
+            "list",
+            "reverse",
+            "wordcount",
+            "title",
+            "striptags",
+            "escape",
+            "urlencode",
+            "capitalize",
+            "first_words(9)",
+            "mask(0.5)",
+            "content_id",
+            "json",
+            "tojson",
+            "number",
+            "float",
+            "int",
+            "wordwrap(9)",
+            "truncate(9)",
+            "indent",
+            "batch(2) | list",
+            "slice(2) | list",
+            "map('upper') | list",
+            "pprint",
+            "center(9)",
+            "e | length",
+        )
+    ),
+    "{{ ('a' * 900000) | wordwrap(1) }}",
+    "{{ ('a-' * 400000) | wordwrap(5) }}",
+    "{{ ('<!---->' * 120000) | striptags }}",
+    "{{ ('<' * 900000) | striptags }}",
+    "{{ ('x' ~ ')' * 800000 ~ 'x') | urlize }}",
+    "{{ ('%(' * 400000) % {} }}",
+    "{{ ('%(a%b)s' * 100000) % {'a%b': 'x' * 900000} }}",
+    "{{ ('%' * 900000) % 1 }}",
+    "{{ ('9' * 4000) | int }}" + "{{ ('9' * 900000) | number }}",
+    "{% set n = ('f' * 900000) | int(base=16) %}{{ n // (n // 3) }}",
+    "{% set n = ('f' * 900000) | int(base=16) %}{{ n % (n // 12345) }}",
+    "{% set n = ('f' * 900000) | int(base=16) %}{{ n is divisibleby(n // 3) }}",
+    "{% set n = ('f' * 900000) | int(base=16) %}{{ 1 ** n }}{{ n ** 0 }}",
+    _again("{% if - - - - a %}{% endif %}", text="('f' * 900000) | int(base=16)"),
+    _again("{% if a == b %}{% endif %}", text="('f' * 900000) | int(base=16)", key="('f' * 900000) | int(base=16)"),
+    _again("{% if a - b + a %}{% endif %}", text="('f' * 900000) | int(base=16)", key="('e' * 900000) | int(base=16)"),
+    _again("{% if a // b + a % b + a * 3 %}{% endif %}" * 5, text="9 ** 4000", key="7 ** 2000"),
+    _again("{% if a | string %}{% endif %}", text="9 ** 4000"),
+    "{{ (range(9999) | map('string') | join).encode('punycode') }}",
+    "{% set a = '" + "".join(map(chr, range(0x4E00, 0x8E00))) + "' %}{{ a.encode('punycode') | length }}",
+    "{{ ('a.' * 400000).encode('idna') }}{{ 'é'.encode('ascii', 'namereplace') }}",
+    "{{ 'a' | center(999999)" + " | replace(' ', '    ')" * 8 + " | length }}",
+    "{{ 'a'" + " | center(999999) | replace(' ', 'xxxx') | escape | urlencode" * 20 + " }}",
+    "{% for i in range(99999) %}" + "{% if i %}{% endif %}" * 9_999 + "{% endfor %}",
+    "{% for i in range(99999) %}{% set a = [" + "1, " * 50_000 + "] %}{% endfor %}",
+    "{% macro m() %}"
+    + "{% if 1 %}{% endif %}" * 9_999
+    + "{% endmacro %}{% for i in range(99999) %}{{ m() }}{% endfor %}",
+    "{% block a %}"
+    + "{% if 1 %}{% endif %}" * 9_999
+    + "{% endblock %}{% for i in range(99999) %}{{ self.a() }}{% endfor %}",
+    "{% for i in range(99999) %}{% set b = ('語' * 99999) | list %}{% endfor %}",
+    "{% set a = '語' * 900000 %}" + "".join(f"{{% set b{at} = a | list %}}" for at in range(9)),
+    "{% set a = ' a' * 400000 %}" + "".join(f"{{% set b{at} = a.split() %}}" for at in range(9)),
+]
+"""Much work in few steps: a long text, list or number is gone through over and over, or in the square of its length."""
+STATEMENTS += WORK
+
 PIECES = [
     "</script>",
     "<script>parent.broken=1</script>",

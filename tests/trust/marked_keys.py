@@ -23,6 +23,8 @@ KEYS = {
 OF_A_FILE = "sk-KEYFILE-9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"
 OF_AN_ADDRESS = "pw-ADDRESS!9f8e7d6c5b4a"
 ALL = (*KEYS.values(), OF_A_FILE, OF_AN_ADDRESS)
+BY_WAY = {"environment": KEYS["OPENAI_API_KEY"], "file": OF_A_FILE, "address": OF_AN_ADDRESS}
+"""By the way in which a server gets its key."""
 _PART = 12
 """So many characters of a key in a row are a leak."""
 
@@ -32,11 +34,13 @@ def spellings(key: str) -> set[bytes]:
     middle = len(key) // 2
     parts = {key[:_PART], key[middle - _PART // 2 : middle + _PART // 2], key[-_PART:]}
     found = {text for part in parts for text in (part, part[::-1], quote(part, safe=""), quote_plus(part))}
-    found |= {part.replace("/", "\\/") for part in parts} | {key.encode().hex()[:24]}
+    found |= {part.replace("/", "\\/") for part in parts}
+    found |= {part.encode().hex() for part in parts} | {part.encode().hex().upper() for part in parts}
     for before in range(3):
-        coded = b64encode(b"\0" * before + key.encode()).decode()
-        found.add(coded[(before * 8 + 5) // 6 :][: _PART + 4])
-        found.add(coded[(before * 8 + 5) // 6 :][: _PART + 4].replace("+", "-").replace("/", "_"))
+        for part in parts:
+            coded = b64encode(b"\0" * before + part.encode()).decode()
+            inner = coded[(before * 8 + 5) // 6 : (before + len(part)) * 8 // 6]
+            found |= {inner, inner.replace("+", "-").replace("/", "_")}
     return {text.encode() for text in found}
 
 

@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from batch_server import BatchServer
 from embedding_server import EmbeddingServer
-from llm_server import Bend, LLMServer, Response
+from llm_server import Bend, LLMServer, Request, Response, reply
 from rerank_server import RerankServer
 
-from pairmine.backends import admission, batch_service, exchange, openai_batch
+from pairmine.backends import admission, batch_service, exchange, likelihood, openai_batch
 from pairmine.backends.encoders import openai_embeddings
 
 SCIFACT = Path(__file__).parents[3] / "shared" / "data" / "scifact"
@@ -85,8 +85,10 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(exchange.Wire, "__init__", quick_wire)
     patch.setattr(exchange.Limits, "__init__", quick_limits)
     patch.setattr(exchange, "_GRACE_S", 0.5)
-    for module in (exchange, admission):
+    for module in (exchange, admission, likelihood):
         patch.setattr(module, "LONGEST_HOLD_S", 1.5)
+    patch.setattr(likelihood, "_LONGEST_PAUSE_S", 0.02)
+    patch.setattr(likelihood, "PATIENCE_S", 1.5)
     patch.setattr(admission, "LONGEST_BACKOFF_S", 0.02)
     patch.setattr(openai_embeddings, "_TEXTS_ELSEWHERE", 2)
     quick = {"timeout_s": TIMEOUT_S, "patience_s": 1.5, "poll_s": 0.002}
@@ -168,7 +170,10 @@ def _list(server: Any, plan: Callable[[], Send | None]) -> None:
 
 @dataclass
 class Target:
-    """A command and the server that it asks. `words` are those of the command, but for the address of the server."""
+    """A command and the server that it asks. `words` are those of the command, but for the address of the server.
+
+    What does not keep what came asks for all of it again in the next run.
+    """
 
     name: str
     serve: Callable[[], AbstractContextManager[Any]]
@@ -176,6 +181,7 @@ class Target:
     set_plan: Callable[[Any, Callable[[], Send | None]], None]
     kind: str
     has_ledger: bool = False
+    keeps: bool = True
     baseline: bytes = b""
     servers: list[Any] = field(default_factory=list)
 
@@ -184,6 +190,32 @@ class Target:
 
     def command(self, server: Any) -> list[str]:
         return [*self.words, "--base-url", server.base_url, "-o", "out.parquet"]
+
+
+class LikelihoodServer(LLMServer):
+    """As vLLM echoes a prompt: tokens are its letters, and each has a log-probability of its own."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.fails: Callable[[dict[str, Any], int], Send | None] = lambda body, before: None
+        self.route("POST", "/tokenize", self._told)
+        self.route("POST", "/v1/completions", self._told)
+
+    def _told(self, request: Request) -> Response:
+        before = self.requests
+        self.requests += 1
+        if refused := self._locked(request):
+            return refused
+        body = request.json()
+        planned = self.fails(body, before)
+        if isinstance(planned, Response):
+            return planned
+        ids = [1, *map(ord, body["prompt"])]
+        values = [None, *(-(each % 97) / 16 for each in ids[1:]), -9.0]
+        choice = {"index": 0, "prompt_token_ids": ids, "logprobs": {"token_logprobs": values}}
+        value = {"choices": [choice]} if "echo" in body else {"count": len(ids), "tokens": ids}
+        answered = reply(200, value, paid=f"{request.path} {body['prompt']}")
+        return answered if planned is None else planned(answered)
 
 
 def _rerank(**options: Any) -> Callable[[], Any]:
@@ -211,6 +243,7 @@ def infinity(value: Any) -> Any:
 _ONE_BY_ONE = ["--concurrency", "4"]
 _SERVED = ["--store", "kept", *_ONE_BY_ONE]
 _RERANK = ["score", "pairs.jsonl", "--scorer", "rerank:test-model", *_SERVED, "--timeout", str(TIMEOUT_S)]
+_LIKELIHOOD = ["score", "pairs.jsonl", "--scorer", "ql:openai:test-model", "--timeout", str(TIMEOUT_S)]
 _LEDGER = ["--ledger", "led.sqlite", "--timeout", str(TIMEOUT_S), "--retries", "3", *_ONE_BY_ONE]
 _JUDGE = ["score", "pairs.jsonl", "--scorer", "openai:test-model", "--recipe", "judge", *_LEDGER]
 
@@ -231,6 +264,14 @@ def targets() -> list[Target]:
         Target("rerank: TEI", _rerank(kind="tei"), _RERANK, _list, "tei"),
         Target(
             "rerank: vLLM /score", _rerank(), [*_RERANK, "--endpoint", "score", "--batch-documents", "3"], _list, "data"
+        ),
+        Target(
+            "likelihood",
+            lambda: LikelihoodServer(key=KEY),
+            [*_LIKELIHOOD, "--retries", "3", *_ONE_BY_ONE],
+            _list,
+            "likelihood",
+            keeps=False,
         ),
     ]
 

@@ -107,6 +107,17 @@ def bomb(megabytes: int) -> bytes:
     return b"".join([packer.compress(block) for _ in range(megabytes)]) + packer.flush()
 
 
+@cache
+def nested_bomb(megabytes: int) -> Response:
+    """So many megabytes of blanks, packed twice: some hundreds of times fewer bytes than packed once."""
+    return Response(200, gzip.compress(bomb(megabytes), 9), {"content-encoding": "gzip, gzip"})
+
+
+def _packed_twice(good: Response, body: bytes) -> bytes:
+    line = "Content-Encoding: gzip"
+    return head(replace(good, body=body), line, line) + body
+
+
 def huge(start: bytes, megabytes: int) -> Bend:
     """An answer of so many megabytes, which nobody here holds as a whole."""
 
@@ -265,8 +276,19 @@ PASSING = [
     Fault("a header of two lines", played(lambda good: [head(good, "X-A: b\x00c") + good.body, "close"])),
     Fault("gzip that is none", rewritten(bytes, content_encoding="gzip")),
     Fault("gzip cut off", rewritten(lambda raw: gzip.compress(raw)[:40], content_encoding="gzip")),
-    Fault("gzip in gzip in gzip", rewritten(gzip.compress, content_encoding=", ".join(["gzip"] * 9))),
+    Fault("gzip that is said nine times", rewritten(gzip.compress, content_encoding=", ".join(["gzip"] * 9))),
+    Fault("gzip in gzip", rewritten(lambda raw: gzip.compress(gzip.compress(raw)), content_encoding="gzip, gzip")),
+    Fault(
+        "gzip in deflate", rewritten(lambda raw: zlib.compress(gzip.compress(raw)), content_encoding="gzip, deflate")
+    ),
+    Fault("a packing that was not asked for", rewritten(bytes, content_encoding="zstd")),
     Fault("a gzip bomb", lambda good: Response(200, bomb(500), {"content-encoding": "gzip"}), is_heavy=True),
+    Fault("a bomb in a bomb", lambda good: nested_bomb(500), is_heavy=True),
+    Fault(
+        "a bomb in a bomb, told in two lines",
+        played(lambda good: [_packed_twice(good, nested_bomb(500).body), "close"]),
+        is_heavy=True,
+    ),
     Fault(
         "a gzip bomb of an error", lambda good: Response(500, bomb(500), {"content-encoding": "gzip"}), is_heavy=True
     ),
@@ -484,6 +506,45 @@ def _deep(levels: int) -> Any:
     for _ in range(levels):
         value = [value]
     return value
+
+
+def _told(name: str, make: Callable[[list[Any]], Any]) -> Bend:
+    """Other tokens or log-probabilities, in whichever answer has them."""
+
+    def change(value: Any) -> Any:
+        choice = value.get("choices", [value])[0]
+        held = choice["logprobs"] if name == "token_logprobs" and "logprobs" in choice else choice
+        key = {"tokens": "prompt_token_ids"}.get(name, name) if "choices" in value else name
+        if key in held:
+            held[key] = make(held[key])
+        return value
+
+    return bent(change)
+
+
+BENT_LIKELIHOODS = [
+    *ODD_USAGES,
+    *(
+        Fault(f"{words} for {name}", _told(name, make))
+        for name in ("tokens", "token_logprobs")
+        for words, make in {
+            "null": lambda found: None,
+            "nothing": lambda found: [],
+            "an object": lambda found: {"0": found},
+            "a text": lambda found: "x" * len(found),
+            "texts": lambda found: list(map(str, found)),
+            "truths": lambda found: [True] * len(found),
+            "nulls": lambda found: [None] * len(found),
+            "deep lists": lambda found: [_deep(60)] * len(found),
+            "numbers of 400 digits": lambda found: [1e300] * len(found),
+        }.items()
+    ),
+    Fault("log-probabilities above zero", _told("token_logprobs", lambda found: [3.5] * len(found))),
+    Fault("too few log-probabilities", _told("token_logprobs", lambda found: found[:-3])),
+    Fault("no choices", bent(lambda value: {"choices": []})),
+    Fault("a choice that is a text", bent(lambda value: {"choices": ["hi"]})),
+    Fault("a choice without an echo", bent(lambda value: {"choices": [{"index": 0, "text": " of"}]})),
+]
 
 
 def _vectors(make: Callable[[int], Any]) -> Bend:

@@ -25,7 +25,7 @@ from trust.served_commands import (
     write_inputs,
     written,
 )
-from trust.server_faults import ENDING, HEALTHY, PASSING, Fault, bent
+from trust.server_faults import ENDING, HEALTHY, PASSING, Fault, bent, nested_bomb
 
 from pairmine.ledger import Ledger
 
@@ -153,6 +153,7 @@ def test_whatever_a_batch_api_sends_nothing_is_paid_for_twice(shell: Any, tmp_pa
         of_fault.setdefault((each[0] if each[3] == "bent" else each[3], each[1].name), []).append(each)
     mixed = [found[at] for at in range(10) for found in of_fault.values() if at < len(found)]
     bends = [each for each in table if each[3] == "bent"]
+    nested_bomb(500)  # seconds of work, in which a server that makes it answers nobody
     wanted = undisturbed(shell, tmp_path / "undisturbed")
     failed = []
     for number, (event, fault, when, kind) in enumerate([*bends, *mixed][: campaign.times(300, 35)]):

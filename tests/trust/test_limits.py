@@ -6,6 +6,7 @@ fixed costs and a busy machine explain. Every figure of the whole campaign goes 
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,13 @@ LIMITS = Path(__file__).parents[2] / "build" / "trust" / "limits.json"
 PROMISE = "an answer or a clear line, in bounded memory"
 TIMES = 4
 MOST_GROWTH = 8.0
+REFUSES = {
+    ("a query with", "calibrate"): "no candidates (label null) to choose from; run 'pairmine mine' first",
+    ("odd texts", "export"): "52 of 65 rows have no label yet; run 'pairmine filter' first",
+    ("ids of 1 MB", "export"): "16 of 20 rows have no label yet; run 'pairmine filter' first",
+    ("blank documents", "derive"): "no pairs come out of it",
+}
+"""What is refused, and by what command: the words that say why."""
 LEAST_S = 0.5
 """Below this a difference of processor seconds says nothing."""
 
@@ -54,9 +62,15 @@ def figures(campaign: Any) -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture
 def answers(campaign: Any, figures: list[dict[str, Any]], tmp_path: Path) -> Note:
-    """Runs a command in the test's folder, and sees to it that it answers within `most_mb`."""
+    """Runs a command in the test's folder, and sees to it that it answers within `most_mb`.
 
-    def answered(what: str, words: str, most_mb: float, code: int | None = 0, says: str = "", **more: Any) -> Ended:
+    It has to do its work (exit code 0), unless `code` or REFUSES says that it refuses what it is given, and how.
+    """
+
+    def answered(what: str, words: str, most_mb: float, code: int = 0, says: str = "", **more: Any) -> Ended:
+        for (of, begin), line in REFUSES.items():
+            if what.startswith(of) and words.startswith(begin):
+                code, says = 2, line
         ended = run(words, tmp_path, **more)
         figures.append(
             {
@@ -68,7 +82,7 @@ def answers(campaign: Any, figures: list[dict[str, Any]], tmp_path: Path) -> Not
             }
         )
         assert ended.is_answer, ended
-        assert code is None or ended.code == code, ended
+        assert ended.code == code, ended
         assert says in ended.said, ended
         assert ended.peak_mb < most_mb, ended
         assert not [path.name for path in tmp_path.glob(".*")], ended
@@ -124,7 +138,19 @@ def test_a_row_of_very_many_letters_is_one_row(campaign: Any, answers: Note, tmp
     for words in commands:
         what = f"a row of {size_mb} MB, {ending}"
         answers(what, words.format(path.name), IDLE_MB + LONG_ROW[words] * size_mb, timeout_s=400)
+        if words.startswith("convert"):
+            (found,) = (each["text"] for each in rows_in(tmp_path / words.split()[-1]) if each["id"] == "long")
+            assert found == row["text"], f"{words}: the text is another one"
         (tmp_path / "l.sqlite").unlink(missing_ok=True)
+
+
+def rows_in(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file, or of JSON lines, packed or not."""
+    if path.suffix == ".parquet":
+        found: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return found
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 LONG_PAIR = {
@@ -151,9 +177,10 @@ def test_a_pair_of_very_long_texts_is_one_pair(campaign: Any, answers: Note, tmp
     write_rows(tmp_path / "open.parquet", rows)
     for words, times in LONG_PAIR.items() if campaign.is_whole else list(LONG_PAIR.items())[:1]:
         name = "open.parquet" if words.startswith("filter") else "p.parquet"
-        answers(
-            f"a pair of {size_mb} MB", words.format(name), IDLE_MB + times * (size_mb + 2), code=None, timeout_s=400
-        )
+        answers(f"a pair of {size_mb} MB", words.format(name), IDLE_MB + times * (size_mb + 2), timeout_s=400)
+        if words.startswith(("filter", "score", "mix", "dedup", "convert")):
+            found = {(each["query"], each["document"]) for each in rows_in(tmp_path / "out.parquet")}
+            assert (rows[0]["query"], rows[0]["document"]) in found, f"{words}: the pair is another one"
 
 
 # --- very many rows -----------------------------------------------------------------------------
@@ -162,13 +189,19 @@ def test_a_pair_of_very_long_texts_is_one_pair(campaign: Any, answers: Note, tmp
 def test_millions_of_rows_of_one_word_take_a_line_of_time_and_no_memory(
     campaign: Any, answers: Note, tmp_path: Path
 ) -> None:
-    rows = campaign.times(10_000_000, 100_000)
-    write_one_word(tmp_path / "c.jsonl", rows)
-    what = f"{rows:,} rows of one word"
-    # 16 bytes for each id, some times that while runs of them are merged.
-    answers(what, "convert c.jsonl -o c.parquet", IDLE_MB + 100e-6 * rows, timeout_s=400)
-    answers(what, "dedup c.parquet --memory 2GB -o out.parquet", 2200, timeout_s=400)
-    assert pq.ParquetFile(tmp_path / "out.parquet").metadata.num_rows == 1
+    large = campaign.times(10_000_000, 100_000)
+    converted, deduped = [], []
+    for rows in (large // TIMES, large):
+        write_one_word(tmp_path / "c.jsonl", rows)
+        what = f"{rows:,} rows of one word"
+        # 16 bytes for each id, some times that while runs of them are merged.
+        converted.append(answers(what, "convert c.jsonl -o c.parquet", IDLE_MB + 100e-6 * rows, timeout_s=400))
+        deduped.append(answers(what, "dedup c.parquet --memory 2GB -o out.parquet", 2200, timeout_s=400))
+        assert pq.ParquetFile(tmp_path / "c.parquet").metadata.num_rows == rows
+        assert pq.ParquetFile(tmp_path / "out.parquet").metadata.num_rows == 1
+    for each in (converted, deduped):
+        grows_in_a_line(*each, idle_s=0.5)
+        campaign.count("time grows with the input, not with its square", "four times the size")
 
 
 CROWD = {
@@ -200,7 +233,7 @@ def test_a_query_with_a_hundred_thousand_positives_grows_in_a_line(
     for positives in (large // TIMES, large) if campaign.is_whole else (large,):
         write_crowd(tmp_path / "p.parquet", positives)
         command = words.format("p.parquet") + OUTPUTS[CROWD[words]]
-        ended.append(answers(f"a query with {positives:,} positives", command, 900, code=None))
+        ended.append(answers(f"a query with {positives:,} positives", command, 900))
     if campaign.is_whole:
         grows_in_a_line(*ended, idle_s=0.5)
         campaign.count("time grows with the input, not with its square", "four times the size")
@@ -236,7 +269,7 @@ def test_a_hundred_thousand_origins_and_sources_grow_in_a_line(campaign: Any, an
         )
         pq.write_table(table, tmp_path / "p.parquet")
         for words, most_mb in commands.items():
-            ended[words].append(answers(f"{rows:,} origins, sources and tasks", words, most_mb, code=None))
+            ended[words].append(answers(f"{rows:,} origins, sources and tasks", words, most_mb))
     for each in ended.values():
         if len(each) > 1:
             grows_in_a_line(*each, idle_s=0.5)
@@ -271,7 +304,7 @@ def test_ten_thousand_columns_come_through(campaign: Any, answers: Note, tmp_pat
             *("check {} --json", "stats {} --json", "report {} -o out.html", "mine {} --retriever bm25 -o out.parquet"),
         ]
         for words in more if campaign.is_whole else ():
-            answers(f"{columns:,} columns, pairs", words.format(found.name), 1200, code=None)
+            answers(f"{columns:,} columns, pairs", words.format(found.name), 1200)
 
 
 def test_columns_cost_a_line_of_time(campaign: Any, answers: Note, tmp_path: Path) -> None:
@@ -325,7 +358,7 @@ def test_ids_of_a_megabyte_are_ids(campaign: Any, answers: Note, tmp_path: Path)
     some = [{**row, **{key: f"{row[key]}{name}" for key in ("query_id", "doc_id", "origin")}} for row in pairs(4)]
     write_rows(tmp_path / "p.jsonl", some)
     for words in LONG_NAMES if campaign.is_whole else LONG_NAMES[8:9]:
-        ended = answers("ids of 1 MB", words.format(c="c.jsonl", p="p.jsonl"), 1000, code=None)
+        ended = answers("ids of 1 MB", words.format(c="c.jsonl", p="p.jsonl"), 1000)
         longest = max(map(len, ended.said.splitlines() or [""]))
         assert longest < 5_000, f"{words}: a line of {longest:,} letters on stderr"
         (tmp_path / "l.sqlite").unlink(missing_ok=True)
@@ -376,7 +409,7 @@ def test_a_corpus_of_next_to_nothing_is_one(campaign: Any, answers: Note, tmp_pa
     write_rows(tmp_path / "c.jsonl", SMALL[name])
     write_rows(tmp_path / "p.jsonl", pairs(3, 1))
     for words in ON_SMALL if campaign.is_whole else ON_SMALL[6:7]:
-        answers(name, words.format(c="c.jsonl", p="p.jsonl"), 700, code=None)
+        answers(name, words.format(c="c.jsonl", p="p.jsonl"), 700)
         (tmp_path / "l.sqlite").unlink(missing_ok=True)
 
 
@@ -433,9 +466,26 @@ def test_odd_texts_go_through_every_stage(campaign: Any, answers: Note, tmp_path
         row["document"] = texts.setdefault(row["doc_id"], row["document"])
         row["query"] = texts.setdefault(row["query_id"], row["query"])
     write_rows(tmp_path / "p.jsonl", some)
-    for words in [*LONG_NAMES, *ON_SMALL] if campaign.is_whole else LONG_NAMES[8:9]:
-        answers("odd texts", words.format(c="c.jsonl", p="p.jsonl"), 900, code=None)
+    documents_of = {row["id"]: (row["title"], row["text"]) for row in rows}
+    queries_of = {row["query_id"]: row["query"] for row in some}
+    texts_of = {row["doc_id"]: row["document"] for row in some}
+    for words in dict.fromkeys([*LONG_NAMES, *ON_SMALL]) if campaign.is_whole else (LONG_NAMES[0], LONG_NAMES[8]):
+        ended = answers("odd texts", words.format(c="c.jsonl", p="p.jsonl"), 900)
         (tmp_path / "l.sqlite").unlink(missing_ok=True)
+        if ended.code or not words.endswith("out.parquet"):
+            continue
+        found = rows_in(tmp_path / "out.parquet")
+        assert found, words
+        if words.startswith(("convert", "dedup {c}")):
+            assert {row["id"]: (row["title"] or "", row["text"]) for row in found}.items() <= documents_of.items(), (
+                words
+            )
+        if words.startswith("convert"):
+            assert len(found) == len(rows)
+        if "{p}" in words:
+            assert {row["query_id"]: row["query"] for row in found}.items() <= queries_of.items(), words
+        if words.startswith(("mix", "dedup {p}")) or (words.startswith("filter") and "fill" not in words):
+            assert {row["doc_id"]: row["document"] for row in found}.items() <= texts_of.items(), words
 
 
 def test_two_forms_of_one_text_are_one_text(campaign: Any, answers: Note, tmp_path: Path) -> None:
@@ -544,6 +594,7 @@ def test_names_that_are_no_utf8_are_names_or_told_of(campaign: Any, tmp_path: Pa
         assert ended.code == 0, ended
     ended = run(["embed", odd, "--encoder", "fake:", "--prompt", "p\udcff", "-o", "out.npy"], tmp_path)
     assert ended.is_answer, ended
+    assert ended.code == 2, ended
 
 
 def test_what_is_asked_for_without_bound_is_refused(campaign: Any, answers: Note, tmp_path: Path) -> None:
@@ -562,7 +613,5 @@ def test_what_is_asked_for_without_bound_is_refused(campaign: Any, answers: Note
         code=2,
         says="--depth",
     )
-    answers(
-        what, "filter p.jsonl --negatives 1000000000 --shortage fill --corpus c.jsonl -o out.parquet", 500, code=None
-    )
+    answers(what, "filter p.jsonl --negatives 1000000000 --shortage fill --corpus c.jsonl -o out.parquet", 500)
     answers(what, "mix p.jsonl --size 1000000000 -o out.parquet", 500, code=2, says="--size")

@@ -299,14 +299,41 @@ def arrays_of(path: Path, foot: dict[str, Any], content: bytes) -> None:
     path.write_bytes(content + text + struct.pack("<Q8s", len(text), b"PMARRAYS"))
 
 
-def without_version(path: Path, version: int | None = None) -> None:
-    """A file of arrays as before they had a version, or with another one."""
+def with_version(path: Path, version: int) -> None:
+    """A file of arrays as another version would have it."""
     whole = path.read_bytes()
     length, magic = struct.unpack("<Q8s", whole[-16:])
     assert magic == b"PMARRAYS"
     foot = json.loads(whole[-16 - length : -16])
-    assert foot.pop("format") == arrays.FORMAT
-    arrays_of(path, foot | ({} if version is None else {"format": version}), whole[: -16 - length])
+    assert foot["format"] == arrays.FORMAT
+    arrays_of(path, foot | {"format": version}, whole[: -16 - length])
+
+
+def array_file(path: Path, **values: tuple[str, list[int]]) -> None:
+    """A file of arrays as before it had a version: each by the type that it says, as struct packs it."""
+    letters = {"<u8": "Q", "<i8": "q", "<u4": "I", "|u1": "B"}
+    content, told = b"", {}
+    for name, (kind, numbers) in values.items():
+        told[name] = {"type": kind, "count": len(numbers), "offset": len(content)}
+        content += struct.pack(f"<{len(numbers)}{letters[kind]}", *numbers)
+    arrays_of(path, {"arrays": told, "facts": {}}, content)
+
+
+def index_of(folder: Path) -> None:
+    """An index of version 1 with two documents: "which river lies at the town", "town 1 lies at a river called 7"."""
+    folder.mkdir()
+    segment = {"name": "segment-00001", "rows": 2, "sources": [["c.jsonl", 2]], "run": None}
+    settings = {"exact_only": True, "exact": "normalised", "keys": 1}
+    body = {"holds": "documents that dedup kept", "format": 1, "settings": settings, "segments": [segment]}
+    (folder / "manifest.json").write_text(json.dumps(body))
+    exact = [0x32DCD89917F7E28A, 0xF7B617A80DEDE099]
+    parts = {"exact": ("<u8", exact), "exact.rows": ("<u4", [0, 1]), "exact.fence": ("<u8", exact[:1])}
+    array_file(folder / "segment-00001.keys", **parts)
+    ids = {"values": ("|u1", list(b"d0d1")), "ends": ("<i8", [0, 2, 4]), "counts": ("<u4", [2, 2])}
+    array_file(folder / "segment-00001.ids", **ids)
+    for part in ("shingles", "words"):
+        none = {"values": ("<u8", []), "ends": ("<i8", [0]), "counts": ("<u4", [])}
+        array_file(folder / f"segment-00001.{part}", **none)
 
 
 def indexed(shell: Shell) -> Path:
@@ -315,15 +342,16 @@ def indexed(shell: Shell) -> Path:
 
 
 def test_an_index_of_the_first_version_is_read(shell: Shell, campaign: Any) -> None:
-    index = indexed(shell)
-    for path in index.glob("segment-*"):
-        without_version(path)
-    rewrite(index / "manifest.json", lambda body: body | {"format": 1})
-    (shell.folder / "more.jsonl").write_text(
-        CORPUS + json.dumps({"id": "x", "text": "quite another text, all new"}) + "\n"
-    )
-    assert shell("dedup more.jsonl --index index -q -o out.jsonl")[0] == 0
-    assert [json.loads(line)["id"] for line in (shell.folder / "out.jsonl").read_text().splitlines()] == ["x"]
+    index_of(shell.folder / "index")
+    texts = ["Town 1 lies at a river called 7", "quite another text, all new", "which river lies at the town"]
+    rows = [{"id": f"x{at}", "text": text} for at, text in enumerate(texts)]
+    (shell.folder / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = "dedup more.jsonl --exact-only --index index -q -o out.jsonl --rejects out.parquet"
+    assert shell(words) == (0, "")
+    assert [json.loads(line)["id"] for line in (shell.folder / "out.jsonl").read_text().splitlines()] == ["x1"]
+    rejects = pq.read_table(shell.folder / "out.parquet").to_pylist()
+    assert {row["id"] for row in rejects} == {"x0", "x2"}
+    assert {"d0", "d1"} <= {str(value) for row in rejects for value in row.values()}
     campaign.count(PROMISE, "older files read")
 
 
@@ -334,7 +362,7 @@ def test_an_index_of_a_newer_version_is_refused_and_kept(shell: Shell, part: str
     if part == "manifest":
         rewrite(index / "manifest.json", lambda body: body | {"format": newest + 1})
     else:
-        without_version(index / "segment-00001.keys", newest + 1)
+        with_version(index / "segment-00001.keys", newest + 1)
     before = digest(index)
     for words in (
         "dedup corpus.jsonl --index index -q -o out.jsonl",

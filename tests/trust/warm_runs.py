@@ -8,6 +8,7 @@ time that it touches the disk: opens a file to write, renames, removes, syncs, l
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
@@ -20,12 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 HUNG_S = 60.0
+_TELL = signal.SIGUSR1
+"""Has a run that hangs write on stderr where its threads stand."""
 _TOUCHES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "fcntl.flock", "fcntl.lockf"}
 
 
@@ -50,7 +53,10 @@ UNDISTURBED = Moment()
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a run; `code` is that of the process, the negative number of a signal that ended it."""
+    """What came of a run; `code` is that of the process, the negative number of a signal that ended it.
+
+    `stopped_at` is the moment (of time.monotonic) just before the first signal, but for a SIGKILL at a touch.
+    """
 
     code: int
     seconds: float
@@ -58,6 +64,7 @@ class Done:
     said: str
     is_hung: bool = False
     group: int = 0
+    stopped_at: float | None = None
 
 
 @dataclass
@@ -91,7 +98,10 @@ class WarmRuns:
         settings: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> Done:
-        """Run `pairmine *words`; `settings` are values for names of modules, as "pairmine.files.raw:BATCH_ROWS"."""
+        """Run `pairmine *words`; `settings` are values for names of modules, as "pairmine.files.raw:BATCH_ROWS".
+
+        Fails where it hangs, whatever it was sent, and tells where its threads stood.
+        """
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         body = {
@@ -104,7 +114,9 @@ class WarmRuns:
         }
         self._server.stdin.write(json.dumps(body) + "\n")
         self._server.stdin.flush()
-        return Done(**json.loads(self._server.stdout.readline()))
+        done = Done(**json.loads(self._server.stdout.readline()))
+        assert not done.is_hung, f"hung for {HUNG_S:g} s: {' '.join(words)}: {moment}: {done.said}"
+        return done
 
 
 # --- the process that forks ---------------------------------------------------------------------------
@@ -125,6 +137,7 @@ def serve() -> None:
             facts.seek(0)
             found = json.loads(facts.read() or b"{}")
             done |= {"said": said.read().decode("utf-8", "replace"), "touches": found.get("touches", 0)}
+            done["stopped_at"] = done["stopped_at"] or found.get("stopped_at")
         sys.stdout.write(json.dumps(done) + "\n")
         sys.stdout.flush()
         # What one command had to import, the next finds there, and does not look through for garbage.
@@ -144,17 +157,22 @@ def _watch(child: int, ready: int, asked: dict[str, Any]) -> dict[str, Any]:
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    is_hung = False
+    is_hung, stopped_at = False, None
     for after_s, number in [*sorted(asked["times"]), (HUNG_S, signal.SIGKILL)]:
         if poll.poll(max(start + after_s - time.monotonic(), 0) * 1000):
             break
         is_hung = after_s == HUNG_S
+        stopped_at = stopped_at or time.monotonic()
         with contextlib.suppress(ProcessLookupError):
+            if is_hung:
+                os.kill(child, _TELL)
+                poll.poll(1000)
             (os.killpg if asked["to_group"] or is_hung else os.kill)(child, number)
     _, status = os.waitpid(child, 0)
     os.close(handle)
     code = os.waitstatus_to_exitcode(status)
-    return {"code": code, "seconds": time.monotonic() - start, "is_hung": is_hung, "group": child}
+    seconds = time.monotonic() - start
+    return {"code": code, "seconds": seconds, "is_hung": is_hung, "group": child, "stopped_at": stopped_at}
 
 
 def _become(asked: dict[str, Any], said: int, facts: int, started: int) -> NoReturn:
@@ -169,29 +187,39 @@ def _become(asked: dict[str, Any], said: int, facts: int, started: int) -> NoRet
     for name, value in asked["settings"].items():
         module, _, inner = name.partition(":")
         setattr(importlib.import_module(module), inner, value)
-    count = _watch_disk(asked["folder"], dict(asked["touches"]))
+    faulthandler.register(_TELL, file=2)
+    facts_of = _watch_disk(asked["folder"], dict(asked["touches"]))
     interrupts = importlib.import_module("pairmine.cli.interrupts")
-    with interrupts.heard(to_the_end=True):
-        os.write(started, b".")
-        try:
-            runpy.run_module("pairmine", run_name="__main__")
-        finally:
-            os.write(facts, json.dumps({"touches": count(), "modules": list(sys.modules)}).encode())
+    heard = interrupts.heard
+
+    @contextlib.contextmanager
+    def heard_and_told(**settings: Any) -> Iterator[None]:
+        with heard(**settings):
+            os.write(started, b".")
+            yield
+
+    interrupts.heard = heard_and_told
+    try:
+        runpy.run_module("pairmine", run_name="__main__")
+    finally:
+        os.write(facts, json.dumps({**facts_of(), "modules": list(sys.modules)}).encode())
     sys.exit()
 
 
-def _watch_disk(folder: str, signals: Mapping[int, int]) -> Callable[[], int]:
+def _watch_disk(folder: str, signals: Mapping[int, int]) -> Callable[[], dict[str, Any]]:
     """Count how often the command touches the disk below `folder`, and send itself what is due just then."""
     count = 0
+    stopped_at: float | None = None
     due: list[int] = []
 
     def touch(is_sqlite: bool = False) -> None:
-        nonlocal count
+        nonlocal count, stopped_at
         count += 1
         if count in signals:
             due.append(signals[count])
         # What is raised inside of sqlite's calls would be lost, as a signal never is that comes by itself.
         if due and (due[0] == signal.SIGKILL or not is_sqlite):
+            stopped_at = stopped_at or time.monotonic()
             os.kill(os.getpid(), due.pop(0))
 
     def is_here(path: object) -> bool:
@@ -217,7 +245,7 @@ def _watch_disk(folder: str, signals: Mapping[int, int]) -> Callable[[], int]:
     synced, os.fsync = os.fsync, sync
     connected, sqlite3.connect = sqlite3.connect, connect
     sys.addaudithook(hook)
-    return lambda: count
+    return lambda: {"touches": count, "stopped_at": stopped_at}
 
 
 if __name__ == "__main__":

@@ -424,7 +424,7 @@ class Shelf:
                 raise _removed(self.folder) from None
             shard = Shard(path)
         except OSError as error:
-            raise _cannot_write(self.folder.parent, error, self.holds) from None
+            raise _cannot_write(self.folder.parent, error, self.holds, is_in_use=True) from None
         self._shards[path.name] = shard
         self.own.add(path.name)
         return shard
@@ -913,9 +913,9 @@ def checked_folder(folder: str | Path) -> Path:
     return path
 
 
-def _cannot_write(folder: Path, error: OSError, holds: str) -> PairmineError:
+def _cannot_write(folder: Path, error: OSError, holds: str, *, is_in_use: bool = False) -> PairmineError:
     why = os.strerror(error.errno).lower() if error.errno else str(error)
-    if code_of(error) == GAVE_UP:
+    if is_in_use or code_of(error) == GAVE_UP:
         return PairmineError(
             f"{folder}: {why}; the {holds} that are there are safe, mend that and run the same command again",
             exit_code=GAVE_UP,

@@ -100,7 +100,7 @@ def _opened(
     try:
         layout.prepare(head, Notes(muted=True))
     except PairmineError as error:
-        raise PairmineError(f"{path}: cannot be read as {form}: {error}") from None
+        raise PairmineError(f"{path}: cannot be read as {form}: {error}; name its format with --form") from None
     return Form(path, layout, source, head, sidecar, is_guess=is_guess)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
-from pairmine.llm.recipes.budget import room, steps_for, take
+from pairmine.llm.recipes.budget import room, take, weight
+from pairmine.llm.recipes.costs import of_call, of_numbers, steps_for
 
 LARGEST = 1_000_000
 """Characters, or entries of a list, that an operator, method or filter may make out of less."""
@@ -17,18 +18,25 @@ _GROWTH = 4
 
 _MOST_BITS = 13_000
 """Python shows no number of more digits either."""
-_CONVERSION = re.compile(r"%(?:\((?P<name>[^)]*)\))?[#0\- +]*(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+)?)?")
+_CONVERSION = re.compile(r"%(?:\((?P<name>[^()%]*)\))?[#0\- +]*(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+)?)?")
+"""A name holds no bracket and no %: with them it would be looked for from every "%(" to the end of the text."""
+_ENCODINGS = frozenset({"utf-8", "utf8", "ascii", "latin-1", "strict", "ignore", "replace"})
 
 
 def check_operator(operator: str, left: Any, right: Any) -> None:
-    """Raise SecurityError where `left operator right` would be too large: `+`, `*`, `**` and `%`."""
-    if operator == "+":
+    """Raise SecurityError where `left operator right` would be too large, or takes too much work."""
+    is_number = isinstance(left, int | float) and isinstance(right, int | float)
+    take(of_numbers(operator, left, right) if is_number else 0)
+    if operator in ("-", "/", "//"):
+        if not is_number:
+            take(steps_for(left) + steps_for(right))
+    elif operator == "+":
         if not isinstance(left, int | float):
             take(1, weight(left, room() + 1) + weight(right, room() + 1))
     elif operator == "%":
         if isinstance(left, str | bytes):
             _check("%", _formatted(left, right), (left, right))
-    elif isinstance(left, int | float) and isinstance(right, int | float):
+    elif is_number:
         if operator == "*" and _bits(left) + _bits(right) > _MOST_BITS:
             raise _too_large("* makes a number of more than 4,000 digits")
         _check(operator, _power(left, right) if operator == "**" else 0, (left, right))
@@ -41,15 +49,27 @@ def check_call(called: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N
     from jinja2.exceptions import SecurityError
 
     name = getattr(called, "__name__", "")
-    take(1)
-    owner = getattr(getattr(called, "__wrapped__", called), "__self__", None)
+    owner = _owner(called)
+    take(of_call(name, owner, args, kwargs))
     if not isinstance(owner, str | bytes | int):
         return
-    take(steps_for(owner))
     if name in _REFUSED:
         raise SecurityError(f"a recipe cannot call {name} of a text or number; use ~ or the filter format")
+    if name in ("encode", "decode") and not _ENCODINGS.issuperset((*args, *kwargs.values())):
+        raise SecurityError(f"a recipe can {name} as {', '.join(sorted(_ENCODINGS))} alone")
     if name in _METHODS:
         _check(name, _METHODS[name](owner, *args, **kwargs), (owner, *args, *kwargs.values()))
+
+
+def check_result(called: Any, result: Any) -> None:
+    """Count what a method of a text, list or object has made."""
+    if _owner(called) is not None and getattr(called, "__name__", "") not in _METHODS:
+        take(0, len(result) if isinstance(result, str | bytes | list | tuple | dict) else 0)
+
+
+def _owner(called: Any) -> Any:
+    """What a method is one of; None for all else that can be called."""
+    return getattr(getattr(called, "__wrapped__", called), "__self__", None)
 
 
 def bounded_filters(filters: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
@@ -60,30 +80,6 @@ def bounded_filters(filters: Mapping[str, Callable[..., Any]]) -> dict[str, Call
 def at_hand(args: Sequence[Any]) -> list[Any]:
     """The arguments, with lists for what can be gone through only once: its size is asked for before it is used."""
     return [list(arg) if isinstance(arg, Iterator) else arg for arg in args]
-
-
-def weight(value: Any, most: int = LARGEST * _GROWTH) -> int:
-    """Characters and entries in a value, with those inside it counted as often as they occur, until it is `most`."""
-    total = 0
-    waiting = [value]
-    while waiting and total <= most:
-        each = waiting.pop()
-        if isinstance(each, list | tuple | set | frozenset):
-            total += len(each)
-            waiting.extend(each)
-        elif isinstance(each, dict):
-            total += len(each)
-            waiting.extend(each)
-            waiting.extend(each.values())
-        else:
-            total += _own_weight(each)
-    return total
-
-
-def _own_weight(value: Any) -> int:
-    if isinstance(value, str | bytes | range):
-        return len(value)
-    return value.bit_length() // 3 + 1 if isinstance(value, int) else 1
 
 
 def _check(name: str, size: float, given: Sequence[Any]) -> None:
@@ -132,12 +128,14 @@ def _formatted(text: str | bytes, values: Any) -> float:
     """How long `text % values` gets: the values as often as they are shown, and the widths."""
     pattern = text if isinstance(text, str) else text.decode("latin-1")
     total: float = len(pattern) + (0 if isinstance(values, dict) else weight(values))
+    odd_names = pattern.count("%(")
     for found in _CONVERSION.finditer(pattern):
+        odd_names -= found["name"] is not None
         for part in (found["width"], found["precision"]):
             total += math.inf if part == "*" else int(part or 0)
         if found["name"] is not None and isinstance(values, dict):
             total += weight(values.get(found["name"]))
-    return total
+    return math.inf if odd_names > 0 and isinstance(values, dict) else total
 
 
 def _padded(text: Any, width: int = 80, *_: Any) -> float:

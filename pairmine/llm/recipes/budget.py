@@ -7,19 +7,16 @@ and not timed, so that a prompt never depends on how fast a machine is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterable, Mapping, MappingView
 from typing import Any
 
 STEPS = 500_000
-"""Turns of loops, calls and filters; a long text that is gone through counts as several."""
+"""Turns of loops, calls, filters and comparisons; a long text that is gone through counts as several."""
 CHARACTERS = 2_000_000
 _TIMES = 16
 """Of a long row so many times its characters may be made, and as many steps taken as a 16th of them."""
-_PER_STEP = 16
-
-COUNTED, SPENT, JOINED, HELD = " counted", " spent", " joined", " held"
-"""Filters that `budgeted` puts in; no template can name them, for the blank."""
+PER_STEP = 16
+"""Characters, or entries of a list, that are gone through in a step."""
 
 
 class _Budget:
@@ -45,11 +42,9 @@ class _Budget:
 
     def measure(self) -> None:
         """Give a long row what it needs; rows are seldom so long that they are measured."""
-        from pairmine.llm.recipes.bounds import weight
-
         self.is_measured = True
         size = weight(dict(self.variables), 1 << 40)
-        self.steps += size * _TIMES // _PER_STEP
+        self.steps += size * _TIMES // PER_STEP
         self.characters += size * _TIMES
 
 
@@ -87,106 +82,40 @@ def room() -> int:
     return int(budget.characters)
 
 
-def steps_for(value: Any) -> int:
-    """What going through a value counts."""
-    return 1 + (len(value) // _PER_STEP if isinstance(value, str | bytes | list | tuple | dict | range) else 0)
-
-
-def shown(value: Any) -> Any:
-    """A value as the template shows it: null is blank."""
-    if value is None:
-        return ""
-    take(1, len(value) if isinstance(value, str) else _size(value))
-    return value
-
-
-def counted_filters(filters: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """Filters whose uses count as steps, and those that `budgeted` needs."""
-    from jinja2 import pass_context
-
-    own: dict[str, Callable[..., Any]] = {COUNTED: _counted, SPENT: _spent, JOINED: _joined, HELD: _held}
-    return {**{name: _counting(run) for name, run in filters.items()}, **{n: pass_context(f) for n, f in own.items()}}
-
-
-def _counting(run: Callable[..., Any]) -> Callable[..., Any]:
-    first = 1 if hasattr(run, "jinja_pass_arg") else 0
-
-    @wraps(run)
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        take(steps_for(args[first]) if len(args) > first else 1)
-        return run(*args, **kwargs)
-
-    return counting
-
-
-def budgeted(tree: Any, environment: Any) -> Any:
-    """A parsed template in which loops, macros, and all that grows are counted."""
-    from jinja2 import nodes
-    from jinja2.visitor import NodeTransformer
-
-    def filtered(node: Any, name: str, *args: int) -> Any:
-        line = node.lineno
-        consts = [nodes.Const(each, lineno=line) for each in args]
-        return nodes.Filter(node, name, consts, [], None, None, lineno=line)
-
-    def text_in(node: Any) -> int:
-        return sum(len(each.data) for each in node.find_all(nodes.TemplateData))
-
-    class Budgeting(NodeTransformer):
-        def visit_For(self, node: Any) -> Any:
-            self.generic_visit(node)
-            node.iter = filtered(node.iter, COUNTED, text_in(node))
-            return node
-
-        def visit_Macro(self, node: Any) -> Any:
-            self.generic_visit(node)
-            spent = filtered(nodes.Const(None, lineno=node.lineno), SPENT, text_in(node))
-            node.body.insert(0, nodes.ExprStmt(spent, lineno=node.lineno))
-            return node
-
-        visit_CallBlock = visit_Macro
-
-        def visit_Concat(self, node: Any) -> Any:
-            self.generic_visit(node)
-            return filtered(nodes.List(node.nodes, lineno=node.lineno), JOINED)
-
-        def visit_List(self, node: Any) -> Any:
-            self.generic_visit(node)
-            is_constant = not any(True for _ in node.find_all((nodes.Name, nodes.Filter, nodes.Call)))
-            return node if is_constant or getattr(node, "ctx", "load") != "load" else filtered(node, HELD)
-
-        visit_Tuple = visit_Dict = visit_List
-
-    found = Budgeting().visit(tree)
-    found.set_environment(environment)
+def reach(value: Any) -> int:
+    """The weight of a value, as far as the steps that are left go through it."""
+    budget = getattr(_now, "budget", None)
+    if budget is None:
+        return weight(value, STEPS * PER_STEP)
+    found = weight(value, most := max(budget.steps, 0) * PER_STEP + PER_STEP)
+    if found > most and not budget.is_measured:
+        budget.measure()
+        found = weight(value, max(budget.steps, 0) * PER_STEP + PER_STEP)
     return found
 
 
-def _counted(_: Any, values: Any, text: int) -> Iterator[Any]:
-    for value in values:
-        take(1, text)
-        yield value
+def weight(value: Any, most: int = 4_000_000) -> int:
+    """Characters and entries in a value, with those inside it counted as often as they occur, until it is `most`."""
+    total = 0
+    waiting = [value]
+    while waiting and total <= most:
+        each = waiting.pop()
+        if isinstance(each, list | tuple | set | frozenset | MappingView):
+            total += len(each)
+            waiting.extend(each if isinstance(each, Iterable) else ())
+        elif isinstance(each, dict):
+            total += len(each)
+            waiting.extend(each)
+            waiting.extend(each.values())
+        else:
+            total += _own_weight(each)
+    return total
 
 
-def _spent(_: Any, value: Any, text: int) -> Any:
-    take(1, text)
-    return value
-
-
-def _joined(_: Any, values: list[Any]) -> str:
-    take(len(values), sum(map(_size, values)))
-    return "".join(map(str, values))
-
-
-def _held(_: Any, value: Any) -> Any:
-    take(1, _size(value))
-    return value
-
-
-def _size(value: Any) -> int:
-    from pairmine.llm.recipes.bounds import weight
-
-    return weight(value, room() + 1)
+def _own_weight(value: Any) -> int:
+    if isinstance(value, str | bytes | range):
+        return len(value)
+    return value.bit_length() // 3 + 1 if isinstance(value, int) else 1
 
 
 def _refusal(what: str) -> Exception:

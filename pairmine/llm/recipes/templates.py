@@ -14,8 +14,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from pairmine.identity import content_id
-from pairmine.llm.recipes.bounds import at_hand, bounded_filters, check_call, check_operator
-from pairmine.llm.recipes.budget import budgeted, counted_filters, shown, within_budget
+from pairmine.llm.recipes.bounds import at_hand, bounded_filters, check_call, check_operator, check_result
+from pairmine.llm.recipes.budget import take, within_budget
+from pairmine.llm.recipes.costs import (
+    CALLED,
+    check_is_data,
+    counted_filters,
+    counted_tests,
+    metered,
+    shown,
+    steps_for,
+)
 from pairmine.llm.recipes.yaml_nodes import nearest
 
 Scope = Mapping[str, "Scope | None"]
@@ -23,6 +32,10 @@ Scope = Mapping[str, "Scope | None"]
 
 _REMEMBERED = 256
 """Compiled templates at hand: each is compiled when it is read, tried and used."""
+
+
+_OF_LOOPS = frozenset({"_loop_vars", "_block_vars"})
+"""What Jinja adds to every call in a loop or block, for functions that get its context."""
 
 
 class TemplateProblem(Exception):
@@ -177,29 +190,52 @@ def environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"+", "*", "**", "%"})
+        intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
+        intercepted_unops = frozenset({"+", "-"})
 
         def _generate(self, source: Any, *args: Any, **kwargs: Any) -> str:
-            return str(super()._generate(budgeted(source, self), *args, **kwargs))
+            # Jinja works out what is constant when it compiles.
+            make = super()._generate
+            return str(within_budget(lambda _: make(metered(source, self), *args, **kwargs))({}))
+
+        def getitem(self, obj: Any, argument: Any) -> Any:
+            if isinstance(argument, tuple):
+                take(steps_for(argument))  # its hash
+            if isinstance(argument, str) and argument.startswith(CALLED):
+                return super().getitem(obj, argument.removeprefix(CALLED))
+            found = super().getitem(obj, argument)
+            check_is_data(found)
+            return found
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             # A dot reads the entry of a mapping, never a method of it: columns are called "items" or "values".
+            is_called = attribute.startswith(CALLED)
+            attribute = attribute.removeprefix(CALLED)
             if isinstance(obj, dict):
                 try:
                     return obj[attribute]
                 except KeyError:
                     return self.undefined(obj=obj, name=attribute)
-            return super().getattr(obj, attribute)
+            found = super().getattr(obj, attribute)
+            if not is_called:
+                check_is_data(found)
+            return found
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             check_operator(operator, left, right)
             return super().call_binop(context, operator, left, right)
 
+        def call_unop(self, context: Any, operator: str, arg: Any) -> Any:
+            take(steps_for(arg) - 1)
+            return super().call_unop(context, operator, arg)
+
         def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
             # The names are Jinja's, so that a macro may have arguments called self and context.
             own = at_hand(args)
-            check_call(__obj, own, kwargs)
-            return super().call(__context, __obj, *own, **kwargs)
+            check_call(__obj, own, {name: value for name, value in kwargs.items() if name not in _OF_LOOPS})
+            made = super().call(__context, __obj, *own, **kwargs)
+            check_result(__obj, made)
+            return made
 
     env = Environment(
         undefined=StrictUndefined,
@@ -211,9 +247,14 @@ def environment() -> Any:
     )
     # A template gives the same text for the same row: no random words, no shuffling.
     env.filters.pop("random")
+    env.filters.pop("urlize")  # links are of no use to a model, and finding them takes the square of a text's length
     own = {"content_id": content_id, "first_words": first_words, "json": as_json, "mask": _mask(), "number": number}
-    known: dict[str, Any] = {**env.filters, **bounded_filters(env.filters), **own}
-    env.filters = counted_filters(known)
+    filters: dict[str, Any] = env.filters
+    tests: dict[str, Any] = env.tests
+    bounded = bounded_filters(filters)
+    known: dict[str, Any] = {**filters, **bounded, **own}
+    filters.update(counted_filters(known, bounded))
+    tests.update(counted_tests(tests))
     env.globals = {"range": env.globals["range"]}
     return env
 
