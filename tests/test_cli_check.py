@@ -399,6 +399,7 @@ def test_real_collections_pass_but_for_what_is_wrong_in_them(capsys: Captured) -
 
 @needs_data
 @pytest.mark.slow
+@pytest.mark.long
 def test_many_languages_and_many_judgments_raise_no_false_alarm(capsys: Captured) -> None:
     for name, expected in (
         ("xquad", {"query-copies-document", "duplicate-queries", "broken-text"}),

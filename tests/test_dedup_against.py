@@ -178,6 +178,7 @@ def test_rows_of_a_test_set_leave_before_copies_are_sought() -> None:
     st.sampled_from(["first", "longest"]),
 )
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_rest_is_what_dedup_makes_of_the_rows_that_are_in_no_test_set(
     texts: list[str], tests: list[str], keep: str
 ) -> None:

@@ -361,6 +361,7 @@ def test_every_rule_action_and_exemption_does_what_its_words_say(rows: list[Row]
 @pytest.mark.slow
 @settings(max_examples=1000, deadline=None)
 @given(tables(), choices())
+@pytest.mark.long
 def test_a_thousand_tables_come_out_as_the_rules_words_say(rows: list[Row], options: dict[str, Any]) -> None:
     check_against_reference(rows, options)
 

@@ -51,6 +51,7 @@ def faultless(folder: Path) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_random_faults_and_restarts_change_no_row_and_no_prompt_is_paid_for_twice(tmp_path: Path) -> None:
     corpus(tmp_path, 400)
     expected = faultless(tmp_path)
@@ -105,6 +106,7 @@ def killed_runs(folder: Path, kills: int, count: int, concurrency: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_runs_killed_at_random_moments_lose_only_what_was_in_flight(tmp_path: Path) -> None:
     killed_runs(tmp_path, kills=3, count=400, concurrency=16)
 
@@ -208,6 +210,7 @@ def fanned(server: LLMServer, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_runs_with_parts_and_rounds_that_are_killed_go_on_and_pay_for_nothing_twice(tmp_path: Path) -> None:
     count, kills, concurrency = 40, 2, 16
     corpus(tmp_path, count)

@@ -138,6 +138,11 @@ def test_what_has_no_text_but_a_place_in_memory_is_not_shown(source: str) -> Non
         compiled(source)(ROW)
 
 
+def test_what_a_filter_takes_for_impossible_is_a_mistake_of_the_template() -> None:
+    with pytest.raises(mistakes(), match="expected length"):
+        compiled("{{ row.text | truncate(-1) }}")(ROW)
+
+
 def test_methods_are_called_in_every_way() -> None:
     source = "{{ row.text.strip()[:4] }}{{ row['list'].index(2) }}{{ of['items']() | list }}{{ 'a'['upper']() }}"
     assert compiled(source)(ROW) == "word1[('k', 'v')]A"

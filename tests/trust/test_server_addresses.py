@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 from batch_server import BatchServer
 from embedding_server import EmbeddingServer
-from llm_server import LLMServer
+from llm_server import LLMServer, Response
 from rerank_server import RerankServer
 from trust.served_commands import KEY, SCIFACT, Done, environment, hurry, left_over, run, targets, write_inputs, written
 
@@ -190,6 +192,42 @@ def test_the_batch_api_is_told_of_certificates_too(shell: Shell, certificates: C
     assert done.code == 3
     assert "expired" in done.line, done.line
     campaign.count(PROMISE, "a certificate that is not to be trusted")
+
+
+def tunnel_to(port: int) -> socket.socket:
+    """A proxy that says yes to CONNECT, whatever the host, and passes bytes on to `port` of this machine."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pass_on(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while some := source.recv(1 << 16):
+                target.sendall(some)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                server = socket.create_connection(("127.0.0.1", port))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=pass_on, args=ends, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener
+
+
+def test_headers_in_drops_come_to_an_end_through_a_proxy_and_tls_too(shell: Shell, certificates: Certificates) -> None:
+    drops = Response(script=lambda: [b"HTTP/1.1 200 OK\r\n", *([b"X-More: yes\r\n", 0.03] * 1000), "close"])
+    with LLMServer(written, key=KEY, tls=certificates.context("other host")) as server:
+        server.route("POST", "/v1/files", lambda request: drops)
+        with tunnel_to(server.port) as proxy:
+            way = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}"}
+            trusted = certificates.file("other host")
+            done = shell("generate --batch", "https://example.org/v1", SSL_CERT_FILE=trusted, **way)
+    assert done.code == 3
+    assert "no answer in 1 s" in done.line, done.line
 
 
 # --- this machine, proxies, the environment ---------------------------------------------------------------

@@ -83,7 +83,7 @@ def mistakes() -> tuple[type[Exception], ...]:
     """What a template may raise through no fault of ours."""
     from jinja2 import TemplateError
 
-    values = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+    values = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError)
     # What is nested too deeply is refused by each version of Python in its own way.
     return (TemplateError, *values, MemoryError, RecursionError, SyntaxError)
 
