@@ -449,6 +449,7 @@ def test_a_mistake_in_a_shell_gets_one_line(shell: Any, options: str, line: str)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CRANFIELD.is_dir(), reason=f"no collection in {CRANFIELD}")
+@pytest.mark.long
 def test_real_negatives_by_mmr_are_less_alike_than_the_best_ones(shell: Any) -> None:
     """MiniLM's vectors of what BM25 finds for 5 queries of cranfield."""
     with gzip.open(CRANFIELD / "queries.jsonl.gz", "rt", encoding="utf-8") as file:
