@@ -19,7 +19,7 @@ from pairmine.errors import GAVE_UP, PairmineError, code_of
 from pairmine.files.arrays import ArrayFile, ArrayWriter, KeyRun
 from pairmine.files.links import check_own
 from pairmine.files.locations import cause
-from pairmine.files.partial import said_plainly, write_atomically
+from pairmine.files.partial import in_use, said_plainly, write_atomically
 from pairmine.files.spills import PairSpill, RaggedSpill
 from pairmine.files.whole import read_whole
 from pairmine.versions import plan_digest, plan_text
@@ -69,7 +69,8 @@ class SketchFolder:
     def put(self, block: int, keys: Iterable[tuple[str, tuple[np.ndarray, np.ndarray]]]) -> None:
         """Write a block: under each name the keys of some rows, uint64, and the rows, in any order."""
         path = self.path / f"block-{block:06d}"
-        writer = ArrayWriter(path)
+        with in_use():
+            writer = ArrayWriter(path)
         try:
             for name, (some, rows) in keys:
                 order = np.argsort(some, kind="stable")
