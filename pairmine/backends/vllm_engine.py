@@ -272,13 +272,15 @@ class _Engine:
         from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         from vllm.v1.engine.exceptions import EngineDeadError
+        from zmq import ZMQError
 
         self._params, self._structured = SamplingParams, StructuredOutputsParams
         self._final = RequestOutputKind.FINAL_ONLY
         self._inner = self._llm.llm_engine
         self.seats: int = self._inner.vllm_config.scheduler_config.max_num_seqs
         self.context: int = self._llm.model_config.max_model_len
-        self.dead: tuple[type[Exception], ...] = (EngineDeadError,)
+        # A thread of vLLM closes the sockets of an engine that died, perhaps while they are read here.
+        self.dead: tuple[type[Exception], ...] = (EngineDeadError, ZMQError)
         self.refusals: tuple[type[Exception], ...] = (VLLMClientError, ValueError)
         self._recommended = _recommended(self._llm)
         self._served_by = f"vllm {_version()}"
