@@ -15,7 +15,10 @@ def run() -> NoReturn:
             from pairmine.cli.main import main
 
             main()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # Up to Python 3.11 what comes while a class is made is the cause of a RuntimeError.
+        if not isinstance(error.__cause__ or error, KeyboardInterrupt):
+            raise
         interrupts.settle()
         sys.stderr.write(f"pairmine: {interrupts.CONTINUE}\n")
         sys.exit(interrupts.CODE)

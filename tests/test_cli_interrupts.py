@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import runpy
 import signal
 import subprocess
 import sys
@@ -167,3 +168,16 @@ def test_what_the_shell_had_ignored_stays_so() -> None:
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_while_a_class_is_made_is_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr("pairmine.cli.main.main", interrupted)
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("pairmine.__main__", run_name="pairmine.__main__")["run"]()
+    assert left.value.code == 130
+    assert capsys.readouterr().err.startswith("pairmine: interrupted")
