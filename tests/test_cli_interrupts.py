@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import runpy
 import signal
 import subprocess
 import sys
@@ -170,14 +169,23 @@ def test_what_the_shell_had_ignored_stays_so() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_an_interrupt_while_a_class_is_made_is_an_interrupt(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted() -> None:
-        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
-
-    monkeypatch.setattr("pairmine.cli.main.main", interrupted)
-    with pytest.raises(SystemExit) as left:
-        runpy.run_module("pairmine.__main__", run_name="pairmine.__main__")["run"]()
-    assert left.value.code == 130
-    assert capsys.readouterr().err.startswith("pairmine: interrupted")
+def test_an_interrupt_while_a_class_is_made_is_an_interrupt(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(
+        textwrap.dedent(
+            """
+            import signal
+            import pairmine.cli.main
+            from pairmine.__main__ import run
+            class Pressing:
+                def __set_name__(self, owner, name):
+                    signal.raise_signal(signal.SIGINT)
+            def interrupted():
+                class Loaded:
+                    member = Pressing()
+            pairmine.cli.main.main = interrupted
+            run()
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, "-m", "stopped"], cwd=tmp_path, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (130, SAID)
