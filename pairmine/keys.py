@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 HIDDEN = "***"
 _SHORTEST = 7
 """A shorter one ("none", "EMPTY") is a word, which is not taken out of texts."""
-_HOLDS_A_KEY = re.compile(r"(?:_KEY|_TOKEN|_SECRET|_PASSWORD|SECRET_ACCESS_KEY)$")
+_HOLDS_A_KEY = re.compile(r"(?:_KEY|_TOKEN|_SECRET|PASSWORD|_PASS|_PWD|SECRET_ACCESS_KEY)$")
 _LONG = 20
 """What is this long is taken out of replies too; "lm-studio", a key to some servers, may stand in a text."""
 _PART = 12
