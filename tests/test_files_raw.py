@@ -23,6 +23,7 @@ from pairmine.files.raw import (
     MAX_DEPTH,
     Raw,
     check_fields,
+    read_ipc_stream,
     read_raw,
 )
 
@@ -181,6 +182,22 @@ def test_a_bad_file_is_told_with_its_place_and_what_to_do(
     tmp_path: Path, name: str, content: bytes | str, line: str
 ) -> None:
     assert line_of(tmp_path, name, content).replace(f"{tmp_path}/", "").startswith(line)
+
+
+def test_a_damaged_stream_that_asks_for_all_memory_is_told_with_its_place() -> None:
+    """Of a pipe nobody knows how long it is: a damaged length is asked for as it stands."""
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, pa.schema([("text", pa.string())])) as writer:
+        writer.write_batch(pa.record_batch({"text": ["one"]}))
+    whole = out.getvalue().to_pybytes()
+    length = (16).to_bytes(8, "little")  # of the batch: its offsets and its letters, padded
+    assert whole.count(length) == 1
+    source, sink = os.pipe()
+    os.write(sink, whole.replace(length, (1 << 45).to_bytes(8, "little")))
+    os.close(sink)
+    with open(source, "rb", buffering=0) as pipe, pytest.raises(PairmineError) as caught:
+        list(read_ipc_stream("standard input", pipe))
+    assert str(caught.value).startswith("standard input: a batch of it wants more memory than there is; it may be dama")
 
 
 def test_text_that_begins_like_a_binary_format_is_text(tmp_path: Path) -> None:

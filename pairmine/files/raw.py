@@ -563,6 +563,9 @@ def _rows_at_once(metadata: Any, most: int) -> int:
     return min(most, max(1, min(by_columns, PARQUET_BATCH_BYTES * metadata.num_rows // max(size, 1))))
 
 
+_TOO_LARGE = "a batch of it wants more memory than there is; it may be damaged, write it again, or in smaller batches"
+
+
 def _arrow(shard: Shard, stream: pa.NativeFile) -> Iterator[Raw]:
     is_file = stream.read(6) == b"ARROW1"
     stream.seek(0)
@@ -574,6 +577,8 @@ def _ipc_file(name: str, stream: pa.NativeFile) -> Iterator[Raw]:
         reader = pa.ipc.open_file(stream)
         batches = (reader.get_batch_with_custom_metadata(i) for i in range(reader.num_record_batches))
         yield from _of_batches(name, reader.schema, batches)
+    except MemoryError:
+        raise PairmineError(f"{name}: {_TOO_LARGE}") from None
     except (pa.ArrowException, OSError) as error:
         raise _damaged(name, "Arrow", error) from None
 
@@ -586,6 +591,8 @@ def read_ipc_stream(name: str, stream: Any) -> Iterator[Raw]:
     try:
         reader = pa.ipc.open_stream(stream)
         yield from _of_batches(name, reader.schema, _stream_batches(reader))
+    except MemoryError:
+        raise PairmineError(f"{name}: {_TOO_LARGE}") from None
     except (pa.ArrowException, OSError) as error:
         raise _damaged(name, "Arrow", error) from None
 
