@@ -135,6 +135,8 @@ class Ledger:
         self._claims = None if read_only else Claims(self.path.with_name(self.path.name + ASKING))
         if self.path.is_dir():
             raise PairmineError(f"{path}: is a folder; name a file in it as the ledger")
+        if self.path.exists() and not self.path.is_file():
+            raise _foreign(self.path, "not a regular file")
         if read_only and not self.path.exists():
             raise PairmineError(f"{path}: no ledger there; 'pairmine generate' makes it, or name another with --ledger")
         if not read_only:

@@ -15,6 +15,7 @@ _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.I)
 _LIBRARIES = 600 << 20
 """What the interpreter, Arrow, torch and FAISS take before any data (measured: 450 to 600 MB)."""
 _LEAST = 10**9
+_TOO_LARGE = 2**60
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -51,7 +52,10 @@ def parse_size(text: str, flag: str) -> int:
         raise PairmineError(f"{flag} {text}: write a size, as in 8GB or 500MB")
     number, unit, binary = found.groups()
     factor = 1024 ** "kmgt".index(unit.lower()) * 1024 if binary and unit else _UNITS[unit.lower()]
-    return int(float(number) * factor)
+    size = float(number) * factor
+    if size >= _TOO_LARGE:
+        raise PairmineError(f"{flag} {text}: more than any machine has; write a size, as in 8GB or 500MB")
+    return int(size)
 
 
 def available() -> int:

@@ -260,7 +260,7 @@ def check_pairs(table: pa.Table, *, where: str = "the pair set") -> None:
         if low is not None and (low < NEGATIVE or high > POSITIVE):
             bad = low if low < NEGATIVE else high
             raise PairmineError(
-                f'{where}: "label" holds {bad}; a label is 1, 0 or null, and graded judgments go into "grade" (0 to 1)'
+                f'{where}: "label" holds {bad}; write 1, 0 or null, and graded judgments as "grade" (0 to 1)'
             )
 
 

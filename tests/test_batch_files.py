@@ -318,6 +318,13 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         open_batch_files("tiny", tmp_path / "here" / "there", say=print)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="wants a file whose reading fails")
+def test_a_file_of_results_that_cannot_be_read_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").symlink_to("/proc/self/mem")
+    with pytest.raises(PairmineError, match=r"results\.jsonl: input/output error; mend that, or take the file away"):
+        open_batch_files("tiny", tmp_path, say=print)
+
+
 # --- pieces ---------------------------------------------------------------------------------------
 
 

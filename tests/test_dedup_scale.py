@@ -131,6 +131,7 @@ def test_a_dry_run_in_bounded_memory_writes_nothing(shell: Shell) -> None:
     [
         ("--memory 10MB", "--memory 10MB: at least 500MB"),
         ("--memory many", "--memory many: write a size"),
+        (f"--memory {'9' * 400}", f"--memory {'9' * 400}: more than any machine has"),
         ("--no-append", "--no-append has no effect without --index"),
         ("--index idx --no-append", "--index idx: there is no index to look in"),
         ("--index corpus.jsonl", "--index corpus.jsonl: is a file; name a folder"),

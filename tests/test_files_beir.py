@@ -66,7 +66,7 @@ def test_the_digest_covers_all_three_files(tmp_path: Path) -> None:
         ("q9\t1\t1\n", 'name a query that .*queries.jsonl does not have, the first of them "q9"'),
         ("q1\t1\t1\nq1\t2\tnan\n", 'test.tsv:3: "score" is no finite number; mend or remove the line'),
         ("q1\t1\tyes\n", "test.tsv:2: \"score\" holds 'yes', which is no number"),
-        ("q1\t1\t\n", "1 judgments without a score"),
+        ("q1\t1\t\n", "test.tsv:2: a judgment without a score"),
         ("", "no rows in it"),
         ("q1\t1\n", "test.tsv:2: 2 fields where the header has 3"),
     ],

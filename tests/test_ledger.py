@@ -271,6 +271,10 @@ def test_what_is_no_ledger_is_told_and_left_alone(tmp_path: Path) -> None:
     assert "an sqlite file of something else" in str(refusal(foreign, read_only=True))
     assert foreign.read_bytes() == before
     assert "is a folder" in str(refusal(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/zero")):
+        assert "not a regular file, no ledger of pairmine's; name another" in str(refusal(place))
+        assert "not a regular file, no ledger of pairmine's; name another" in str(refusal(place, read_only=True))
     assert "cannot be made (not a directory)" in str(refusal(text / "ledger.sqlite"))
 
 

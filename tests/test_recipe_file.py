@@ -355,11 +355,17 @@ def test_a_mistake_is_told_with_its_line_and_a_remedy(old: str, new: str, at: st
         (b"name: x\n---\nname: y\n", "tiny.yaml:2: not YAML: expected a single document"),
         (b"{}", "tiny.yaml:1: has no entries"),
         (b"x" * 1_000_001, "tiny.yaml: has 1,000,001 bytes; a recipe may have up to 1,000,000"),
-        (b"a: " + b"[" * 5000 + b"]" * 5000, "tiny.yaml:1: nested more than 40 deep; a recipe has a few levels"),
+        (
+            b"a: " + b"[" * 5000 + b"]" * 5000,
+            "tiny.yaml:1: nested more than 40 deep; make it smaller, a recipe has a few levels",
+        ),
         (b"[" * 200_000, "tiny.yaml:1: nested more than 40 deep"),
         (b"a:\n - " + b"{a: " * 50_000, "tiny.yaml:2: nested more than 40 deep"),
         (b"- " * 100_000, "tiny.yaml:1: nested more than 40 deep"),
-        (b"a:\n" + b"- x\n" * 60_000, "tiny.yaml:49998: more than 50,000 values; a recipe has a few levels"),
+        (
+            b"a:\n" + b"- x\n" * 60_000,
+            "tiny.yaml:49998: more than 50,000 values; make it smaller, a recipe has a few levels",
+        ),
     ],
 )
 def test_a_file_that_is_no_recipe_at_all_is_one_line(data: bytes, message: str) -> None:

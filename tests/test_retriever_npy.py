@@ -182,7 +182,7 @@ def test_ids_that_are_missing_twice_or_too_few_are_told(tmp_path: Path) -> None:
     with pytest.raises(PairmineError, match='1 of 10 queries have no vector, the first is "new"'):
         searched(opened(f"{docs},{queries}"), DOCS, [*QUERIES, "new"])
     (tmp_path / "d.ids.txt").write_text("\n".join([*DOCS[:-1], "d3"]))
-    with pytest.raises(PairmineError, match='two vectors have the id "d3"'):
+    with pytest.raises(PairmineError, match=r'row 40 is a second vector with the id "d3"'):
         searched(opened(f"{docs},{queries}"))
     (tmp_path / "d.ids.txt").write_text("d0\n")
     with pytest.raises(PairmineError, match=r"d\.ids\.txt: 1 ids for 40 vectors in d\.npy"):

@@ -143,7 +143,11 @@ class Results:
         try:
             for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
                 if path.is_file() and not path.name.startswith("."):
-                    self._index(path)
+                    try:
+                        self._index(path)
+                    except OSError as error:
+                        line = f"{path}: {cause(error)}; mend that, or take the file away"
+                        raise PairmineError(line, exit_code=code_of(error)) from None
         except BaseException:
             self.close()
             raise
@@ -174,10 +178,7 @@ class Results:
             handle.close()
 
     def _index(self, path: Path) -> None:
-        try:
-            handle = self._opened(path)
-        except OSError as error:
-            raise PairmineError(f"{path}: {cause(error)}; mend that, or take the file away") from None
+        handle = self._opened(path)
         first_place = len(self._handles) << _OFFSET_BITS
         self._handles.append(handle)
         damage = passing = ""

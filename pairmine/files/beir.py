@@ -171,8 +171,9 @@ def _judgments(raw: Raw, mapped: Mapped) -> pa.Table:
         "doc_id": convert.ids(raw, mapped.names["doc_id"], None),
         "score": convert.numbers(raw, mapped.names["score"], pa.float64()),
     }
-    if nulls := table["score"].null_count:
-        raise PairmineError(f"{raw.name}: {nulls} judgments without a score; give each one, or remove it")
+    if table["score"].null_count:
+        place = raw.where(pc.index(pc.is_null(table["score"]), True).as_py())
+        raise PairmineError(f"{place}: a judgment without a score; give each one, or remove the line")
     if not (finite := np.isfinite(table["score"].to_numpy())).all():
         place = raw.where(int(np.argmin(finite)))
         raise PairmineError(f'{place}: "{mapped.names["score"]}" is no finite number; mend or remove the line')

@@ -256,7 +256,7 @@ def numbers(raw: Raw, found: str, kind: pa.DataType) -> pa.ChunkedArray:
         at = next(at for at in range(len(column)) if not _can_be(column.slice(at, 1), kind))
         value = str(column[at].as_py())[:40]
         what = "whole number" if pa.types.is_integer(kind) else "number" if pa.types.is_floating(kind) else "text"
-        hint = '; a label is 1, 0 or null, graded judgments go into "grade" (0 to 1)'
+        hint = '; write 1, 0 or null, and graded judgments as "grade" (0 to 1)'
         hint = hint if kind == pa.int8() else "; mend the value, or leave it out"
         raise PairmineError(f'{raw.where(at)}: "{found}" holds {value!r}, which is no {what}{hint}') from None
 

@@ -88,7 +88,7 @@ class Labels:
         try:
             content = read_whole(self.path)
         except OSError as error:
-            raise PairmineError(f"{self.path}: {cause(error)}") from None
+            raise PairmineError(f"{self.path}: {cause(error)}; mend that, or name another with --labels") from None
         whole, _, torn = content.rpartition(b"\n")
         lines = [*whole.split(b"\n"), torn] if whole else [torn]
         self._is_open_line = bool(torn.strip())

@@ -122,8 +122,10 @@ class _Join:
         again = self._seen[wanted]
         again[1:] |= wanted[1:] == wanted[:-1]
         if again.any():
-            row = rows[int(np.flatnonzero(again)[0])]
-            raise PairmineError(f'{path}: two vectors have the id "{ids[int(row)]}"; one is wanted')
+            row = int(rows[np.flatnonzero(again)[0]])
+            raise PairmineError(
+                f'{path}: row {row + 1} is a second vector with the id "{ids[row]}"; remove one of them'
+            )
         self._seen[wanted] = True
         places, first = np.unique(self._places[wanted], return_index=True)
         is_better = wanted[first] < self.owner[places]

@@ -585,7 +585,7 @@ BAD = [
         "a label of 2",
         named({"p.jsonl": lines({**PAIRS[0], "label": 2})}),
         "filter p.jsonl -o out.parquet",
-        ('p.jsonl:1: "label" holds 2; a label is 1, 0 or null, and graded judgments go into "grade" (0 to 1)'),
+        ('p.jsonl:1: "label" holds 2; write 1, 0 or null, and graded judgments as "grade" (0 to 1)'),
     ),
     Bad(
         "a pair without a document",
@@ -769,7 +769,10 @@ BAD = [
         "docs.ids.txt: 1 ids for 3 vectors in docs.npy; one for each is wanted",
     ),
     Bad(
-        "one id twice", vectors(_MATRIX, "d1\nd1\nd2\n"), _NPY, 'docs.npy: two vectors have the id "d1"; one is wanted'
+        "one id twice",
+        vectors(_MATRIX, "d1\nd1\nd2\n"),
+        _NPY,
+        'docs.npy: row 2 is a second vector with the id "d1"; remove one of them',
     ),
     # --- labels, replies, ledgers, indexes, stores ---
     Bad(
@@ -898,7 +901,7 @@ BAD = [
         "YAML nested 100,000 deep",
         named({"own.yaml": _DEEP}),
         _RECIPE,
-        "own.yaml:1: nested more than 40 deep; a recipe has a few levels and a few hundred values",
+        "own.yaml:1: nested more than 40 deep; make it smaller, a recipe has a few levels and a few hundred values",
     ),
     Bad(
         "YAML with a tab",

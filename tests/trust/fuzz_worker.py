@@ -42,7 +42,7 @@ _ODD_NAMES = (
     "\x1b[31m",
 )
 _DO = (
-    "add|check|choose|close|convert|decompress|drop|embed|empty|export|fetch|free|give|install|keep|leave|look|make|mend"
+    "add|check|choose|close|convert|decompress|drop|embed|empty|export|fetch|free|give|indent|install|keep|leave|look|make|mend"
     "|mine|move|name|pass|pipe|put|read|remove|rename|run|save|set|take|upgrade|use|write"
 )
 """What a line tells its reader to do, at the front of a clause."""
@@ -67,6 +67,8 @@ _OF_THE_FILE = re.compile(
 """What is said of all rows, or of none."""
 _RENAMED = " under another name"
 _GAVE_UP = re.compile(r"mend that and run the same command again$|out of memory")
+_OF_THE_DISK = ("full", "nobody")
+"""What the system says of these it says of a disk that is broken."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
 
 
@@ -155,7 +157,7 @@ def try_one(bench: Bench, reader: Reader, number: int, good: Path, work: Path) -
     left = [each for each in left if not each.endswith(("-shm", "-wal"))]
     places = _places(reader, target, words, work)
     in_rows = bool(_IN_ROWS.search(target.name)) and damage.removesuffix(_RENAMED) not in m.PLACES
-    result.fault = fault_of(result.code, said, trace, places, in_rows=in_rows, may_give_up="full" in damage)
+    result.fault = fault_of(result.code, said, trace, places, in_rows=in_rows, may_give_up=damage in _OF_THE_DISK)
     if not result.fault and result.code in (2, 3) and left:
         result.fault = f"left behind: {left}"
     if not result.fault and grown > MOST_GROWTH:

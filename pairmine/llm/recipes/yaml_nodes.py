@@ -268,7 +268,9 @@ def _check_events(events: Iterable[Any], file: str) -> None:
         if seen > _MOST_NODES or depth > _DEEPEST:
             line = event.start_mark.line + 1
             what = f"nested more than {_DEEPEST} deep" if depth > _DEEPEST else f"more than {_MOST_NODES:,} values"
-            raise PairmineError(f"{file}:{line}: {what}; a recipe has a few levels and a few hundred values")
+            raise PairmineError(
+                f"{file}:{line}: {what}; make it smaller, a recipe has a few levels and a few hundred values"
+            )
         if kind == "DocumentEndEvent":
             return
 
