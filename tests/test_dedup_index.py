@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -188,6 +189,17 @@ def test_an_index_whose_arrays_are_not_where_they_are_said_to_be_is_damaged(
     code, said = shell("dedup corpus.jsonl --index idx -o other.parquet")
     assert code == 2
     assert "is damaged; remove it, and what it belongs to" in said
+
+
+def test_a_pipe_in_the_place_of_a_part_is_not_waited_for(shell: Shell) -> None:
+    shell.write("corpus.jsonl", corpus(10))
+    shell("dedup corpus.jsonl --index idx -o out.parquet")
+    part = next((shell.folder / "idx").glob("*.words"))
+    part.unlink()
+    os.mkfifo(part)
+    code, said = shell("dedup corpus.jsonl --index idx -o other.parquet")
+    assert code == 2
+    assert f"{part.name}: is damaged; remove it, and what it belongs to" in said
 
 
 def test_info_shows_what_is_in_an_index(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -90,7 +91,10 @@ class ArrayFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        size = path.stat().st_size
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for
+            raise damaged(path)
+        size = state.st_size
         length, magic = _TAIL.unpack(self._bytes(max(size - _TAIL.size, 0), _TAIL.size))
         if magic != _MAGIC or length > size - _TAIL.size:
             raise damaged(path)
