@@ -43,6 +43,7 @@ SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PAIRMINE_STORE": "none",
+    "RAY_AUTH_MODE": "disabled",
 }
 ENGINES = ["local", "ray", "there"]
 ADDRESS = "127.0.0.1:6399"
@@ -201,10 +202,12 @@ def _cluster(cores: int) -> Iterator[None]:
     words = ["start", "--head", "--block", f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={cores}"]
     words += ["--include-dashboard=false", "--disable-usage-stats", f"--object-store-memory={256 << 20}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    head = subprocess.Popen([ray, *words], env={**os.environ, **SETTINGS}, **quiet)
+    environment = {**os.environ, **SETTINGS}
+    head = subprocess.Popen([ray, *words], env=environment, **quiet)
+    asking = [ray, "status", f"--address={ADDRESS}"]
     try:
         end = time.monotonic() + _START_S
-        while subprocess.run([ray, "status", f"--address={ADDRESS}"], capture_output=True, check=False).returncode:
+        while subprocess.run(asking, env=environment, capture_output=True, check=False).returncode:
             if time.monotonic() > end or head.poll() is not None:
                 raise SystemExit(f"no cluster came up at {ADDRESS}")
             time.sleep(0.5)

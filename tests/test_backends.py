@@ -94,6 +94,7 @@ def test_a_bi_encoder_is_no_cross_encoder() -> None:
     assert "is no cross-encoder (BertModel" in str(refused(Spec("ce", "all-MiniLM-L6-v2")))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no models in {SHARED}")
 def test_a_cross_encoder_is_no_bi_encoder() -> None:
     assert "no bi-encoder" in str(refused(Spec("st", str(SHARED / "cross-encoder-minilm"))))

@@ -44,6 +44,7 @@ def run(*arguments: object) -> None:
     app([str(each) for each in arguments], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_rows_keep_their_order_and_all_of_them_and_a_seed_settles_the_rest(tmp_path: Path) -> None:
     rows = [each for n in range(60) for each in (row(f"q{n}", f"d{n}"), row(f"q{n}", f"n{n}", 0, source="old"))]
     pq.write_table(pairs_of(rows), tmp_path / "in.parquet")

@@ -78,6 +78,7 @@ def test_a_part_of_a_key_is_hidden_too(cut: str) -> None:
         assert len(shown) <= len("before *** behind") + 6, shown
 
 
+@pytest.mark.slow
 def test_long_texts_full_of_keys_or_of_nothing_take_no_time() -> None:
     keys.remember(KEY)
     keys.remember("A" * 5_000)

@@ -56,6 +56,7 @@ def test_only_the_masked_tokens_change(model: MaskedLM) -> None:
     assert model.edit([], [], []) == []
 
 
+@pytest.mark.slow
 def test_what_is_put_in_is_a_word_or_a_part_of_one(model: MaskedLM) -> None:
     spans = model.spans([FLOOD])[0]
     for draw in np.linspace(0, 0.999, 50).tolist():
@@ -77,6 +78,7 @@ def test_a_model_without_capitals_keeps_those_of_the_text(folders: dict[str, str
         assert again.split()[3] == again.split()[3].upper()
 
 
+@pytest.mark.slow
 def test_a_text_gets_the_same_edit_whatever_stands_beside_it(model: MaskedLM) -> None:
     rows = texts(60)
     draws = random.Random(3)

@@ -141,6 +141,7 @@ def minilm() -> Encoder:
     return open_encoder(MINILM)
 
 
+@pytest.mark.slow
 @needs_collections
 @pytest.mark.parametrize(
     "size", [(5, 40), pytest.param((1000, 2000), marks=[pytest.mark.slow, pytest.mark.long])], ids=["slice", "all"]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from both_engines import read
-from ray_nodes import add_node, nodes
+from ray_nodes import QUIET, STORE_BYTES, add_node, nodes
 from ray_watched import Watch, finished
 
 from pairmine.cli.main import main
@@ -153,6 +158,61 @@ def test_an_address_without_a_cluster_is_said_in_one_line(watch: Watch) -> None:
     assert error.startswith("pairmine: --ray-address 127.0.0.1:1: ")
     assert "ray start --head" in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_cluster_that_asks_for_a_token_gets_the_one_that_is_kept_here(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray keeps a token once a cluster of its own has run on a machine, and what starts there then asks for it."""
+    kept, nobody = watch.folder / "home", watch.folder / "nobody"
+    (kept / ".ray").mkdir(parents=True)
+    (kept / ".ray" / "auth_token").write_text("0" * 64)
+    nobody.mkdir()
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setenv("HOME", str(kept))
+    with head(watch.folder) as address:
+        words = f"derive crops corpus.jsonl -o pairs --rejects rejects -q --engine ray --ray-address {address}".split()
+        run = watch.start(*words)
+        assert (run.communicate(timeout=120), run.returncode) == (("", ""), 0)
+        assert_as_local(watch)
+        monkeypatch.setenv("HOME", str(nobody))
+        run = watch.start(*words)
+        said = run.communicate(timeout=120)[1]
+        assert run.returncode == 2
+        assert said.startswith(f"pairmine: --ray-address {address}: the cluster asks for a token; set RAY_AUTH_MODE=")
+        assert said.count("\n") == 1
+
+
+@contextmanager
+def head(folder: Path) -> Iterator[str]:
+    """A cluster that `ray start` starts with a token of the home folder; its address."""
+    temporary = tempfile.mkdtemp(prefix="ray-")
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--include-dashboard=false"]
+    command += ["--disable-usage-stats", f"--object-store-memory={STORE_BYTES}"]
+    environment = {**os.environ, **QUIET, "RAY_TMPDIR": temporary}
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            end = time.monotonic() + 120
+            while "--block" not in (folder / "head.log").read_text():
+                assert process.poll() is None, (folder / "head.log").read_text()
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(60)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def test_without_ray_the_line_says_what_to_install(

@@ -38,6 +38,7 @@ def test_a_translation_is_what_the_library_writes_for_the_text_alone(folder: str
     assert model.translate([text]) == [[tokenizer.decode(written[0], skip_special_tokens=True).strip()]]
 
 
+@pytest.mark.slow
 def test_a_text_is_translated_alike_whatever_stands_beside_it(folder: str) -> None:
     model = opened(f"mt:{folder}")
     together = model.translate(ROWS, 2)

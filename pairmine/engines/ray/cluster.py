@@ -138,6 +138,7 @@ class Cluster:
     def _connect(self, address: str | None, workers: int) -> None:
         if address is not None:
             _check_there(address)
+            _use_token(address)
         settings: dict[str, Any] = {"address": address or "local", "log_to_driver": False, "logging_level": "ERROR"}
         if address is None:
             settings["num_cpus"] = max(workers, 1) * self._cpus if workers else len(os.sched_getaffinity(0))
@@ -249,6 +250,44 @@ def _check_there(address: str) -> None:
             f"--ray-address {address}: {cause(error)}; name another, or start one with 'ray start --head'",
             exit_code=GAVE_UP,
         ) from None
+
+
+def _use_token(address: str) -> None:
+    """Show a cluster on this machine the token that Ray keeps here, if it asks for one; Ray itself does so for "auto".
+
+    Raises PairmineError for a cluster elsewhere that asks for one: whoever sets RAY_AUTH_MODE shows it his token.
+    """
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+    from ray.util import get_node_ip_address
+
+    if address == "auto" or not _asks_for_token(address):
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    is_here = address.rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]", get_node_ip_address())
+    if is_here and maybe_enable_token_auth_if_token_available(warn_if_disabled=False) and not _asks_for_token(address):
+        return
+    raise PairmineError(
+        f"--ray-address {address}: the cluster asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a "
+        "file with the one that its machines have in ~/.ray/auth_token"
+    )
+
+
+def _asks_for_token(address: str) -> bool:
+    """Whether the cluster refuses to answer without a token, or with this one; Ray would ask again for a minute."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError, RayError
+
+    try:
+        with _silent():
+            GcsClient(address=address)
+    except AuthenticationError:
+        return True
+    except RayError as error:
+        raise PairmineError(
+            f"--ray-address {address}: no cluster ({_first_line(error)}); start one with 'ray start --head'",
+            exit_code=GAVE_UP,
+        ) from None
+    return False
 
 
 @contextmanager
