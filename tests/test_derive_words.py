@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 import time
 from collections import Counter
@@ -14,7 +15,9 @@ import pytest
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.stages.derive import derive
+from pairmine.stages.derive.draws import Draws
 from pairmine.stages.derive.wording import core, like, others_for, wording
+from pairmine.stages.derive.words import Changing
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 FLOOD = "It rained all day and the river rose by two metres."
@@ -301,3 +304,24 @@ def test_a_text_of_a_megabyte_is_changed_in_seconds() -> None:
     kept = derive("words", rows, ops="deletion").kept
     assert time.process_time() - started < 10
     assert len(kept["document"][0].as_py().split()) == count - 15_000
+
+
+def test_words_with_synonyms_are_found_however_few_and_however_the_text_has_changed() -> None:
+    lexicon = {"red": ("scarlet",), "rose": ("flower",)}
+    rng = random.Random(5)
+    for _ in range(40):
+        text = Changing(wording(" ".join(rng.choice(["red", "rose", *["of"] * 60]) for _ in range(90))), lexicon)
+        words = text.wording.words
+        for _ in range(60):
+            change = rng.choice(["delete", "insert", "put"])
+            if change == "delete" and len(text) > 60:
+                text.delete(rng.randrange(len(text)))
+            elif change == "insert":
+                text.insert(rng.randrange(len(text)), rng.choice(["red", "of"]))
+            else:
+                text.put(rng.randrange(len(text)), rng.choice(["rose", "of", "of"]))
+            there = {at for at, word in enumerate(words) if word != "of"}
+            found = [text.with_synonyms(Draws(rng.randrange(2**32))) for _ in range(8)]
+            assert all((each is None) == (not there) for each in found)
+            assert all(each is None or each == (each[0], others_for(words[each[0]], lexicon)) for each in found)
+            assert {each[0] for each in found if each is not None} <= there

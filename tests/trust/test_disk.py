@@ -446,7 +446,7 @@ with Slow(Path()):
 """
 
 
-@pytest.mark.parametrize("output", ["out.parquet", "out.jsonl", "out.csv.gz", "out.arrow"])
+@pytest.mark.parametrize("output", ["out.parquet", "out.jsonl", "out.csv", "out.arrow"])
 def test_on_a_slow_disk_progress_is_told_and_ctrl_c_answers(
     bench: Bench, tmp_path: Path, output: str, campaign: Campaign
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from pairmine.errors import PairmineError
 from pairmine.recipes import Option, Recipe, Resource
 from pairmine.stages.derive.draws import Draws
@@ -16,7 +18,7 @@ Lexicon = Mapping[str, tuple[str, ...]]
 Edit = Callable[[Wording, Draws], Wording | None]
 """One change of a wording; None where there is nothing in it to change so."""
 
-Change = Callable[[Wording, Draws], None]
+Change = Callable[["Changing", Draws], None]
 """One change made in a wording itself, none where there is nothing to change so: a long text has thousands."""
 
 _Named = TypeVar("_Named")
@@ -146,16 +148,16 @@ def words(*, views: int, ops: str, rate: float, both: bool, synonyms: Lexicon | 
     edits: dict[str, Change] = {
         "deletion": _delete_one,
         "swap": _swap_two,
-        "synonym": lambda text, draws: _one_synonym(text, draws, lexicon, insert=False),
-        "insertion": lambda text, draws: _one_synonym(text, draws, lexicon, insert=True),
+        "synonym": lambda text, draws: _one_synonym(text, draws, insert=False),
+        "insertion": lambda text, draws: _one_synonym(text, draws, insert=True),
     }
     chosen = _chosen("words", ops, edits, ("synonym", "insertion"), synonyms)
 
     def edit(text: Wording, draws: Draws) -> Wording:
-        changed = text.copy()
+        changed = Changing(text, lexicon)
         for _ in range(number_of(len(text), rate)):
             chosen[draws.below(len(chosen))](changed, draws)
-        return changed
+        return changed.wording
 
     return _edited(edit, views=views, both=both, min_words=2)
 
@@ -277,19 +279,80 @@ def _substitution(rate: float, lexicon: Lexicon) -> Edit:
     return edit
 
 
-def _delete_one(text: Wording, draws: Draws) -> None:
+class Changing:
+    """A wording that is changed word by word, and finds words with synonyms in it however few there are."""
+
+    def __init__(self, text: Wording, lexicon: Lexicon) -> None:
+        self.wording = text.copy()
+        self._lexicon = lexicon
+        self._places: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.wording)
+
+    def delete(self, at: int) -> None:
+        """Take a word out."""
+        self.wording.delete(at)
+        if self._places is not None:
+            first, end = np.searchsorted(self._places, (at, at + 1))
+            self._places = np.concatenate([self._places[:first], self._places[end:] - 1])
+
+    def insert(self, at: int, word: str) -> None:
+        """Put a word in, before word number `at`."""
+        self.wording.insert(at, word)
+        if self._places is not None:
+            self._places[np.searchsorted(self._places, at) :] += 1
+            self._note(at)
+
+    def put(self, at: int, word: str) -> None:
+        """Have a word in place of another."""
+        self.wording.words[at] = word
+        if self._places is not None:
+            self._note(at)
+
+    def with_synonyms(self, draws: Draws) -> tuple[int, list[str]] | None:
+        """A random word that has synonyms, and them; only where luck fails is every word looked at, and that once."""
+        for _ in range(_TRIES):
+            at = draws.below(len(self))
+            if found := self._others(at):
+                return at, found
+        if self._places is None:
+            self._places = np.array([at for at in range(len(self)) if self._others(at)], np.int64)
+        if not len(self._places):
+            return None
+        at = int(self._places[draws.below(len(self._places))])
+        return at, self._others(at)
+
+    def _note(self, at: int) -> None:
+        """Note whether the word that is at a place now has synonyms."""
+        assert self._places is not None
+        first, end = np.searchsorted(self._places, (at, at + 1))
+        if self._others(at):
+            if first == end:
+                self._places = np.insert(self._places, first, at)
+        elif first < end:
+            self._places = np.delete(self._places, first)
+
+    def _others(self, at: int) -> list[str]:
+        return others_for(self.wording.words[at], self._lexicon)
+
+
+def _delete_one(text: Changing, draws: Draws) -> None:
     if len(text) > 1:
         text.delete(draws.below(len(text)))
 
 
-def _swap_two(text: Wording, draws: Draws) -> None:
+def _swap_two(text: Changing, draws: Draws) -> None:
     if len(text) > 1:
         one, other = draws.sample(len(text), 2)
-        text.words[one], text.words[other] = text.words[other], text.words[one]
+        words = text.wording.words
+        first, second = words[one], words[other]
+        text.put(one, second)
+        text.put(other, first)
 
 
-def _one_synonym(text: Wording, draws: Draws, lexicon: Lexicon, *, insert: bool) -> None:
-    chosen = _word_with_synonyms(text, draws, lexicon)
+def _one_synonym(text: Changing, draws: Draws, *, insert: bool) -> None:
+    chosen = text.with_synonyms(draws)
     if chosen is None:
         return
     at, found = chosen
@@ -297,17 +360,7 @@ def _one_synonym(text: Wording, draws: Draws, lexicon: Lexicon, *, insert: bool)
     if insert:
         text.insert(draws.below(len(text)), core(other)[1] or other)
     else:
-        text.words[at] = other
-
-
-def _word_with_synonyms(text: Wording, draws: Draws, lexicon: Lexicon) -> tuple[int, list[str]] | None:
-    """A random word that has synonyms, and them; only where luck fails does it look at every word."""
-    for _ in range(_TRIES):
-        at = draws.below(len(text))
-        if found := others_for(text.words[at], lexicon):
-            return at, found
-    choices = [(at, found) for at, word in enumerate(text.words) if (found := others_for(word, lexicon))]
-    return choices[draws.below(len(choices))] if choices else None
+        text.put(at, other)
 
 
 VIEWS = Option(
