@@ -325,7 +325,7 @@ def test_the_id_of_a_positive_is_not_given_to_its_negatives(tmp_path: Path) -> N
         ({"query": "q", "negative": "n"}, 'p.jsonl: no "positive" or "pos" (found: query, negative)'),
         ({"query": ["q"], "document": "d"}, 'p.jsonl:1: "query" is a list where a string belongs'),
         ({"query": None, "document": "d"}, 'p.jsonl:1: "query" is null'),
-        ({"query": "q", "document": "d", "label": 2}, 'p.jsonl:1: "label" holds 2; a label is 1, 0 or null'),
+        ({"query": "q", "document": "d", "label": 2}, 'p.jsonl:1: "label" holds 2; write 1, 0 or null'),
         ({"query": "q", "document": "d", "label": 0.5}, "p.jsonl:1: \"label\" holds '0.5', which is no whole number"),
         ({"query": "q", "document": "d", "grade": "high"}, "p.jsonl:1: \"grade\" holds 'high', which is no number"),
         (

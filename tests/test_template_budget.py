@@ -67,6 +67,7 @@ MUCH_WORK = {
 ENDLESS |= MUCH_WORK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ENDLESS)
 def test_it_ends_in_seconds_with_a_reason(what: str) -> None:
     started = time.process_time()
