@@ -56,7 +56,7 @@ DATA = {
 }
 WORK: dict[str, Constant] = {
     "overhead": Constant(
-        1.2, "times the CPU seconds below, for all that a worker waits", "`benchmarks/ray.py`: 1.05 to 1.33"
+        1.2, "times the CPU seconds below, for all that a worker waits", "`benchmarks/ray.py`: 0.85 to 1.18"
     ),
     "start": Constant(10, "seconds until the workers of a command are there", "8 to 10 on two cores"),
     "pass": Constant(0.6, "seconds from pass to pass, in workers that are there", "16 empty items, after the first"),
@@ -64,7 +64,7 @@ WORK: dict[str, Constant] = {
     "item": Constant(0.008, "seconds that Ray takes for a shard, one after another", "300 empty shards"),
     "worker_gb": Constant(0.5, "GB of a worker", "the peak of one"),
     "model_gb": Constant(1.0, "GB of a worker with a small model", "the peak of one"),
-    "dedup": Constant(35, "dedup: a million passages of 90 words, all steps", "1,000,000 passages"),
+    "dedup": Constant(131, "dedup: a million documents, all steps", "`benchmarks/ray.py`: 157 s for two on two cores"),
     "keys": Constant(
         0.3, "dedup: GB of keys shuffled for a million documents", "counted: 12 bytes for each of 25 bands"
     ),
