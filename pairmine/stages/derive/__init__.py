@@ -209,11 +209,12 @@ def _pairs(recipe: Recipe, extra: Sequence[pa.Field], rows: pa.Table, found: Fou
         columns[own.name] = pa.array(list(map(itemgetter(at), extras)), own.type)
         fields.append(own)
     used = {"id", "title", "text"} if recipe.reads in ("documents", "code") else {each.name for each in recipe.inputs}
-    for name in rows.column_names:
+    given = dict.fromkeys(rows.column_names)  # asked of Arrow once: it makes all of them each time
+    for name, column, field in zip(given, rows.columns, rows.schema, strict=True):
         if name not in used and not (recipe.reads == "pairs" and (name in _OF_PAIRS or name in columns)):
-            free = free_name(name, columns, rows.column_names)
-            columns[free] = rows[name].take(taken)
-            fields.append(rows.schema.field(name).with_name(free))
+            free = free_name(name, columns, given)
+            columns[free] = column.take(taken)
+            fields.append(field.with_name(free))
     return as_pairs(pa.table(list(columns.values()), schema=pa.schema(fields)))
 
 

@@ -155,13 +155,14 @@ class Rows:
             columns[name] = pa.array([row.more.get(name) for row in emitted], kind)
         read = {column.name for column in recipe.inputs} | _READ.get(recipe.reads, {"id", "title", "text"})
         scales = self._more
-        for name in source.column_names:
+        given = dict.fromkeys(source.column_names)
+        for name in given:
             if is_grouped and name not in columns and (name == "rank" or name.startswith(SCORE_PREFIX)):
                 # A query and a document that stood together before: what was measured of them holds still.
                 columns[name] = source[name]
                 scales = {**scales, name: source.schema.field(name)}
             elif name not in read:
-                columns[free_name(name, columns, source.column_names)] = source[name]
+                columns[free_name(name, columns, given)] = source[name]
         return _with_scales(as_pairs(pa.table(columns)), scales)
 
     def _rejected(self, rejects: Sequence[_Reject], like: Task) -> pa.Table:
