@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from ray_shell import RayShell, assert_same
 
+from pairmine.cli import mine_shards
 from pairmine.engines.mining import read_told, told_by
 from pairmine.engines.shards import InProcess
 from pairmine.errors import GAVE_UP, PairmineError
@@ -34,6 +35,8 @@ WORDS = ["blood", "heart", "lung", "ärzte", "研究", "study", "result", "of", 
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RayShell:
     found = RayShell(tmp_path, monkeypatch, capsys)
     found.without_ray()
+    monkeypatch.setattr(mine_shards, "_POSTINGS", 100)
+    monkeypatch.setattr(mine_shards, "_FEWEST_QUERIES", 3)
     found.write("corpus.jsonl", corpus(60))
     found.write("pairs.jsonl", positives(13))
     return found
@@ -265,6 +268,23 @@ def test_a_run_goes_on_with_another_room_of_memory(shell: RayShell, monkeypatch:
     mined("out", 7, 0)
     assert_same(shell.table("whole.parquet"), shell.table("out.parquet"))
     assert_same(shell.table("whole-rejects.parquet"), shell.table("out-rejects.parquet"))
+
+
+def test_a_run_goes_on_with_fewer_workers_and_the_same_shards(shell: RayShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mine_shards, "_SHARDS_A_WORKER", 1)
+    words = "mine pairs.jsonl --corpus corpus.jsonl --depth 4 --retriever bm25 --engine ray --shard-rows 1"
+
+    def mined(name: str, workers: int, last: int) -> list[str]:
+        pool = shell.pool = Failing(last)
+        pool.workers = workers
+        assert shell(f"{words} -o {name}.parquet") == GAVE_UP * bool(last)
+        return pool.taken
+
+    whole = mined("whole", 4, 0)
+    assert whole.count("Mining") == 5  # of three queries or fewer; one worker would have one shard
+    mined("out", 4, len(whole) - 2)
+    mined("out", 1, 0)
+    assert_same(shell.table("whole.parquet"), shell.table("out.parquet"))
 
 
 @pytest.mark.ray

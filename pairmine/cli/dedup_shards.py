@@ -25,6 +25,7 @@ from pairmine.cli.dedup_tasks import (
     verdicts_of,
 )
 from pairmine.engines.parcels import read_parcel, write_parcel
+from pairmine.engines.spool import shuffle
 from pairmine.errors import PairmineError
 from pairmine.stages.dedup import bundles, shards
 from pairmine.stages.dedup.bounded import MOST, Found, between, nothing_found
@@ -114,10 +115,15 @@ class ShardedDedup:
     def _meet(self, ranges: shards.Ranges, items: Sequence[Any], join: Any, name: str) -> Iterator[tuple[int, Any]]:
         """What comes of each group of keys, as they are done."""
         advance = self._run.begin(f"key ranges of {name}")
-        pool = self._engine.cluster
-        for group, result in pool.shuffle(Cutting(ranges, self._folder, name), items, join, groups=ranges.groups):
+        cut = Cutting(ranges, self._folder, name)
+        for group, result in self._shuffle(cut, items, join, ranges.groups, name):
             yield group, result
             advance(1)
+
+    def _shuffle(
+        self, split: Any, items: Sequence[Any], join: Any, groups: int, name: str
+    ) -> Iterator[tuple[int, Any]]:
+        return shuffle(self._engine.cluster, split, items, join, groups=groups, folder=self._folder, name=name)
 
     @property
     def _ranges(self) -> int:
@@ -150,7 +156,7 @@ class ShardedDedup:
         advance = self._run.begin("documents compared", len(shared.rows))
         groups: list[bundles.Groups] = []
         has_conflict = False
-        for group, result in pool.shuffle(split, [*items, *pairs], join, groups=last + 2):
+        for group, result in self._shuffle(split, [*items, *pairs], join, last + 2, "bundles"):
             if group > last:
                 has_conflict = result
             else:

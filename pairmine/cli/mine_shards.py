@@ -32,7 +32,7 @@ from pairmine.engines.mining import (
     read_told,
     with_lists,
 )
-from pairmine.engines.search import Lists, SpreadSearch, spans_of
+from pairmine.engines.search import ITEMS_A_WORKER, QUERIES, Lists, SpreadSearch, spans_of
 from pairmine.engines.shards import Piece, Shared
 from pairmine.errors import PairmineError
 from pairmine.files.text_parts import TextParts
@@ -48,7 +48,12 @@ if TYPE_CHECKING:
     from pairmine.memory import Memory
 
 
-_TOGETHER = "together"
+_TOGETHER, _ROWS_OF_A_SHARD = "together", "output-rows"
+_POSTINGS = 1 << 27
+"""Of a span that is searched by words: 1 GB in the memory of a worker, some 2 million passages."""
+_FEWEST_QUERIES = 1024
+_OUTPUT_ROWS = 1 << 17
+_SHARDS_A_WORKER = 8
 
 
 def check(named: Sequence[tuple[Spec, str]], index: str, clusters: int | None, dry_run: bool) -> None:
@@ -208,8 +213,8 @@ class Cluster:
         some = len(search.queries) > 0
         spreads = [self._spread_of(each, search.documents) if some else None for each in search.retrievers]
         shared = engine.cluster.share(search)  # once its retrievers have taken everything in
-        together = self._together(search)
-        bounds = _bounds(search, engine.rows, together)
+        together = self._as_at_first(_TOGETHER, search.together())
+        bounds = _bounds(search, self._as_at_first(_ROWS_OF_A_SHARD, self._output_rows(search)), together)
         found = self._lists(search, shared, spreads, bounds)
         with_lists(search, found)
         starts = search.queries.starts[bounds]
@@ -225,12 +230,17 @@ class Cluster:
         if on_masked is not None:
             _hand_over(told, bounds // together, on_masked)
 
-    def _together(self, search: Search) -> int:
-        """How many queries are searched together: as many as at first, however much room a run that goes on has."""
+    def _as_at_first(self, name: str, value: int) -> int:
+        """`value`, or what it was at first: a run that goes on may have another room, and other workers."""
         folder = self.engine.folder
-        if (kept := folder.read(_TOGETHER)) is None:
-            folder.write(_TOGETHER, kept := str(search.together()))
+        if (kept := folder.read(name)) is None:
+            folder.write(name, kept := str(value))
         return int(kept)
+
+    def _output_rows(self, search: Search) -> int:
+        """Rows of a shard of the output: many where that leaves each worker some, as all have their texts anew."""
+        rows = len(search.queries) * _rows_of_a_query(search)
+        return max(self.engine.rows, min(_OUTPUT_ROWS, rows // (_SHARDS_A_WORKER * self.engine.cluster.workers)))
 
     def _lists(
         self, search: Search, shared: Shared[Search], spreads: Sequence[SpreadSearch | None], bounds: np.ndarray
@@ -258,9 +268,14 @@ class Cluster:
             count, on_gpus = len(inner.query_vectors), self.device not in (None, "cpu")
             return SpreadSearch(engine.cluster, engine.folder, inner.score, searched, spans, count, on_gpus=on_gpus)
         if isinstance(inner, PartsBm25):
-            spans = spans_of(len(documents.texts), engine.rows, workers)
-            inner.settle(partial(self._counted, inner.score), partial(self._highest, spans))
-            return SpreadSearch(engine.cluster, engine.folder, inner.score, inner.spans, spans, inner.query_count)
+            parts = spans_of(len(documents.texts), engine.rows, workers)
+            inner.settle(partial(self._counted, inner.score), partial(self._highest, parts))
+            spans, count = inner.spans(_POSTINGS), inner.query_count
+            # What a query takes hardly grows with the span: one span for each worker would take all of them longer.
+            at_once = min(max(-(-count * len(spans) // (ITEMS_A_WORKER * workers)), _FEWEST_QUERIES), QUERIES)
+            return SpreadSearch(
+                engine.cluster, engine.folder, inner.score, inner.searched, spans, count, together=at_once
+            )
         return None
 
     def _counted(self, name: str, texts: Sequence[str], known: dict[str, int]) -> list[CountedPart]:
@@ -300,6 +315,10 @@ def _lists_of(spreads: Sequence[SpreadSearch | None]) -> list[Lists | None]:
     return [None if each is None else each.lists for each in spreads]
 
 
+def _rows_of_a_query(search: Search) -> int:
+    return search.most * len(search.retrievers)
+
+
 def _bounds(search: Search, rows: int, together: int) -> np.ndarray:
     """The first query of each shard of the output, with the end: of about so many rows each.
 
@@ -307,7 +326,7 @@ def _bounds(search: Search, rows: int, together: int) -> np.ndarray:
     masked can be put in its order.
     """
     count = len(search.queries)
-    each = max(1, rows // (search.most * len(search.retrievers)))
+    each = max(1, rows // _rows_of_a_query(search))
     starts = [
         first for start in range(0, count, together) for first in range(start, min(start + together, count), each)
     ]

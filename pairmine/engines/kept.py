@@ -34,7 +34,7 @@ def dumps(result: Any) -> bytes:
     return pickle.dumps(result, 5)
 
 
-def loads(content: bytes, where: str) -> Any:
+def loads(content: bytes | memoryview, where: str) -> Any:
     """What `dumps` made the bytes of; raises PairmineError for anything that is more than data and classes of ours."""
     try:
         return _Data(io.BytesIO(content)).load()

@@ -134,7 +134,7 @@ class Weighing:
 
     def __call__(self) -> Callable[[Span], np.ndarray]:
         words = self.words.get()
-        return lambda span: words.postings(*span).highest
+        return lambda span: words.highest(*span)
 
 
 @dataclass(frozen=True)

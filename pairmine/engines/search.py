@@ -23,6 +23,10 @@ from pairmine.files.sharded import WorkFolder, exists
 
 QUERIES = 16_384
 """Queries that are searched together: while a span's vectors are read once, so many times are they multiplied."""
+_BLOCKS_AN_ITEM = 8
+"""Blocks of queries that a worker searches a span for in a row, once it has that span at hand."""
+ITEMS_A_WORKER = 4
+"""So that none waits long for the last."""
 FAN_IN = 16
 """Lists that become one at a time."""
 _HIT_BYTES = 12
@@ -111,9 +115,10 @@ class SpreadSearch:
         count: int,
         *,
         on_gpus: bool = False,
+        together: int = QUERIES,
     ) -> None:
         self._pool, self._folder, self._name = pool, folder, name
-        self._on_gpus = on_gpus
+        self._on_gpus, self._together = on_gpus, together
         self._searched = pool.share(searched)
         self.spans = list(spans)
         self.lists = Lists(count, max((stop for _, stop in spans), default=0))
@@ -123,7 +128,7 @@ class SpreadSearch:
         asked: list[_Asked] = []
         self.lists.is_asked |= len(queries) > 0
         for k in np.unique(lengths) if self.spans else ():
-            for some in _cut(np.sort(queries[lengths == k])):
+            for some in _cut(np.sort(queries[lengths == k]), self._together):
                 folder = f"lists/{self._name}/{k}-{_digest(some)}"
                 asked.append(_Asked(len(asked), some, int(k), folder, self._folder.place(f"{folder}/whole")))
         missing = [each for each in asked if not exists(each.path)]
@@ -135,24 +140,26 @@ class SpreadSearch:
     def _search(self, asked: list[_Asked], missing: list[_Asked], watch: Callable[[int], None]) -> None:
         """Have every span searched for the queries of `missing`, which are some of `asked`."""
         items: list[_Item] = []
+        at_once = len(self.spans) * len(missing) // (ITEMS_A_WORKER * self._pool.workers)
+        at_once = min(max(at_once, 1), _BLOCKS_AN_ITEM)
         for first, stop in self.spans:
             for each in missing:
-                each.files.append(self._folder.place(f"{each.folder}/{first}-{stop}"))
-                items.append(_Item(each.number, (first, stop), each.files[-1]))
+                is_all = len(self.spans) == 1
+                each.files.append(each.path if is_all else self._folder.place(f"{each.folder}/{first}-{stop}"))
+            left = [(each.number, each.files[-1]) for each in missing if not exists(each.files[-1])]
+            items += [_Item((first, stop), left[at : at + at_once]) for at in range(0, len(left), at_once)]
         blocks = [(each.queries, each.k) for each in asked]
         make = _Searching(self._folder, self._searched, self._pool.share(blocks))
-        items = [item for item in items if not exists(item.path)]
         for _, count in self._pool.map(make, items, resident=self._on_gpus):
             watch(count)
 
     def _merge(self, missing: list[_Asked]) -> None:
         """Make one file of the files of each, a level of the tree at a time."""
         level = 0
-        while missing:
+        while missing := [each for each in missing if each.files != [each.path]]:
             merges = [merge for each in missing for merge in each.merges(self._folder, level)]
             for _ in self._pool.map(_Merging(self._folder), [each for each in merges if not exists(each.path)]):
                 pass
-            missing = [each for each in missing if each.files != [each.path]]
             level += 1
 
 
@@ -180,9 +187,10 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Item:
-    number: int
+    """A span, and the blocks of queries that it is searched for: their numbers, and the files of what is found."""
+
     span: Span
-    path: str
+    blocks: Sequence[tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -195,7 +203,7 @@ class _Merge:
 
 @dataclass(frozen=True)
 class _Searching:
-    """Makes what searches a span for a block of queries, on a worker."""
+    """Makes what searches a span for some blocks of queries, on a worker."""
 
     folder: WorkFolder
     searched: Shared[Searched]
@@ -206,9 +214,10 @@ class _Searching:
         searched, blocks = self.searched.get(), self.blocks.get()
 
         def search_one(item: _Item) -> int:
-            queries, k = blocks[item.number]
-            write_rows(item.path, searched.search(item.span, queries, k))
-            return len(queries)
+            for number, path in item.blocks:
+                queries, k = blocks[number]
+                write_rows(path, searched.search(item.span, queries, k))
+            return sum(len(blocks[number][0]) for number, _ in item.blocks)
 
         return search_one
 
@@ -246,9 +255,9 @@ def _read(file: RowFile, rows: np.ndarray, k: int) -> Hits:
     )
 
 
-def _cut(queries: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(queries), QUERIES):
-        yield queries[start : start + QUERIES]
+def _cut(queries: np.ndarray, together: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(queries), together):
+        yield queries[start : start + together]
 
 
 def _digest(queries: np.ndarray) -> str:

@@ -181,7 +181,7 @@ class InProcess:
     ) -> Iterator[tuple[int, Result]]:
         """See `Pool`."""
         found: dict[int, dict[int, list[bytes]]] = {}
-        for place, parcels in self.map(_Listing(split), items):
+        for place, parcels in self.map(Listing(split), items):
             for group, parcel in parcels:
                 found.setdefault(group, {}).setdefault(place, []).append(pickle.dumps(parcel))
         numbers = list(found)
@@ -195,7 +195,9 @@ class InProcess:
 
 
 @dataclass(frozen=True)
-class _Listing(Generic[Item, Parcel]):
+class Listing(Generic[Item, Parcel]):
+    """Makes what gives all parcels of an item at once, for a pool's `map`."""
+
     split: Make[Item, Iterable[tuple[int, Parcel]]]
 
     def __call__(self) -> Callable[[Item], list[tuple[int, Parcel]]]:

@@ -10,6 +10,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class CountedWords:
 
     A word has the number that it would have were all documents read in their order: that of its first occurrence.
     `numbers` says it for each word by the number that the parts know, -1 where no document has it; `firsts` is the
-    place of each part's first document, with the end behind them.
+    place of each part's first document, with the end behind them, and `postings` how many each part has.
     """
 
     vocabulary: dict[str, int]
@@ -108,6 +109,7 @@ class CountedWords:
     whole: Collection
     paths: Sequence[str]
     firsts: np.ndarray
+    postings: np.ndarray
     searchable: int
     k1: float
     b: float
@@ -131,13 +133,39 @@ class CountedWords:
         whole = Collection(sum(part.documents for part in parts), length, frequencies)
         vocabulary = {word: int(numbers[at]) for word, at in known.items() if numbers[at] >= 0}
         firsts = np.cumsum([0, *(part.documents for part in parts)])
-        return cls(vocabulary, numbers, whole, [part.path for part in parts], firsts, searchable, k1, b)
+        postings = np.array([part.frequencies.sum() for part in parts], np.int64)
+        return cls(vocabulary, numbers, whole, [part.path for part in parts], firsts, postings, searchable, k1, b)
 
-    def postings(self, first: int, stop: int) -> Postings:
+    def spans(self, most: int) -> list[tuple[int, int]]:
+        """All documents in stretches of whole parts with at most so many postings, or of one part."""
+        starts: list[int] = []
+        held = 0
+        for first, postings in zip(self.firsts[:-1].tolist(), self.postings.tolist(), strict=True):
+            if not starts or held + postings > most:
+                starts.append(first)
+                held = 0
+            held += postings
+        return list(pairwise([*starts, int(self.firsts[-1])])) if starts else []
+
+    def indexed(self, first: int, stop: int) -> Postings:
         """The postings of the documents from `first` to before `stop`, which are whole parts, numbered from 0."""
+        return self._indexed(deque(self._pieces(first, stop)), max(min(self.searchable, stop) - first, 0))
+
+    def highest(self, first: int, stop: int) -> np.ndarray:
+        """What each word gives one of these documents at most, (words,) float32: that of their postings."""
+        found = np.zeros(len(self.vocabulary))
+        for piece in self._pieces(first, stop):
+            counts = piece.counts.astype(np.float64)
+            scores = counts / (counts + self.whole.norms(piece.lengths, self.k1, self.b)[piece.documents])
+            starts = np.cumsum(piece.many.astype(np.int64)) - piece.many
+            if len(starts):
+                found[piece.words] = np.maximum(found[piece.words], np.maximum.reduceat(scores, starts))
+        return (self.whole.rarity * found).astype(np.float32)
+
+    def _pieces(self, first: int, stop: int) -> Iterator[Piece]:
         low, high = np.searchsorted(self.firsts, [first, stop])
-        pieces = deque(piece for path in self.paths[low:high] for piece in _read(path, self.numbers))
-        return self._indexed(pieces, max(min(self.searchable, stop) - first, 0))
+        for path in self.paths[low:high]:
+            yield from _read(path, self.numbers)
 
     def postings_of(self, texts: Sequence[str]) -> Postings:
         """The postings of some documents of the collection by their texts, numbered from 0."""
@@ -159,7 +187,8 @@ class WordSpans:
     def search(self, span: tuple[int, int], queries: np.ndarray, k: int) -> Hits:
         """See `engines.search.Searched`."""
         if span != self._span or not self._postings:
-            self._span, self._postings = span, [self.words.postings(*span)]
+            self._postings.clear()
+            self._span, self._postings = span, [self.words.indexed(*span)]
         first, stop = span
         search = WordSearch(self._postings[0], max(min(self.words.searchable, stop) - first, 0))
         found = np.full((len(queries), k), NOT_FOUND, np.int64)
@@ -214,9 +243,13 @@ class PartsBm25(Bm25Retriever):
         self._asked = []
 
     @property
-    def spans(self) -> WordSpans:
-        """What is searched."""
+    def searched(self) -> WordSpans:
+        """What is searched, a span at a time."""
         return WordSpans(self._words, self._queries)
+
+    def spans(self, most: int) -> list[tuple[int, int]]:
+        """The spans to search, with at most so many postings each, 8 bytes of memory for one."""
+        return self._words.spans(most)
 
     @property
     def firsts(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from pairmine.engines.ray.worker import Small, Stored, actor, answers, task
-from pairmine.engines.shards import Item, Make, Parcel, Result, Shared
+from pairmine.engines.shards import Item, Listing, Make, Parcel, Result, Shared
 from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.files.locations import cause
 
@@ -23,6 +23,9 @@ _LOCAL_STORE_BYTES = 256 << 20
 """For the objects of a local cluster: rows go through files, and only paths, counts and broadcasts through Ray."""
 _LARGE = 1 << 20
 _STARTED_AT_ONCE = 256
+_BLOCKS_A_WORKER = 4
+_MOST_BLOCKS = 256
+"""Of a shuffle, in which each block meets each."""
 _ANSWERS_S = 10.0
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -121,10 +124,10 @@ class Cluster:
 
         if not items:
             return
+        parcels = self.map(Listing(split), items)
+        partitions = max(1, min(groups, _BLOCKS_A_WORKER * self.workers, _MOST_BLOCKS))
         with self._said_plainly():
-            yield from shuffled(
-                self._data(), self._sent(split), items, self._sent(join), groups=groups, cpus=self._cpus
-            )
+            yield from shuffled(self._data(), parcels, self._sent(join), partitions=partitions, cpus=self._cpus)
 
     def share(self, value: Result) -> Shared[Result]:
         """See `shards.Pool`: `value` in Ray's object store."""
@@ -176,12 +179,15 @@ class Cluster:
 
     def _data(self) -> Any:
         import ray.data
+        from ray.data.context import ShuffleStrategy
 
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = False
+        # The others start processes of their own, again and again: seconds for a shuffle of next to nothing.
+        context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
         return ray.data
 
     def _said_plainly(self) -> Any:
