@@ -64,14 +64,14 @@ WORK: dict[str, Constant] = {
     "item": Constant(0.008, "seconds that Ray takes for a shard, one after another", "300 empty shards"),
     "worker_gb": Constant(0.5, "GB of a worker", "the peak of one"),
     "model_gb": Constant(1.0, "GB of a worker with a small model", "the peak of one"),
-    "dedup": Constant(131, "dedup: a million documents, all steps", "`benchmarks/ray.py`: 157 s for two on two cores"),
+    "dedup": Constant(68, "dedup: a million documents, all steps", "`benchmarks/ray.py`: 68 s for two on two cores"),
     "keys": Constant(
-        0.3, "dedup: GB of keys shuffled for a million documents", "counted: 12 bytes for each of 25 bands"
+        0.3, "dedup: GB of keys that meet, for a million documents", "counted: 12 bytes for each of 25 bands"
     ),
     "sharing": Constant(
         0.2, "dedup: documents that share a key, of all", "assumed; half of them in the measured corpus"
     ),
-    "bundles": Constant(1.23, "dedup: GB shuffled for a million that share a key", "counted"),
+    "bundles": Constant(1.23, "dedup: GB that meet for a million that share a key", "counted"),
     "dedup_bytes": Constant(140, "dedup: bytes on the driver, a document that shares a key", "1,000,000 passages"),
     "write_driver": Constant(
         51, "generate: on the driver, copies and the ledger", "39,000 queries, 40,000 replies a second"
@@ -80,6 +80,8 @@ WORK: dict[str, Constant] = {
     "embed": Constant(18_900, "embed: a million documents of 130 words, MiniLM in bfloat16", "53 a second and core"),
     "search": Constant(7_700, "mine: a million queries, a million documents, 384 numbers, exact", "100 GFLOP/s a core"),
     "bm25": Constant(4_500, "mine: the same by bm25", "`benchmarks/mine_constants.py`"),
+    "word_span": Constant(2, "mine: millions of documents of a span that is searched by words", "a constant of ours"),
+    "word_span_gb": Constant(1.1, "mine: GB of such a span in a worker", "8 bytes a posting"),
     "merge": Constant(0.08, "mine: a million hits merged", "1,000 queries, lists of 108"),
     "mine_driver": Constant(2.2, "mine: on the driver, a million documents", "200,000 documents"),
     "mine_bytes": Constant(216, "mine: bytes a document on the driver, at the peak", "200,000 documents"),
@@ -156,8 +158,10 @@ def steps(documents: float, queries: float, c: Values) -> Iterator[Step]:
     )
     yield replace(embedded, name="embed, on CPUs", cpu_s=documents * c["embed"])
     yield replace(embedded, name="embed, on GPUs", gpu_s=documents * 1e6 / c["gpu_embed"])
-    yield _mine("mine, exact", c["search"], documents, queries, c)
-    yield _mine("mine, bm25", c["bm25"], documents, queries, c)
+    shards = documents * 1e6 / c["shard"]
+    yield _mine("mine, exact", c["search"], documents, queries, min(2 * c["nodes"] * c["cores"], shards), c)
+    of_words = _mine("mine, bm25", c["bm25"], documents, queries, documents / c["word_span"], c)
+    yield replace(of_words, worker_gb=c["worker_gb"] + c["word_span_gb"])
     yield replace(scored, name="score, on CPUs", cpu_s=candidates * c["score"])
     yield replace(scored, name="score, on GPUs", gpu_s=candidates * 1e6 / c["gpu_score"])
     yield from _of_pairs(candidates, queries * (c["negatives"] + 1), c)
@@ -170,15 +174,14 @@ def _dedup(documents: float, c: Values) -> Step:
         documents,
         passes=6,
         cpu_s=documents * c["dedup"],
-        moved_gb=documents * c["keys"] + sharing * c["bundles"],
+        moved_gb=2 * (documents * c["keys"] + sharing * c["bundles"]),
         written_gb=documents * c["text"],
         driver_gb=sharing * c["dedup_bytes"] / 1e3,
     )
 
 
-def _mine(name: str, search: float, documents: float, queries: float, c: Values) -> Step:
-    """Two spans of the corpus for each worker, a list of each for every query: 12 bytes a hit, written and read."""
-    spans = min(2 * c["nodes"] * c["cores"], documents * 1e6 / c["shard"])
+def _mine(name: str, search: float, documents: float, queries: float, spans: float, c: Values) -> Step:
+    """A list of each of so many spans of the corpus for every query: 12 bytes a hit, written and read."""
     hits = queries * c["depth"] * spans
     return Step(
         name,

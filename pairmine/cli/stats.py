@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,8 +90,14 @@ def stats(
         if audit is not None:
             audit.load(workers, cluster, query_prompt=query_prompt, document_prompt=document_prompt, device=device)
             found["encoder"] = audit.numbers(against, split)
-    text = json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(lines(found))
-    write_atomically(STDOUT, text + "\n")
+    write_atomically(STDOUT, (_json(found) if as_json else "\n".join(lines(found))) + "\n")
+
+
+def _json(found: Mapping[str, Any]) -> str:
+    """As JSON, without a text for every number at once."""
+    into = io.StringIO()
+    json.dump(found, into, ensure_ascii=False, indent=2)
+    return into.getvalue()
 
 
 def numbers(

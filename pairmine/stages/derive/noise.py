@@ -108,6 +108,10 @@ def _queries(document: Document, noisy: list[str]) -> Found:
     return Found(found) if found else NO_VIEW
 
 
+_Choice = str | dict[int, str]
+"""A text, or the words that others take the place of, by number."""
+
+
 def phrase(
     *,
     views: int,
@@ -132,23 +136,21 @@ def phrase(
         if not shares[name] and lexicon is not None:
             raise PairmineError(f"--{name}s has no use with --{name} 0; leave one of them out")
 
-    def variants(text: str) -> dict[str, list[str]]:
+    def variants(text: str) -> dict[str, list[_Choice]]:
         """Of the kinds whose share is above 0, what the phrase gives by look-up; a kind without any is left out."""
-        found: dict[str, list[str]] = {kind: [] for kind in (CHARACTER, SWAP, SAME) if shares[kind]}
+        found: dict[str, list[_Choice]] = {kind: [] for kind in (CHARACTER, SWAP, SAME) if shares[kind]}
         phrase_words = wording(text)
         if synonyms is not None:
             found[SYNONYM] = [
-                phrase_words.replaced({at: other}).text()
-                for at, word in enumerate(phrase_words.words)
-                for other in others_for(word, synonyms)
+                {at: other} for at, word in enumerate(phrase_words.words) for other in others_for(word, synonyms)
             ]
         if paraphrases is not None:
-            found[PARAPHRASE] = others_for(text.strip(), paraphrases)
+            found[PARAPHRASE] = list(others_for(text.strip(), paraphrases))
         if len(phrase_words) < 2:
             found.pop(SWAP, None)
-        return {kind: texts for kind, texts in found.items() if texts or kind in (CHARACTER, SWAP, SAME)}
+        return {kind: choices for kind, choices in found.items() if choices or kind in (CHARACTER, SWAP, SAME)}
 
-    def vary(text: str, kind: str, texts: list[str], draws: Draws) -> str:
+    def vary(text: str, kind: str, choices: list[_Choice], draws: Draws) -> str:
         if kind == SAME:
             return text
         if kind == SWAP:
@@ -159,7 +161,8 @@ def phrase(
             return phrase_words.in_order(order).text()
         if kind == CHARACTER:
             return next((made for at in draws.shuffled(len(KINDS)) if (made := with_slip(text, KINDS[at], draws))), "")
-        return texts[draws.below(len(texts))]
+        choice = choices[draws.below(len(choices))]
+        return choice if isinstance(choice, str) else wording(text).replaced(choice).text()
 
     def of_document(document: Document, draws: Draws) -> Found:
         text = document.text
