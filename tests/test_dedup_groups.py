@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairmine.stages.dedup import crowds, verify
+from pairmine.stages.dedup import crowds, groups, verify
 from pairmine.stages.dedup.candidates import CROWD, candidates
 from pairmine.stages.dedup.copies import Copies, copies_of
 from pairmine.stages.dedup.crowds import crowd_of, join
@@ -240,6 +240,15 @@ def test_the_join_connects_what_a_full_comparison_connects(texts: list[str], thr
 def connected(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
     left, right = np.array(pairs, np.int64).reshape(-1, 2).T
     return components(count, left, right).tolist()
+
+
+@pytest.mark.parametrize(("count", "pairs"), [(1, 0), (7, 3), (2_000, 900), (2_000, 5_000)])
+def test_many_pairs_connect_what_few_connect(monkeypatch: pytest.MonkeyPatch, count: int, pairs: int) -> None:
+    draw = np.random.default_rng(count + pairs)
+    left, right = draw.integers(0, count, (2, pairs))
+    by_rounds = components(count, left, right)
+    monkeypatch.setattr(groups, "_MANY_PAIRS", -1)
+    assert np.array_equal(components(count, left, right), by_rounds)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

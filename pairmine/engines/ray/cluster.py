@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ _LOCAL_STORE_BYTES = 256 << 20
 """For the objects of a local cluster: rows go through files, and only paths, counts and broadcasts through Ray."""
 _LARGE = 1 << 20
 _STARTED_AT_ONCE = 256
-_BLOCKS_A_WORKER = 4
+_TASKS_A_WORKER = 4
 _MOST_BLOCKS = 256
 """Of a shuffle, in which each block meets each."""
 _ANSWERS_S = 10.0
@@ -94,12 +94,22 @@ class Cluster:
         What is resident works in a pool of actors, whose start takes seconds; all else in tasks, for which Ray keeps
         its processes.
         """
+        yield from self._map(make, items, len(items), resident, most)
+
+    def _map(
+        self,
+        make: Make[Item, Result],
+        items: Sequence[Item],
+        tasks: int,
+        resident: bool = False,
+        most: int | None = None,
+    ) -> Iterator[tuple[int, Result]]:
         if not items:
             return
         data = self._data()
         rows = [{"place": at, "item": pickle.dumps(item)} for at, item in enumerate(items)]
         size = min(self.workers, len(items), most or len(items))
-        found = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        found = data.from_items(rows, override_num_blocks=tasks).map_batches(
             actor(self._sent(make)) if resident else task(self._sent(make)),
             batch_size=1,
             batch_format="pyarrow",
@@ -124,8 +134,10 @@ class Cluster:
 
         if not items:
             return
-        parcels = self.map(Listing(split), items)
-        partitions = max(1, min(groups, _BLOCKS_A_WORKER * self.workers, _MOST_BLOCKS))
+        # Ray Data starts the next task a tenth of a second or two after one has ended: some items are one task.
+        tasks = _TASKS_A_WORKER * self.workers
+        parcels = self._map(Listing(split), items, min(len(items), tasks))
+        partitions = max(1, min(groups, tasks, _MOST_BLOCKS))
         with self._said_plainly():
             yield from shuffled(self._data(), parcels, self._sent(join), partitions=partitions, cpus=self._cpus)
 
@@ -188,6 +200,7 @@ class Cluster:
         context.execution_options.preserve_order = False
         # The others start processes of their own, again and again: seconds for a shuffle of next to nothing.
         context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
+        _look_often()
         return ray.data
 
     def _said_plainly(self) -> Any:
@@ -202,6 +215,18 @@ def _load() -> None:
 
 def _pool_of(data: Any, size: int) -> Any:
     return data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
+
+
+def _look_often() -> None:
+    """Have Ray Data ask ten times a second how large the cluster is: until it knows, one task runs at a time.
+
+    It asks once a second, which each pass over shards would wait for. Where Ray has no such number it stays as it is.
+    """
+    with suppress(ImportError):
+        from ray.data._internal.execution.resource_manager import ResourceManager
+
+        if hasattr(ResourceManager, "GLOBAL_LIMITS_UPDATE_INTERVAL_S"):
+            ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.1
 
 
 class _SaidPlainly:
