@@ -793,7 +793,9 @@ def test_a_model_that_brings_code_runs_none_of_it(tmp_path: Path, shell: Shell, 
     campaign.count("code that is not ours", "models that bring code along, none of it run")
 
 
-def test_pickled_weights_beside_safe_ones_are_refused(tmp_path: Path, shell: Shell) -> None:
+def test_pickled_weights_beside_safe_ones_are_refused(
+    tmp_path: Path, shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
     import pickle
 
     import tiny_models
@@ -808,6 +810,7 @@ def test_pickled_weights_beside_safe_ones_are_refused(tmp_path: Path, shell: She
     (folder / "1_Dense").mkdir()
     (folder / "1_Dense" / "pytorch_model.bin").write_bytes(pickle.dumps(Evil()))
     (tmp_path / "corpus.jsonl").write_text('{"id": "1", "text": "A text."}\n')
+    capsys.readouterr()  # the bar of the model that was written
     code, said = shell(f"embed corpus.jsonl --encoder st:{folder} -q -o out.npy")
     assert not made.exists()
     assert_one_line(said, code, 2)
@@ -819,7 +822,7 @@ def test_pickled_weights_beside_safe_ones_are_refused(tmp_path: Path, shell: She
 _OWN_PICKLES: dict[str, set[str]] = {
     "engines/kept.py": {"dumps", "_Data"},
     "engines/shards.py": {"InProcess.map", "InProcess.shuffle", "_Unpacking.__call__"},
-    "engines/ray/cluster.py": {"Cluster.map", "Cluster._sent"},
+    "engines/ray/cluster.py": {"Cluster._map", "Cluster._sent"},
     "engines/ray/services.py": {"started", "_Holder.call"},
     "engines/ray/shuffle.py": {"shuffled", "_joining.answer_of"},
     "engines/ray/worker.py": {"Made.made", "packed_error", "raise_error", "answers", "_answer"},
