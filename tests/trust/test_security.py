@@ -38,7 +38,7 @@ from pairmine.stages.export import TARGETS
 
 ROOT = Path(__file__).parents[2]
 SCIFACT = ROOT.parent / "shared" / "data" / "scifact"
-LIMIT_S = 120
+LIMIT_S = 300  # a command on a cluster waits for its workers to start, minutes on a busy machine
 
 
 @pytest.fixture
