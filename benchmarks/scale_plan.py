@@ -72,6 +72,12 @@ WORK: dict[str, Constant] = {
         0.2, "dedup: documents that share a key, of all", "assumed; half of them in the measured corpus"
     ),
     "bundles": Constant(1.23, "dedup: GB that meet for a million that share a key", "counted"),
+    "bundle": Constant(
+        0.02,
+        "dedup: millions of documents that share keys in a bundle, which are compared together",
+        "a constant of ours",
+    ),
+    "place_bytes": Constant(60, "dedup: bytes on the driver for what a shard has for a bundle", "counted"),
     "dedup_bytes": Constant(140, "dedup: bytes on the driver, a document that shares a key", "1,000,000 passages"),
     "write_driver": Constant(
         51, "generate: on the driver, copies and the ledger", "39,000 queries, 40,000 replies a second"
@@ -169,6 +175,7 @@ def steps(documents: float, queries: float, c: Values) -> Iterator[Step]:
 
 def _dedup(documents: float, c: Values) -> Step:
     sharing = documents * c["sharing"]
+    places = documents * 1e6 / c["shard"] * sharing / c["bundle"]
     return Step(
         "dedup",
         documents,
@@ -176,7 +183,7 @@ def _dedup(documents: float, c: Values) -> Step:
         cpu_s=documents * c["dedup"],
         moved_gb=2 * (documents * c["keys"] + sharing * c["bundles"]),
         written_gb=documents * c["text"],
-        driver_gb=sharing * c["dedup_bytes"] / 1e3,
+        driver_gb=sharing * c["dedup_bytes"] / 1e3 + places * c["place_bytes"] / 1e9,
     )
 
 

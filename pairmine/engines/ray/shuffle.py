@@ -39,15 +39,10 @@ def shuffled(
     parcels is a stage of its own for the same reason: Ray Data keeps cores free for stages that wait for it.
     """
     its = Made(join)
-    rows = [
-        (group, item, number, pickle.dumps(parcel, 5))
-        for item, given in parcels
-        for number, (group, parcel) in enumerate(given)
-    ]
-    if not rows:
+    tables = [_rows(item, given) for item, given in parcels if given]
+    if not tables:
         return
-    columns = zip(*rows, strict=True)
-    table = pa.table([pa.array(each, kind) for each, kind in zip(columns, _PARCELS.types, strict=True)], _PARCELS)
+    table = pa.concat_tables(tables)
     size = -(-table.num_rows // min(table.num_rows, partitions))
     blocks = [table.slice(start, size) for start in range(0, table.num_rows, size)]
     found = data.from_arrow(blocks).groupby("group").map_groups(_joining(its), batch_format="pyarrow", num_cpus=cpus)
@@ -56,6 +51,17 @@ def shuffled(
             if group == _ERROR:
                 raise_error(answer)
             yield group, pickle.loads(answer)
+
+
+def _rows(item: int, given: Sequence[tuple[int, Any]]) -> pa.Table:
+    """A row for each parcel of an item: some 60 bytes, where the objects would take 250."""
+    columns = {
+        "group": [group for group, _ in given],
+        "item": [item] * len(given),
+        "number": range(len(given)),
+        "parcel": [pickle.dumps(parcel, 5) for _, parcel in given],
+    }
+    return pa.table(columns, _PARCELS)
 
 
 def _joining(join: Made) -> Callable[[pa.Table], pa.Table]:
