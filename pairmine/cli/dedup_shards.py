@@ -24,6 +24,7 @@ from pairmine.cli.dedup_tasks import (
     read_shard,
     verdicts_of,
 )
+from pairmine.distinct import union
 from pairmine.engines.parcels import read_parcel, write_parcel
 from pairmine.engines.spool import shuffle
 from pairmine.errors import PairmineError
@@ -107,7 +108,7 @@ class ShardedDedup:
         crowded = [np.empty(0, np.int64)]
         items = [(piece, _within(copies, piece)) for piece in self._pieces] if names else []
         for group, (path, many) in self._meet(ranges, items, MeetingBands(self._folder), "bands"):
-            crowded = [np.union1d(crowded[0], many)]
+            crowded = [union(crowded[0], many)]
             if path:
                 files[group] = path
         return [files[group] for group in sorted(files)], crowded[0]
@@ -156,13 +157,19 @@ class ShardedDedup:
         advance = self._run.begin("documents compared", len(shared.rows))
         groups: list[bundles.Groups] = []
         has_conflict = False
-        for group, result in self._shuffle(split, [*items, *pairs], join, last + 2, "bundles"):
+        for group, result in self._shuffle(split, _mixed(items, pairs), join, last + 2, "bundles"):
             if group > last:
                 has_conflict = result
             else:
                 groups.append(result)
                 advance(result.documents)
         return groups, has_conflict
+
+
+def _mixed(some: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """All of both, evenly among each other: neighbours are one task, and those of one kind take longer."""
+    each = [(at / len(kind), number, kind[at]) for number, kind in enumerate((some, others)) for at in range(len(kind))]
+    return [item for *_, item in sorted(each, key=lambda one: one[:2])]
 
 
 def dedup_shards(engine: RayEngine, run: Run, source: Source, options: Mapping[str, Any]) -> Any:

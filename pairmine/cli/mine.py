@@ -18,6 +18,7 @@ from pairmine.cli import server_options as server
 from pairmine.cli import store_options as stored
 from pairmine.cli.llm_options import OutputOrNone
 from pairmine.cli.run import Run, choice, given, lay_aside, without_effect, written
+from pairmine.distinct import distinct
 
 _CHOICE = "Which documents"
 _MOST_DEPTH = 1_000_000
@@ -458,7 +459,7 @@ def _tell_bare_positives(run: Run, pairs: pa.Table, documents: Documents, corpus
     """Say so where positives lack the titles that candidates will have: a model could tell them by that alone."""
     import numpy as np
 
-    positives = np.unique(documents.pair_keys[np.asarray(pairs["label"].fill_null(0)) == 1])
+    positives = distinct(documents.pair_keys[np.asarray(pairs["label"].fill_null(0)) == 1])
     if bare := corpus.bare(positives):
         run.say(
             f"{bare} of {len(positives)} positives are texts of the corpus without their titles, and candidates have "

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.engines.parcels import read_parcel, write_parcel
 from pairmine.engines.shards import Pool
 
@@ -38,9 +39,9 @@ def components(pool: Pool, files: Sequence[str], place: Callable[[str], str]) ->
             pass
         files, number = [into for _, into in joins], number + 1
     firsts, vertices = unpacked(read_parcel(files[0]) if files else np.empty(0, np.uint64))
-    found = np.concatenate([np.unique(firsts), vertices])
+    found = np.concatenate([distinct(firsts), vertices])
     order = np.argsort(found)
-    return found[order], np.concatenate([np.unique(firsts), firsts])[order]
+    return found[order], np.concatenate([distinct(firsts), firsts])[order]
 
 
 def _joining() -> Callable[[Join], int]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.files.locations import Shard, line_shard
 from pairmine.files.raw import line_blocks
@@ -278,7 +279,7 @@ class _Collected:
         self._bound = bound
         self._pinned = np.empty(0, np.int64)
         if bound is not None:
-            self._pinned = np.unique(bound.pair_queries * self._width + bound.pair_places)
+            self._pinned = distinct(bound.pair_queries * self._width + bound.pair_places)
         self._held: list[list[np.ndarray]] = [[], [], [], []]
         small = max(self._width, len(query_ids)) <= np.iinfo(np.int32).max
         number = np.int32 if small else np.int64
@@ -324,7 +325,7 @@ class _Collected:
             sha256,
             by_rank,
             lines=self._lines,
-            disagreeing=len(np.unique(queries[backwards])),
+            disagreeing=len(distinct(queries[backwards])),
             twice=self._twice,
             unknown_queries=self._unknown_queries,
             unknown_documents=self._unknown_documents,

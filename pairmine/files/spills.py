@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.files.arrays import ArrayFile, ArrayWriter
 
 
@@ -46,10 +47,10 @@ class PairSpill:
         highest = max(int(file.facts["last"]) for file in self._files) + 1
         step = -(-highest // parts)
         for low in range(0, highest, step):
-            yield np.unique(np.concatenate([run.between(low, low + step)[0] for run in runs]))
+            yield distinct(np.concatenate([run.between(low, low + step)[0] for run in runs]))
 
     def _joined(self) -> np.ndarray:
-        return np.unique(np.concatenate([np.empty(0, np.uint64), *self._pending]))
+        return distinct(np.concatenate([np.empty(0, np.uint64), *self._pending]))
 
     def _spill(self, whole: np.ndarray) -> None:
         path = self._folder / f"pairs-{len(self._files):04d}"

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pairmine.backends.encoders import Side, nothing
 from pairmine.backends.models import Advance
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.identity import NO_TEXT, seed_of, text_keys
 from pairmine.schema import POSITIVE, as_pairs, check_pairs
@@ -127,15 +128,15 @@ def audit(
     has_texts = (queries.places >= 0) & (documents.places >= 0)
     width = max(len(documents.keys), 1)
     chosen = has_texts & _positive(pairs, positive_from)
-    distinct = np.unique(queries.places[chosen] * width + documents.places[chosen])
-    asked, answers = distinct // width, distinct % width
+    codes = distinct(queries.places[chosen] * width + documents.places[chosen])
+    asked, answers = codes // width, codes % width
     candidates = documents if among == "documents" else _both(queries, documents, pairs, encoder, advance)
-    on_queries = uniformity(queries.vectors[np.unique(asked)])
-    on_documents = uniformity(documents.vectors[np.unique(answers)])
+    on_queries = uniformity(queries.vectors[distinct(asked)])
+    on_documents = uniformity(documents.vectors[distinct(answers)])
     known = [each for each in (on_queries, on_documents) if each is not None]
     return {
-        "queries": len(np.unique(asked)),
-        "positive_pairs": len(distinct),
+        "queries": len(distinct(asked)),
+        "positive_pairs": len(codes),
         "alignment": alignment(queries.vectors[asked], documents.vectors[answers]),
         "uniformity": float(np.mean(known)) if known else None,
         "uniformity_queries": on_queries,
@@ -148,11 +149,11 @@ def audit(
 
 def _embed(column: pa.ChunkedArray, encoder: Encodes, side: Side, advance: Advance) -> _Texts:
     keys = text_keys(column)
-    distinct, first, places = np.unique(keys, return_index=True, return_inverse=True)
-    if len(distinct) and distinct[0] == NO_TEXT:
-        distinct, first, places = distinct[1:], first[1:], places - 1
+    known, first, places = np.unique(keys, return_index=True, return_inverse=True)
+    if len(known) and known[0] == NO_TEXT:
+        known, first, places = known[1:], first[1:], places - 1
     texts = column.take(pa.array(first)).cast(pa.string()).to_pylist()
-    return _Texts(encoder.encode(texts, side, advance), places, distinct)
+    return _Texts(encoder.encode(texts, side, advance), places, known)
 
 
 def _both(queries: _Texts, documents: _Texts, pairs: pa.Table, encoder: Encodes, advance: Advance) -> _Texts:

@@ -12,6 +12,7 @@ from pairmine.backends.encoders import Encoder, nothing
 from pairmine.backends.models import Advance
 from pairmine.backends.scorers import TextVectors
 from pairmine.backends.vectors import InMemory
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.identity import NO_TEXT, text_keys
 from pairmine.outcome import Outcome, no_rejects
@@ -53,7 +54,7 @@ class FeedbackAdder:
         kept = schema.as_pairs(rest.append_column(FEEDBACK, scores))
         advance(pairs.num_rows)
         query, is_positive = query_runs(pairs["query_id"]), labels(pairs) == schema.POSITIVE
-        bare = len(np.unique(query)) - len(np.unique(query[is_positive]))
+        bare = len(distinct(query)) - len(distinct(query[is_positive]))
         notes = {"queries without a positive": bare} if bare else {}
         return Outcome(kept, no_rejects(kept), rows_in=pairs.num_rows, notes=notes)
 

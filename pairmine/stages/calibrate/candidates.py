@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.schema import NEGATIVE, POSITIVE, as_pairs, check_pairs
 from pairmine.stages.filter.firing import Entered
@@ -17,7 +18,7 @@ from pairmine.stages.filter.known import reject_known
 from pairmine.stages.filter.luck import lots
 from pairmine.stages.filter.order import best_first, ranks_of
 from pairmine.stages.filter.picks import MOST
-from pairmine.stages.filter.rows import UNDECIDED, Rows, distinct, places, read_rows
+from pairmine.stages.filter.rows import UNDECIDED, Rows, places, read_rows
 from pairmine.stages.filter.rules import Rules
 from pairmine.stages.filter.verdicts import Verdicts
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.schema import FEEDBACK
 from pairmine.stages.calibrate.candidates import Candidates
@@ -79,7 +80,7 @@ class Judgments:
                 f"all {counted(int(judged.sum()), 'judgment', 'judgments')} of candidates say relevant, so the judged "
                 "ones alone tell nothing; leave --judged-only out, and what is not judged counts as true"
             )
-        share, queries = judged[of_asked].mean(), len(np.unique(candidates.query[of_asked]))
+        share, queries = judged[of_asked].mean(), len(distinct(candidates.query[of_asked]))
         rest = "the others are left out" if self.judged_only else "the others count as true, so more may be false"
         text = f"judgments, which know {share:.1%} of the candidates of {queries:,} queries; {rest}"
         return Known(candidates, relevant, weight, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.stages.check.catalog import CROWD_BATCH, CROWD_LEAST, HUB_LEAST, HUB_SHARE, HUB_TIMES
 from pairmine.stages.check.facts import NONE, Facts, joined
 from pairmine.stages.check.of_queries import first_rows, repeated
@@ -28,7 +29,7 @@ def _two_texts(facts: Facts, found: Tallies) -> None:
         first = first_rows(ids)
         with_text = np.zeros(len(first), np.int64)
         with_text[ids[written[::-1]]] = written[::-1]
-        found.looked("one-id-two-texts", len(np.unique(ids[written])))
+        found.looked("one-id-two-texts", len(distinct(ids[written])))
         other = written[texts[written] != texts[with_text[ids[written]]]]
         other = other[~repeated(ids[other])]
         note = _earlier(what, with_text[ids[other]])
@@ -56,7 +57,7 @@ def _hubs(facts: Facts, found: Tallies) -> None:
     rows = rows[~repeated(joined(facts.query[rows], facts.doc[rows]))]
     if not len(rows):
         return
-    queries = len(np.unique(facts.query[rows]))
+    queries = len(distinct(facts.query[rows]))
     times = np.bincount(facts.doc[rows])
     mean = len(rows) / np.count_nonzero(times)
     bound = max(HUB_SHARE * queries, HUB_TIMES * mean, HUB_LEAST)
@@ -72,7 +73,7 @@ def _crowded_positives(facts: Facts, found: Tallies) -> None:
     rows = rows[~repeated(joined(facts.query[rows], facts.doc[rows]))]
     if not len(rows):
         return
-    queries = len(np.unique(facts.query[rows]))
+    queries = len(distinct(facts.query[rows]))
     times = np.bincount(facts.doc[rows])
     bound = max(queries / CROWD_BATCH, CROWD_LEAST)
     _crowds("crowded-positives", rows, facts.doc[rows], times > bound, times, queries, found)
@@ -110,7 +111,7 @@ def _answers_another(facts: Facts, batch: np.ndarray, planned: np.ndarray, thing
     """
     asked = np.where(facts.asked == NONE, facts.query + int(facts.asked.max(initial=0)) + 1, facts.asked)
     positive = np.flatnonzero(facts.positive & (things != NONE))
-    known = np.unique(joined(asked[positive], things[positive]))
+    known = distinct(joined(asked[positive], things[positive]))
     known_asked, known_thing = known >> 32, known & 0xFFFFFFFF
     draws = planned[~repeated(joined(facts.query[planned], batch[planned]))]
     low = np.searchsorted(known_asked, asked[draws], "left")

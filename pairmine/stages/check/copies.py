@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.identity import normalise
 from pairmine.schema import NEGATIVE, POSITIVE
 from pairmine.stages.check.catalog import COPIED_WORDS, NEAR_COPY, SURE_SHARE
@@ -67,7 +68,7 @@ class Compared:
             self._longer += int((length[one] > length[other]).sum())
             self._shorter += int((length[one] < length[other]).sum())
             if len(self._examples) < _FEW:
-                more = chunk.rows(np.unique(one)[:_FEW]).tolist()
+                more = chunk.rows(distinct(one)[:_FEW]).tolist()
                 self._examples = sorted({*self._examples, *more})[:_FEW]
 
 
@@ -93,7 +94,7 @@ def pairs_of_labels(chunk: Chunk) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _near_positives(chunk: Chunk, documents: Texts, near: Near, found: Tallies) -> None:
     """Negatives that nearly copy a positive of their query; exact copies are another test's."""
     for one, other in pairs_of_labels(chunk):
-        found.looked("near-positive-among-negatives", len(np.unique(other)))
+        found.looked("near-positive-among-negatives", len(distinct(other)))
         differ = (chunk.told[one] != chunk.told[other]) & (chunk.told[one] > 0) & (chunk.told[other] > 0)
         one, other = one[differ], other[differ]
         close = _alike(documents, documents.codes[one], documents.codes[other], near)
@@ -143,7 +144,7 @@ def _held(queries: Texts, documents: Texts, rows: np.ndarray) -> np.ndarray:
     """Whether the document of each row holds its query of some words, (n,) bool; titles are words too."""
     size = pc.fill_null(pc.utf8_length(queries.values), 0).to_numpy(zero_copy_only=False)
     found = np.zeros(len(rows), bool)
-    codes = np.unique(queries.codes[rows[size[queries.codes[rows]] > COPIED_WORDS]])
+    codes = distinct(queries.codes[rows[size[queries.codes[rows]] > COPIED_WORDS]])
     wanted = {
         code: normal
         for code, text in zip(codes.tolist(), queries.values.take(pa.array(codes)).to_pylist(), strict=True)

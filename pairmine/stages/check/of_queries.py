@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.stages.check.facts import NONE, Facts, joined
 from pairmine.stages.check.tallies import Tallies
 
@@ -58,7 +59,7 @@ def _label_conflicts(facts: Facts, among: np.ndarray, found: Tallies) -> np.ndar
     positive = np.flatnonzero(there & facts.positive)
     found.looked("label-conflicts", len(negative) if len(positive) else 0)
     keys = joined(facts.asked, facts.told)
-    known = np.unique(keys[positive])
+    known = distinct(keys[positive])
     conflicts = np.zeros(len(facts), bool)
     if len(known):
         at = np.minimum(np.searchsorted(known, keys[negative]), len(known) - 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pairmine.distinct import distinct
 from pairmine.identity import NO_TEXT
 from pairmine.schema import NEGATIVE, POSITIVE, document_text
 from pairmine.stages.check.chunk import Chunk, id_keys
@@ -132,7 +133,7 @@ def _hits(against: Against, texts: Texts | None, rows: np.ndarray) -> _Hits:
     nothing = np.empty(0, np.int64)
     if texts is None or not len(rows):
         return _Hits(nothing, nothing, nothing)
-    used = np.unique(texts.codes[rows])
+    used = distinct(texts.codes[rows])
     values = texts.values.take(pa.array(used)).cast(pa.large_string()).fill_null("")
     hits = against.find(pa.chunked_array([values]))
     of_text = np.full(len(texts.values), -1)

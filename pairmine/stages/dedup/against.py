@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.identity import normalise
 from pairmine.stages.dedup.gram_lengths import GRAM_WORDS, WHOLE_BELOW, gram_lengths
@@ -161,7 +162,7 @@ class Against:
         hashes, sightings = scan(settled(piece, path), self._by_character, [index.look for index in self._indexes])
         found = list(self._copies(piece.texts, hashes))
         candidates = [index.candidates(each) for index, each in zip(self._indexes, sightings, strict=True)]
-        texts = np.unique(np.concatenate([np.empty(0, np.int64), *(each.texts for each in candidates)]))
+        texts = distinct(np.concatenate([np.empty(0, np.int64), *(each.texts for each in candidates)]))
         streams = streams_of(piece.texts.take(pa.array(texts)), self._by_character)
         for index, each in zip(self._indexes, candidates, strict=True):
             judge = self._near if index is self._indexes[0] else _held

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome
 from pairmine.stages.dedup.against import Against
@@ -140,7 +141,7 @@ def find_copies(
     suspects = find_suspects(scratch, earlier, rows, band_count(near), near.engine if near else "auto")
     candidates = suspects.candidates()
     sets = Sets(candidates, scratch, earlier)
-    places = np.unique(np.concatenate([suspects.copies, suspects.firsts, candidates]))
+    places = distinct(np.concatenate([suspects.copies, suspects.firsts, candidates]))
     gathered = _gather(tables, places - earlier.rows, suspects, sets, near, keep, advance)
     sets.finish()
     if gathered.is_in_conflict:
@@ -209,8 +210,8 @@ def sets_at(table: pa.Table, rows: np.ndarray, near: Near) -> Texts:
 
 def are_in_conflict(found: Sequence[np.ndarray]) -> bool:
     """Whether one id has two texts among `contents`."""
-    distinct = np.unique(np.concatenate(found), axis=0)
-    return len(np.unique(distinct[:, 0])) < len(distinct)
+    said = np.unique(np.concatenate(found), axis=0)
+    return len(distinct(said[:, 0])) < len(said)
 
 
 def contents(table: pa.Table) -> np.ndarray:

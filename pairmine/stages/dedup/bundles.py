@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from pairmine.distinct import distinct, union
 from pairmine.stages.dedup.bounded import (
     Found,
     are_in_conflict,
@@ -81,12 +82,15 @@ def bundled(
     `copies`, `vertices` and `crowded` ascend; `firsts` has the first document with the text of each copy, `labels` the
     first of those that pairs connect each vertex with.
     """
-    candidates = np.union1d(vertices, crowded)
-    rows = np.unique(np.concatenate([copies, firsts, candidates]))
+    candidates = union(vertices, crowded)
+    rows = distinct(np.concatenate([copies, firsts, candidates]))
     first_of, label = rows.copy(), rows.copy()
     first_of[np.searchsorted(rows, copies)] = firsts
     label[np.searchsorted(rows, vertices)] = labels
-    of_component = np.unique(label[np.searchsorted(rows, first_of)], return_inverse=True)[1]
+    labelled = np.searchsorted(rows, label[np.searchsorted(rows, first_of)])
+    is_label = np.zeros(len(rows), bool)
+    is_label[labelled] = True
+    of_component = (np.cumsum(is_label) - 1)[labelled]
     is_crowded = is_among(rows, crowded)
     sizes = np.bincount(of_component)
     in_crowd = np.zeros(len(sizes), bool)
@@ -131,7 +135,7 @@ def _by_bundle(
     ids, values = ids_and_values(table.take(pa.array(here.rows - first)), keep)
     texts = sets_at(table, here.rows[here.is_candidate] - first, near) if near else None
     number = np.cumsum(here.is_candidate) - 1
-    for bundle in np.unique(here.bundles).tolist():
+    for bundle in distinct(here.bundles).tolist():
         some = np.flatnonzero(here.bundles == bundle)
         at, candidates = pa.array(some), some[here.is_candidate[some]]
         sets = texts.take(number[candidates]) if texts else None
@@ -247,7 +251,7 @@ def found_of_shard(found: Found, first: int, rows: int) -> Found:
     choice = found.choice
     start, stop = np.searchsorted(found.places, [first, first + rows])
     some = slice(start, stop)
-    needed = np.unique(np.concatenate([np.arange(start, stop), choice.kept[some], choice.similar_to[some]]))
+    needed = distinct(np.concatenate([np.arange(start, stop), choice.kept[some], choice.similar_to[some]]))
     similar_to = np.searchsorted(needed, choice.similar_to[needed])
     # Those of other shards are here for their names alone.
     similar_to[similar_to == len(needed)] = 0

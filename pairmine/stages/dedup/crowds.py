@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.stages.dedup.kernel.compiled import compiled
 from pairmine.stages.dedup.kernel.shingles import Ragged, Texts
 from pairmine.stages.dedup.verify import Pairs, compare_one, sizes_allow
@@ -196,9 +197,9 @@ class _Later:
             others = self._in_bucket(text, place, forest)
             found.append(others[:room])
             if len(others) > room:
-                return np.unique(np.concatenate(found)), self._behind(place, others[room], places[number + 1 :])
+                return distinct(np.concatenate(found)), self._behind(place, others[room], places[number + 1 :])
             room -= len(others)
-        return np.unique(np.concatenate(found)), 0
+        return distinct(np.concatenate(found)), 0
 
     def count(self, text: int, forest: Forest) -> int:
         """How many such places there are."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.stages.dedup.kernel.hashes import mixed
 from pairmine.stages.dedup.kernel.looks import FACTOR, Look, Sighting
 from pairmine.stages.dedup.kernel.shingles import Ragged
@@ -54,7 +55,7 @@ class RunIndex:
         """Which of the sighted texts have enough of what is looked for to be compared."""
         at = np.minimum(np.searchsorted(self._hashes, sighting.hashes), max(len(self._hashes) - 1, 0))
         hit = self._hashes[at] == sighting.hashes if len(self._hashes) else np.zeros(len(at), bool)
-        codes = np.unique(sighting.texts[hit] * max(len(self._hashes), 1) + at[hit])
+        codes = distinct(sighting.texts[hit] * max(len(self._hashes), 1) + at[hit])
         text, number = codes // max(len(self._hashes), 1), codes % max(len(self._hashes), 1)
         found = [self._paired(text[part], number[part]) for part in self._parts(text, number)]
         texts, owners = (np.concatenate([np.empty(0, np.int64), *(each[i] for each in found)]) for i in range(2))
@@ -105,7 +106,7 @@ class RunIndex:
         """Cuts between two texts, so that no part of the hits makes many more pairs than `_AT_ONCE`."""
         pairs = np.cumsum(np.diff(self._starts)[number])
         wanted = np.searchsorted(pairs, np.arange(_AT_ONCE, pairs[-1] if len(pairs) else 0, _AT_ONCE))
-        cuts = np.unique(np.searchsorted(text, text[wanted]))
+        cuts = distinct(np.searchsorted(text, text[wanted]))
         return [slice(low, high) for low, high in pairwise([0, *cuts.tolist(), len(text)])]
 
     def _paired(self, text: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

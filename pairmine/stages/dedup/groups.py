@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.stages.dedup.crowds import Crowd, as_arrays, compiled_for
 from pairmine.stages.dedup.kernel.shingles import Ragged
 from pairmine.stages.dedup.verify import Pairs, compare_one
@@ -175,4 +176,4 @@ class _Stars:
                 self._passed_over += int((self._filled[later] - self._crowd.starts[later]).sum())
                 break
             room -= len(before)
-        return np.unique(np.concatenate(found))
+        return distinct(np.concatenate(found))

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
+from pairmine.distinct import distinct
 from pairmine.stages.dedup.against import Against
 from pairmine.stages.dedup.bounded import MOST, sketch_corpus
 from pairmine.stages.dedup.bounds import Keys, Nothing
@@ -113,7 +114,7 @@ def neighbours(parts: Iterable[Keys], engine: str = "auto") -> tuple[np.ndarray,
     keys, rows = met(parts)
     left, right, crowded = in_buckets(keys, rows.astype(np.int64), engine)
     pairs = left.astype(np.uint64) << np.uint64(32) | right.astype(np.uint64)
-    return np.unique(pairs), crowded
+    return distinct(pairs), crowded
 
 
 def all_copies(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

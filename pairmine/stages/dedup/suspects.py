@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pairmine.distinct import union
 from pairmine.stages.dedup.bounds import Earlier, Keys, Pairs, Scratch
 from pairmine.stages.dedup.candidates import in_buckets, is_among
 from pairmine.stages.dedup.sketching import band_name
@@ -41,7 +42,7 @@ class Suspects:
         """The places of all that may be near copies, ascending."""
         found = self.crowded
         for left, right in self.packed():
-            found = np.union1d(found, np.union1d(left, right))
+            found = union(found, union(left, right))
         return found
 
 
@@ -59,7 +60,7 @@ def find_suspects(scratch: Scratch, earlier: Earlier, rows: int, bands: int, eng
             left, right, many = in_buckets(*_with_earlier(keys[distinct], places, earlier, name), engine)
             is_new = right >= earlier.rows
             pairs.add(left[is_new].astype(np.uint64) << np.uint64(32) | right[is_new].astype(np.uint64))
-            crowded = np.union1d(crowded, many)
+            crowded = union(crowded, many)
     return Suspects(copies, firsts, pairs, crowded, _same_id(scratch), earlier.rows)
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.schema import scale_of
 from pairmine.stages.filter.columns import remedy
@@ -161,7 +162,7 @@ def _ambiguous(of: Candidates, pick: Pick) -> list[np.ndarray]:
     """SimANS: odds ``exp(-a (s - s+ - b)^2)``."""
     assert of.anchors is not None
     anchor = of.anchors()[of.query]
-    if bare := len(np.unique(of.query[~np.isfinite(anchor)])):
+    if bare := len(distinct(of.query[~np.isfinite(anchor)])):
         raise PairmineError(
             f"pick simans: {bare} queries have candidates and no positive with a score to be near; "
             "run 'pairmine score' first, or decide by a column that scores positives too"

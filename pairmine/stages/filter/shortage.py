@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import identity
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.schema import NEGATIVE, cast_table
 from pairmine.stages.filter.luck import draws, seeds_of
-from pairmine.stages.filter.rows import NO_CODE, Rows, among, distinct, join, repeats
+from pairmine.stages.filter.rows import NO_CODE, Rows, among, join, repeats
 
 ORIGIN = "fill:random"
 KEY_COLUMN = "text_key"

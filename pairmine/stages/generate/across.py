@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import GAVE_UP, PairmineError
 from pairmine.llm.recipes.rendering import Emitted, RowProblem
 from pairmine.llm.tasks import Plan, Task
@@ -80,7 +81,7 @@ class Ruling:
             old_before = np.concatenate([[0], np.cumsum(is_old)])
             written = pa.ListArray.from_arrays(old_before[offsets].astype(np.int32), queries[is_old])
             yield pa.table({"copies": copies, "written": written})
-        self._written.add(np.unique(np.concatenate([np.empty(0, np.uint64), *fresh])))
+        self._written.add(distinct(np.concatenate([np.empty(0, np.uint64), *fresh])))
 
 
 def _sketches(units: pa.Table) -> Sketches:

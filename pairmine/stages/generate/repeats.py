@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.stages.dedup.kernel import read_texts
 from pairmine.stages.dedup.kernel.minhash import Bands, band_keys, banding
 from pairmine.stages.dedup.kernel.shingles import Ragged
@@ -100,7 +101,7 @@ class Repeats:
     def _pairs(self, keys: np.ndarray, worded: np.ndarray, index: _Index) -> tuple[np.ndarray, np.ndarray]:
         """Texts and numbers in the index that share a band, each pair once, by text and then by number."""
         positions, numbers = index.find(keys[worded].ravel())
-        codes = np.unique(worded[positions // self._count] << 32 | numbers)
+        codes = distinct(worded[positions // self._count] << 32 | numbers)
         return codes >> 32, codes & 0xFFFFFFFF
 
     def _are_alike(self, ones: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:

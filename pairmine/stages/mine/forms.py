@@ -28,7 +28,7 @@ class Forms:
         """From the place of each document, -1 where it is not searched, and its key in each form."""
         key, place = np.concatenate(keys), np.tile(places, len(keys))
         kept = (key != NO_TEXT) & (place >= 0)
-        key, place = distinct(key[kept], place[kept])
+        key, place = distinct_pairs(key[kept], place[kept])
         return cls(key, place, np.argsort(place, kind="stable"))
 
     def places_of(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +42,7 @@ class Forms:
         return asked, self.keys[self.by_place[at]]
 
 
-def distinct(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def distinct_pairs(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of two arrays side by side, sorted, each once."""
     order = np.lexsort((other, one))
     one, other = one[order], other[order]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.stages.mine.candidates import Candidates
 
@@ -142,7 +143,7 @@ def _in_turns(union: Candidates, keep: int) -> Candidates:
                 chosen.append(rows)
                 sources.append(np.full(len(rows), number))
         taken = np.concatenate(chosen[before:]) if len(chosen) > before else np.empty(0, np.int64)
-        asking = np.unique(of_row[taken])
+        asking = distinct(of_row[taken])
         asking = asking[count[asking] < keep]
     rows = np.concatenate(chosen)
     # Rows of one query were appended in the order of its turns.

@@ -13,11 +13,12 @@ from pairmine import schema
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
 from pairmine.backends.retrievers import NOT_FOUND, Retriever
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.identity import NO_TEXT
 from pairmine.outcome import with_reason
 from pairmine.stages.dedup.matches import Near
-from pairmine.stages.mine.forms import distinct, matches
+from pairmine.stages.mine.forms import distinct_pairs, matches
 from pairmine.stages.mine.near_copies import Asked, Crowd, Spread, near_copies
 from pairmine.stages.mine.strategy import first_dense
 from pairmine.stages.mine.texts import Documents, Queries
@@ -140,12 +141,14 @@ class Masks:
         askers, own_texts = documents.forms.places_of(texts)
         present = named[:, ~positive].ravel()
         # What each text's positives are by themselves: their places, which may lie behind those that are searched.
-        of_positives = distinct(
+        of_positives = distinct_pairs(
             np.concatenate([own[0], group[known.queries]]), np.concatenate([documents.of_pair[positive], known.places])
         )
         near_marks = NearMarks.none(width)
         if near is not None:
-            everything = distinct(np.concatenate([owners, of_positives[0]]), np.concatenate([places, of_positives[1]]))
+            everything = distinct_pairs(
+                np.concatenate([owners, of_positives[0]]), np.concatenate([places, of_positives[1]])
+            )
             near_marks = NearMarks.of_texts(everything, group, queries, documents, near, width, advance, spread)
         of_text = Marks.of(
             np.concatenate([owners, askers, near_marks.keys // width]),
@@ -252,7 +255,7 @@ class Marks:
     def of(cls, owners: np.ndarray, places: np.ndarray, reasons: np.ndarray, width: int) -> Marks:
         """The marks of owners and places side by side; a place of -1 is left out, the least reason counts."""
         found = places >= 0
-        keys, why = distinct(owners[found] * width + places[found], reasons[found])
+        keys, why = distinct_pairs(owners[found] * width + places[found], reasons[found])
         unique, first = np.unique(keys, return_index=True)
         return cls(unique, why[first].astype(np.int8), width)
 
@@ -342,7 +345,7 @@ class NearMarks:
     ) -> NearMarks:
         """The near copies among the searched documents; `positives` are query texts and places side by side."""
         owners, places = positives
-        places_asked = np.unique(places[places >= 0])
+        places_asked = distinct(places[places >= 0])
         texts, first = np.unique(group, return_index=True)
         asked = [Asked(documents.texts, places_asked, True), Asked(queries.texts, first)]
         found = near_copies(asked, documents.texts, documents.searchable, near, advance, spread)
@@ -411,7 +414,7 @@ class Crowds:
     @classmethod
     def of(cls, owners: np.ndarray, asked: np.ndarray, places: np.ndarray, crowd: Crowd) -> Crowds:
         """From owners in any order."""
-        return cls(*distinct(owners, asked), places, crowd)
+        return cls(*distinct_pairs(owners, asked), places, crowd)
 
     def nearest(self, owners: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Whose near copy each place (n,) of its owner (n,) is, as in `NearMarks`: reason, positive, similarity.
@@ -495,7 +498,7 @@ def _with_copies(
     """
     number, keys = documents.forms.keys_of(places)
     has_text = own[1] != NO_TEXT
-    asking, asked = distinct(
+    asking, asked = distinct_pairs(
         np.concatenate([owners[number], own[0][has_text]]), np.concatenate([keys, own[1][has_text]])
     )
     number, copies = documents.forms.places_of(asked)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pairmine.backends.encoders import nothing
 from pairmine.backends.models import Advance
 from pairmine.backends.retrievers import NOT_FOUND
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.stages.dedup.kernel.shingles import Ragged
 from pairmine.stages.dedup.matches import Near, compare_pairs
@@ -72,7 +73,7 @@ class NearCopies:
     @classmethod
     def joined(cls, parts: Sequence[NearCopies]) -> NearCopies:
         """All of `parts`, save for the copies of texts that are crowded in any of them."""
-        crowded = np.unique(np.concatenate([np.empty(0, np.int64), *(part.crowded for part in parts)]))
+        crowded = distinct(np.concatenate([np.empty(0, np.int64), *(part.crowded for part in parts)]))
         of = np.concatenate([np.empty(0, np.int64), *(part.of for part in parts)])
         place = np.concatenate([np.empty(0, np.int64), *(part.place for part in parts)])
         order = np.lexsort((place, of))

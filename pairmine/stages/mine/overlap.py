@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pairmine.distinct import distinct
 from pairmine.stages.mine.candidates import Candidates
 from pairmine.stages.mine.masks import Masks
 from pairmine.stages.mine.texts import Documents, Queries
@@ -61,7 +62,7 @@ class Sources:
         own, named = documents.of_pair, documents.of_id
         places = np.where((own >= 0) & (own < documents.searchable), own, named)
         rows = np.flatnonzero(masks.positive & (places >= 0))
-        self._keys = np.unique(queries.of_rows(0, len(queries))[rows] * self._width + places[rows])
+        self._keys = distinct(queries.of_rows(0, len(queries))[rows] * self._width + places[rows])
 
     def saw(self, number: int, queries: np.ndarray, found: np.ndarray, is_masked: np.ndarray) -> None:
         """Count the positives among what retriever `number` found for `queries` (n,): places and masks, (n, k)."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pairmine import schema
 from pairmine.backends.retrievers import NOT_FOUND, Hits, Retriever
+from pairmine.distinct import distinct
 from pairmine.outcome import Outcome, no_rejects
 from pairmine.stages.feedback import FEEDBACK, Rows, is_candidate
 from pairmine.stages.mine.candidates import RRF, Candidates, last_fused_rank, last_ranks, rank_names
@@ -161,7 +162,7 @@ class Search:
         turn = 0
         while len(rows):
             short = []
-            for spare in np.unique(room[rows]):
+            for spare in distinct(room[rows]):
                 wide = depth + int(spare)
                 asking = rows[room[rows] == spare]
                 together = max(1, self.budget_bytes // (_HIT_BYTES * wide))
@@ -253,7 +254,7 @@ class Search:
         they are written.
         """
         low, high = int(self.queries.starts[first]), int(self.queries.starts[last])
-        used = np.unique(np.concatenate([self.documents.of_pair[low:high], *(each.ravel() for each in places)]))
+        used = distinct(np.concatenate([self.documents.of_pair[low:high], *(each.ravel() for each in places)]))
         size = int(self.documents.texts.sizes(used[used >= 0]).sum())
         if last - first < 2 or size <= min(self.budget_bytes // _TEXT_COPIES, _MOST_TEXT_BYTES):
             yield first, last
@@ -316,7 +317,7 @@ class Search:
         if (clusters := clusters_of(retrievers)) is not None:
             given = given.append_column(CLUSTER, pa.array(clusters[given_places], pa.int32()))
             found = found.append_column(CLUSTER, pa.array(clusters[candidates.place], pa.int32()))
-        if bare := len(numbers) - len(np.unique(given_queries[self.masks.positive[low:high]])):
+        if bare := len(numbers) - len(distinct(given_queries[self.masks.positive[low:high]])):
             notes["queries without a positive"] = bare
         kept = _behind_each_query(given, given_queries, found, candidates.query)
         return Outcome(kept, no_rejects(kept), rows_in=given.num_rows, added=found.num_rows, notes=notes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.schema import POSITIVE, prune
 from pairmine.stages.dedup.copies import copies_of
@@ -227,7 +228,7 @@ def _copies(
 
 def _stars(query: np.ndarray, thing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of queries that connect all those of one thing: the first one with each other one."""
-    packed = np.unique(thing << 32 | query)
+    packed = distinct(thing << 32 | query)
     thing, query = packed >> 32, packed & 0xFFFFFFFF
     starts = np.flatnonzero(np.append(True, thing[1:] != thing[:-1])[: len(thing)])
     firsts = np.repeat(query[starts], np.diff(starts, append=len(thing)))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
+from pairmine.distinct import distinct
 from pairmine.schema import POSITIVE
 from pairmine.stages.dedup.copies import copies_of
 from pairmine.stages.dedup.groups import components
@@ -167,7 +168,7 @@ def _answers(
     query[has_text] = label[asked[has_text]]
     of_row = np.repeat(query, pool.rows)
     sources, cut_from = _sources(pool.pairs, ids.dictionary)
-    pairs = np.unique(
+    pairs = distinct(
         np.concatenate(
             [
                 _joined(of_row[positive], one[of_id[positive]]),

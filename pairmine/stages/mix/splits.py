@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.identity import seed_of
 from pairmine.outcome import Outcome, with_reason
@@ -158,7 +159,7 @@ def _strata(heads: pa.Table, component: np.ndarray) -> np.ndarray:
     if "source" not in heads.column_names or not heads.num_rows:
         return np.zeros(heads.num_rows, np.int64)
     names = heads["source"].cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
-    found = np.unique(component << 32 | names.indices.to_numpy().astype(np.int64))
+    found = distinct(component << 32 | names.indices.to_numpy().astype(np.int64))
     members, starts = np.unique(found >> 32, return_index=True)
     codes = [tuple(some.tolist()) for some in np.split(found & 0xFFFFFFFF, starts[1:])]
     texts = names.dictionary.to_pylist()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairmine import schema
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.outcome import Outcome, with_reason
 from pairmine.stages.dedup.kernel.compiled import Tell
@@ -153,7 +154,7 @@ def _outcome(
     rows, counts = mixture.rows(order)
     _check_ids(pool, drawn, order)
     rejects = pa.concat_tables([mixture.not_drawn(), *rejected])
-    added = mixture.total - int(pool.rows[np.unique(drawn.query)].sum())
+    added = mixture.total - int(pool.rows[distinct(drawn.query)].sum())
     kept = _again(pool.pairs.take(pa.array(rows)), drawn.again[order], counts)
     for name, values in columns.items():
         kept = _with(kept, name, values[order], counts)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pairmine.backends.encoders import Encoder, nothing
 from pairmine.backends.models import Advance
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.identity import seed_of
 from pairmine.stages.clusters import Clusters
@@ -72,7 +73,7 @@ def clusters_of(
 
 def _distinct(pool: Pool, query: np.ndarray, name: str) -> tuple[Queries, np.ndarray]:
     """One query for each text, or each query that has none, and which of them stands for each of `query`."""
-    first = np.unique(query)
+    first = distinct(query)
     if "query" not in pool.pairs.column_names:
         return Queries(name, [pool.ids[each] for each in first.tolist()], [None] * len(first)), np.searchsorted(
             first, query

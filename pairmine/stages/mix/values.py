@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 
 _ISO = re.compile(r"[12]\d{3}(-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?)?)?")
@@ -41,7 +42,7 @@ def latest(pairs: pa.Table, name: str, query: np.ndarray, positive: np.ndarray) 
     """
     rows = rows_with_value(pairs, name, query, positive)
     queries = int(query[-1]) + 1 if len(query) else 0
-    if missing := queries - len(np.unique(query[rows])):
+    if missing := queries - len(distinct(query[rows])):
         raise PairmineError(
             f'"{name}" is null in all rows of {missing:,} of {queries:,} queries; give them a time or leave them out'
         )

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.schema import NEGATIVE
 from pairmine.stages.check.chunk import id_keys
 from pairmine.stages.export.rows import Texts, one_array
@@ -261,5 +262,5 @@ def _queries_of(codes: np.ndarray, query: np.ndarray, chosen: np.ndarray, size: 
     """How many queries have each of `size` documents among their `chosen` rows, (size,) int32."""
     if not chosen.any():
         return np.zeros(size, np.int32)
-    pairs = np.unique(query[chosen] * size + codes[chosen])
+    pairs = distinct(query[chosen] * size + codes[chosen])
     return np.bincount(pairs % size, minlength=size).astype(np.int32)

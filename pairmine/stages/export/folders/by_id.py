@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairmine.distinct import distinct
 from pairmine.errors import PairmineError
 from pairmine.stages.export.once import Once
 from pairmine.stages.export.plan import Lists, Options, Plan, joined
@@ -58,7 +59,7 @@ class Documents:
 def documents(chunk: Chunk) -> Documents:
     """The documents that the plan uses, in row order; call it once for a chunk."""
     rows = chunk.rows
-    used = np.unique(joined(chunk.plan.positives, chunk.plan.negatives).rows)
+    used = distinct(joined(chunk.plan.positives, chunk.plan.negatives).rows)
     found = chunk.shared.documents.add(document_ids(rows, used), rows.documents.values, rows.documents.codes[used])
     number = np.full(rows.pairs.num_rows, -1, np.int64)
     number[used] = found.number
@@ -67,7 +68,7 @@ def documents(chunk: Chunk) -> Documents:
 
 def queries(chunk: Chunk) -> np.ndarray:
     """The row of each query that the plan uses, once each, in row order."""
-    return np.unique(chunk.plan.anchors)
+    return distinct(chunk.plan.anchors)
 
 
 def id_lists(rows: PairRows, lists: Lists) -> pa.ListArray:
