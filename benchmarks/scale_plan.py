@@ -64,7 +64,9 @@ WORK: dict[str, Constant] = {
     "item": Constant(0.008, "seconds that Ray takes for a shard, one after another", "300 empty shards"),
     "worker_gb": Constant(0.5, "GB of a worker", "the peak of one"),
     "model_gb": Constant(1.0, "GB of a worker with a small model", "the peak of one"),
-    "dedup": Constant(68, "dedup: a million documents, all steps", "`benchmarks/ray.py`: 68 s for two on two cores"),
+    "dedup": Constant(
+        50, "dedup: a million documents, all steps", "`benchmarks/ray.py`: 84 s for 3.4 million on two cores"
+    ),
     "keys": Constant(
         0.3, "dedup: GB of keys that meet, for a million documents", "counted: 12 bytes for each of 25 bands"
     ),

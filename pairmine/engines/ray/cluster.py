@@ -138,7 +138,7 @@ class Cluster:
 
         if not items:
             return
-        # Ray Data starts the next task a tenth of a second or two after one has ended: some items are one task.
+        # Ray Data starts the next task only some time after one has ended: some items are one task.
         tasks = _TASKS_A_WORKER * self.workers
         parcels = self._map(Listing(split), items, min(len(items), tasks))
         partitions = max(1, min(groups, tasks, _MOST_BLOCKS))
