@@ -132,9 +132,9 @@ class Ledger:
         self.path = Path(path)
         self.remark: str | None = None
         self._busy_s = busy_s
-        self._claims = None if read_only else Claims(self.path.with_name(self.path.name + ASKING))
         if self.path.is_dir():
             raise PairmineError(f"{path}: is a folder; name a file in it as the ledger")
+        self._claims = None if read_only else Claims(self.path.with_name(self.path.name + ASKING))
         if self.path.exists() and not self.path.is_file():
             raise _foreign(self.path, "not a regular file")
         if read_only and not self.path.exists():

@@ -33,7 +33,11 @@ class Shell:
 
     def __call__(self, words: str) -> tuple[int, str]:
         """The exit code and what was said on stderr."""
-        self._patch.setattr(sys, "argv", ["pairmine", *words.split()])
+        return self.words(words.split())
+
+    def words(self, words: list[str]) -> tuple[int, str]:
+        """The same for words that may be empty or hold blanks."""
+        self._patch.setattr(sys, "argv", ["pairmine", *words])
         with pytest.raises(SystemExit) as left:
             main()
         return int(left.value.code or 0), self._heard.readouterr().err

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
+import errno
 import ipaddress
 import os
 import re
+import select
 import signal
 import threading
 import time
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 DEFAULT_URL = f"https://{OPENAI_HOST}/v1"
 PATIENCE_S = 300.0
 _GRACE_S = 60.0
+_LONGEST_KEY = 1 << 16
+_WRITER_MS = 10_000
 _CLOSING_S = 5.0
 # Nobody notices it after Ctrl-C, and a reply whose first half is here has its second by then.
 _LAST_LOOK_S = 0.1
@@ -139,12 +143,27 @@ def _shown(url: str) -> str:
     return re.split(r"[?#]", re.sub(r"^([a-z][a-z0-9+.-]*://)?.*@", r"\1", url, flags=re.I | re.S))[0]
 
 
+def _read_key(path: Path) -> str:
+    """The text of a file, or of a pipe. Raises OSError for more than a key, or where nobody writes to the pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        writer = select.poll()
+        writer.register(descriptor, select.POLLIN)
+        if not writer.poll(_WRITER_MS):
+            raise TimeoutError
+        os.set_blocking(descriptor, True)
+        content = file.read(_LONGEST_KEY + 1)
+    if len(content) > _LONGEST_KEY:
+        raise OSError(errno.EFBIG, "larger than any key")
+    return content.decode("utf-8")
+
+
 def find_key(base_url: str, key_file: Path | None = None) -> str:
     """The key for a server: from `key_file`, else OPENAI_API_KEY, else "none" for a server that is not OpenAI's."""
     source = f"--api-key-file {key_file}" if key_file else "OPENAI_API_KEY"
     if key_file:
         try:
-            key = key_file.read_text(encoding="utf-8").strip()
+            key = _read_key(key_file).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise PairmineError(
                 f"{source}: cannot be read ({type(error).__name__}); give a text file with the key"

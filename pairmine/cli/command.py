@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pairmine.cli import environment, voice
 from pairmine.cli.asked import Idle
+from pairmine.cli.named_places import check_places
 from pairmine.cli.options import Quiet, Verbose
 from pairmine.errors import PairmineError
 
@@ -79,6 +80,7 @@ class Command(_Habits, TyperCommand):
 
     def _start(self, ctx: Any) -> Any:
         """Run it, again without each option from the environment that turns out to have no effect."""
+        check_places(ctx)
         while True:
             try:
                 return super().invoke(ctx)

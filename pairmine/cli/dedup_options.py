@@ -66,7 +66,7 @@ Threshold = Annotated[
     ),
 ]
 Ngram = Annotated[
-    int, typer.Option("--ngram", min=1, help="Words (or characters) to a shingle.", rich_help_panel=_COPIES)
+    int, typer.Option("--ngram", min=1, max=1000, help="Words (or characters) to a shingle.", rich_help_panel=_COPIES)
 ]
 Shingles = Annotated[
     str,
@@ -78,7 +78,8 @@ Shingles = Annotated[
     ),
 ]
 Permutations = Annotated[
-    int, typer.Option("--permutations", min=16, help="Length of a MinHash signature.", rich_help_panel=_COPIES)
+    int,
+    typer.Option("--permutations", min=16, max=65536, help="Length of a MinHash signature.", rich_help_panel=_COPIES),
 ]
 SentenceWords = Annotated[
     int,

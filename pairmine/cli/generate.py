@@ -64,7 +64,10 @@ def generate(
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="How often each row is asked about.", rich_help_panel=_RECIPE)
+        int,
+        typer.Option(
+            "--samples", min=1, max=1_000_000, help="How often each row is asked about.", rich_help_panel=_RECIPE
+        ),
     ] = 1,
     limit: Annotated[
         int | None,

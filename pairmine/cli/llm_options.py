@@ -122,7 +122,10 @@ class LlmOptions:
         float | None, _option("--top-p", min=0.0, max=1.0, help="In place of the recipe's.", panel=_SAMPLING)
     ] = None
     reply_tokens: Annotated[
-        int | None, _option("--reply-tokens", min=1, help="Longest reply, in place of the recipe's.", panel=_SAMPLING)
+        int | None,
+        _option(
+            "--reply-tokens", min=1, max=100_000_000, help="Longest reply, in place of the recipe's.", panel=_SAMPLING
+        ),
     ] = None
     request_arg: Annotated[
         list[str] | None,

@@ -33,7 +33,8 @@ Batches = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Queries in a batch.", rich_help_panel=_PANEL)
+    int | None,
+    typer.Option("--batch-size", min=1, max=1_000_000_000, help="Queries in a batch.", rich_help_panel=_PANEL),
 ]
 FullBatches = Annotated[
     bool,
@@ -46,6 +47,7 @@ Ranks = Annotated[
     typer.Option(
         "--ranks",
         min=1,
+        max=1_000_000,
         metavar="N",
         help="Plan for N trainers side by side: rank r takes the batches r, r+N, ...; what is promised of a batch "
         "holds for the N batches of a step together.",

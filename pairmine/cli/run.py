@@ -57,6 +57,7 @@ class Run:
         from pairmine.files.lineage import Lineage
 
         self._targets: dict[str, str] = {}
+        self._guarded: dict[str, str] = {}
         for flag, target in (("-o", output), ("--rejects", rejects), ("--summary", summary)):
             self._claim(flag, target)
         self.command = command_path(context)
@@ -101,6 +102,7 @@ class Run:
         if not path:
             return
         place = place_of(path)
+        self._guarded[place] = what
         if taken := self._targets.get(place):
             self._abort()
             raise PairmineError(f"{taken} {path}: is {what} and would be lost; name another file")
@@ -220,6 +222,9 @@ class Run:
         if not target:
             return
         place = place_of(target)
+        if read := self._guarded.get(place):
+            self._abort()
+            raise PairmineError(f"{flag} {target}: is {read} and would be lost; name another file")
         if earlier := self._targets.get(place):
             what = "standard output" if target == "-" else target
             raise PairmineError(f"{earlier} and {flag} both name {what}; give each a place of its own")

@@ -69,4 +69,6 @@ def _exits(command: str) -> str:
     if command in _ASKS | _COUNTS_FAILURES:
         parts.append("3 a model, a server or the disk gave up")
         parts.append("130 interrupted; after both the same command goes on")
+    else:
+        parts += ["3 the disk gave up", "130 interrupted"]
     return "; ".join(parts)

@@ -25,6 +25,8 @@ from pairmine.stages.mix.topics import VectorsOf
 
 TEMPERED = Weighing()
 NO_BATCHES = Batching()
+_MOST = 1_000_000_000
+_MOST_ALPHA = 10
 
 
 def mix(
@@ -195,10 +197,14 @@ def check_settings(names: Sequence[str], weighing: Weighing, batching: Batching,
         raise PairmineError(f'two sources are called "{twice}"; write NAME=FILE to give one another name')
     if not math.isfinite(weighing.alpha) or weighing.alpha < 0:
         raise PairmineError(f"--alpha {weighing.alpha:g}: 0 (equal numbers) to 1 (as they are), or more")
+    if weighing.alpha > _MOST_ALPHA:
+        raise PairmineError(f"--alpha {weighing.alpha:g}: at most {_MOST_ALPHA}")
     if weighing.unit not in UNITS:
         raise PairmineError(f"--by {weighing.unit}: choose {', '.join(UNITS)}")
     if weighing.size is not None and weighing.size < 1:
         raise PairmineError(f"--size {weighing.size}: at least 1")
+    if weighing.size is not None and weighing.size > _MOST:
+        raise PairmineError(f"--size {weighing.size}: at most {_MOST:,}")
     if weighing.repeat and weighing.size is None:
         raise PairmineError("--repeat has an effect with --size alone; say how many to draw")
     for name, weight in weighing.weights.items():
@@ -206,6 +212,8 @@ def check_settings(names: Sequence[str], weighing: Weighing, batching: Batching,
             raise PairmineError(f"--weight {name}={weight:g}: no such source; they are {', '.join(names)}")
         if not math.isfinite(weight) or weight <= 0:
             raise PairmineError(f"--weight {name}={weight:g}: above 0; leave a source out by not naming its file")
+        if weight > _MOST:
+            raise PairmineError(f"--weight {name}={weight:g}: at most {_MOST:,}")
     check_batching(batching, has_vectors)
 
 
