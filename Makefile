@@ -52,7 +52,8 @@ test-ray: $(INSTALLED)
 
 ## trust        the whole campaign of faults, whose counts go into docs/trust.md
 trust: $(INSTALLED)
-	rm -rf build/trust
+	rm -rf build/trust-before
+	test ! -e build/trust || mv build/trust build/trust-before
 	$(BIN)/pip install -q atheris==3.0.0
 	PAIRMINE_TRUST=whole timeout 3h $(BIN)/python -m pytest -m trust -n auto --dist loadfile
 	$(BIN)/python docs/trust_counts.py --write docs/trust.md
