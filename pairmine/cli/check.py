@@ -130,7 +130,7 @@ def _check_options(context: typer.Context, source: str) -> None:
         without_effect(context, "without --tokenizer", "max_tokens")
     if values["junit"] == "-":
         raise PairmineError("--junit -: standard output has the report; name a file")
-    taken = {place_of(path) for path in (source, values["output"], values["rejects"]) if path}
+    taken = {place_of(path) for path in (values["output"], values["rejects"]) if path}
     if values["junit"] and place_of(values["junit"]) in taken:
         raise PairmineError(f"--junit {values['junit']}: would take the place of the pairs; name another file")
     for flag, paths in (("--against", values["against"]), ("--splits", values["splits"])):

@@ -13,11 +13,13 @@ from typing import Any
 from pairmine.cli import environment
 from pairmine.errors import PairmineError
 
-_WRITTEN = {"output", "rejects", "summary", "groups_file", "junit", "sidecar", "card", "plot"}
+_WRITTEN = {"output", "rejects", "summary", "groups_file", "junit", "sidecar", "card", "picture"}
 _READ_BY = {"rejects": ("stats", "report")}
 _WRITTEN_BY = {"as_json": ("calibrate",), "target": ("ledger export",)}
 _FILES = {"FILE", "PATH", "FOLDER", "DIR", "EVAL", "PAIRS", "CORPUS", "INPUT", "OUT", "RECIPE", "PAIRS...", "FILE..."}
 _FILE_NAMES = {"source", "pairs", "corpus"}
+_TELL = {"index", "scratch", "card"}
+"""What says itself that it is empty."""
 _OF_LEDGER = ("-wal", "-shm", "-asking")
 _VECTORS, _IDS = ".npy", (".ids.txt", ".ids.npy", ".ids.json")
 _WHAT = {
@@ -36,7 +38,7 @@ def check_places(context: Any) -> None:
     command = " ".join(environment.path_of(context))
     options = [(each, _texts(context.params.get(each.name)), _is_file(each)) for each in context.command.params]
     for option, values, is_file in options:
-        if is_file and "" in values and _is_typed(context, option.name):
+        if is_file and "" in values and option.name not in _TELL and _is_typed(context, option.name):
             raise PairmineError(f"{_flag(option)}: is empty; name a place, or leave it out")
     outputs = [(_flag(option), values) for option, values, is_file in options if _is_written(option, command, is_file)]
     if not any(values for _, values in outputs):

@@ -11,7 +11,7 @@ import typer
 
 from pairmine.cli import options as shared
 from pairmine.cli import stats_options
-from pairmine.cli.run import place_of, say, without_effect, written
+from pairmine.cli.run import say, without_effect, written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ def report(
     from pairmine.files.partial import write_atomically
     from pairmine.report.page import fitting, page
 
-    _check_paths(output, pairs, rejects or [], stage or [])
+    _check_paths(output, rejects or [], stage or [])
     if ledger is None:
         without_effect(context, "without --ledger", "price")
     if ledger and not (written(context, "ledger") or os.path.exists(ledger)):
@@ -251,15 +251,12 @@ def _beside(path: str) -> list[dict[str, Any]]:
     return sidecar.entries if sidecar else []
 
 
-def _check_paths(output: str, pairs: str, rejects: list[str], stages: list[str]) -> None:
+def _check_paths(output: str, rejects: list[str], stages: list[str]) -> None:
     from pairmine.errors import PairmineError
 
     for flag, paths in (("--rejects", rejects), ("--stage", stages)):
         if "-" in paths:
             raise PairmineError(f"{flag} -: is read beside PAIRS or more than once; put it into a file first")
-    for path in (pairs, *rejects, *stages):
-        if output != "-" and place_of(path) == place_of(output):
-            raise PairmineError(f"-o {output}: is an input too and would be lost; name another file")
     if output != "-" and not output.lower().endswith((".html", ".htm")):
         raise PairmineError(f"-o {output}: the page is HTML; give the file the ending .html")
 
