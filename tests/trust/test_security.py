@@ -824,7 +824,7 @@ _OWN_PICKLES: dict[str, set[str]] = {
     "engines/shards.py": {"InProcess.map", "InProcess.shuffle", "_Unpacking.__call__"},
     "engines/ray/cluster.py": {"Cluster._map", "Cluster._sent"},
     "engines/ray/services.py": {"started", "_Holder.call"},
-    "engines/ray/shuffle.py": {"shuffled", "_joining.answer_of"},
+    "engines/ray/shuffle.py": {"shuffled", "_rows", "_joining.answer_of"},
     "engines/ray/worker.py": {"Made.made", "packed_error", "raise_error", "answers", "_answer"},
 }
 """What passes between the processes of a run on Ray, and the unpickler of data alone: classes and functions by file."""
