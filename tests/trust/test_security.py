@@ -1010,8 +1010,14 @@ def test_every_dependency_is_pinned_with_hashes_and_no_place_of_a_machine(campai
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(each for name in extras if name != "vllm" for each in extras[name])]
     for each in wanted:
         name = re.split(r"[\[<>=!~; ]", each)[0].lower().replace("_", "-")
         assert name in pinned, f"{name} is not in {LOCK.name}: make lock"
+    tested = re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / "constraints-dev.txt").read_text())
+    assert tested
+    for name, version in tested:
+        own = pinned.get(name.lower().replace("_", "-"), version)
+        assert own.partition("+")[0] == version.partition("+")[0], f"{name}: the tests take {version}: make lock"
     campaign.count("dependencies", "pinned with hashes", len(pinned))

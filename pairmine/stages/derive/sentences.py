@@ -563,7 +563,7 @@ DERIVATIONS = (
                     low=0,
                 ),
                 Option("own", int, 1, "sentences of the paragraph itself (our default)", low=1),
-                Option("foreign", int, 1, "sentences from elsewhere (our default)", low=0),
+                Option("foreign", int, 1, "sentences from elsewhere (our default)", low=0, high=1_000_000),
                 Option(
                     "foreign-from",
                     str,

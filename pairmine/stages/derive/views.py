@@ -219,6 +219,7 @@ DERIVATIONS = (
                     256,
                     "most words in a chunk; longer texts give several (Contriever, in tokens)",
                     low=2,
+                    high=1_000_000,
                 ),
                 Option("min-ratio", float, 0.1, "shortest crop, as a part of its chunk (Contriever)", low=0, high=1),
                 Option("max-ratio", float, 0.5, "longest crop, as a part of its chunk (Contriever)", low=0, high=1),
