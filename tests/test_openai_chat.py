@@ -282,7 +282,11 @@ def test_under_faults_that_are_no_jam_sixty_four_at_once_are_each_answered_and_p
 
 @pytest.mark.slow
 def test_under_all_faults_at_once_each_call_is_answered_and_paid_once(chat: Opener) -> None:
-    """Paid counts whole 200s written into an open connection: a torn or stalled answer is none."""
+    """Paid counts whole 200s written into an open connection: a torn or stalled answer is none.
+
+    The time that a call may take is long beside what an answer takes on a machine that does other things too: an
+    answer that comes after it was paid and is asked for again, which no client can help.
+    """
     plan = Faults(
         seed=1,
         busy=0.08,
@@ -296,7 +300,7 @@ def test_under_all_faults_at_once_each_call_is_answered_and_paid_once(chat: Open
         retry_after_s=0.005,
     )
     with LLMServer(echo, plan=plan, delay_s=0.003) as server:
-        llm = chat(server.base_url, concurrency=64, retries=30, timeout_s=0.4)
+        llm = chat(server.base_url, concurrency=64, retries=30, timeout_s=3)
         server.restarts = {250: 0.1}
         began = time.monotonic()
         found = texts(run(llm, calls(500)))
@@ -304,7 +308,7 @@ def test_under_all_faults_at_once_each_call_is_answered_and_paid_once(chat: Open
         assert found == {f"prompt {n}": f"echo prompt {n}" for n in range(500)}
         assert set(server.paid.values()) == {1}
         assert len(server.paid) == 500
-        assert took < 60
+        assert took < 120
         assert {"429", "500", "503", "reset", "stall", "truncated"} <= set(server.statuses)
 
 
