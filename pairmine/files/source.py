@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -137,9 +137,7 @@ class Source:
             else:
                 yield from self._hopefully()
                 return
-        self.rows = 0
-        for table in self.batches():
-            self.rows += table.num_rows
+        for table in self._counted(self.batches()):
             if self._schema is None:
                 yield table
             else:
@@ -173,9 +171,14 @@ class Source:
 
     def each(self) -> Iterator[pa.Table]:
         """The rows as they are read, once: in text files and folders the columns may differ from table to table."""
-        self.rows = 0
-        for table in self.batches():
-            self.rows += table.num_rows
+        yield from self._counted(self.batches())
+
+    def _counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The tables; `rows` becomes what the reading that went furthest gave: a later one may be broken off."""
+        rows = 0
+        for table in tables:
+            rows += table.num_rows
+            self.rows = max(self.rows, rows)
             yield table
 
     def _learn_columns(self) -> None:
@@ -186,17 +189,15 @@ class Source:
 
     def _hopefully(self) -> Iterator[pa.Table]:
         """The tables while their columns stay those of the first ones."""
-        self.rows = 0
         tables = self.batches()
         first = list(_up_to(tables, _FIRST_BYTES))
         known: pa.Schema | None = None
         for table in first:
             known = self._with_columns_of(table, known)
-        for table in chain(_emptied(first), tables):
+        for table in self._counted(chain(_emptied(first), tables)):
             if self._with_columns_of(table, known) != known:
                 self._learn_columns()
                 raise ColumnsChanged
-            self.rows += table.num_rows
             yield from _widened(table, known)
 
     def _with_columns_of(self, table: pa.Table, known: pa.Schema | None) -> pa.Schema:

