@@ -183,7 +183,7 @@ def test_less_memory_gives_the_same_bytes(retrievers: list[str], monkeypatch: py
         (["--rejects", "pairs.jsonl"], "is an input too and would be lost"),
         (["--summary", "corpus.jsonl"], "is an input too and would be lost"),
         (["--known", "nowhere.tsv"], "nowhere.tsv: no such file"),
-        (["--since", "-"], "mine reads standard input once, and pairs and --since both name it"),
+        (["--since", "-"], "mine reads standard input once, and PAIRS and --since name it"),
         (["--near-cosine", "7"], "a cosine from -1 to 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

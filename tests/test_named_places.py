@@ -136,3 +136,39 @@ def test_numbers_beyond_all_reason_are_one_line(shell: Shell, words: str) -> Non
     assert code == 2, said
     assert said.count("\n") == 1, said
     assert digests(shell.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("check - --splits -", "check reads standard input once, and PAIRS and --splits name it; name a file"),
+        ("check - --corpus - --queries -", "and PAIRS, --corpus and --queries name it"),
+        ("filter - --corpus - --shortage fill -o f.parquet", "and PAIRS and --corpus name it"),
+        ("export - --to beir --corpus - -o f", "and PAIRS and --corpus name it"),
+        ("dedup - --against - -o f.jsonl", "and INPUT and --against name it"),
+        ("mix a=- b=- -o f.parquet", "mix reads standard input once, and PAIRS names it 2 times; name a file"),
+    ],
+)
+def test_two_inputs_are_not_both_read_from_a_pipe(shell: Shell, words: str, line: str) -> None:
+    code, said = shell(words)
+    assert code == 2, said
+    assert line in said
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("check p.parquet --junit nowhere/x.xml", "nowhere/x.xml: no folder nowhere; make it first"),
+        ("check p.parquet --junit idx", "idx: is a folder; name a file in it"),
+        ("calibrate s.parquet --by fake --json nowhere/x.json", "nowhere/x.json: no folder nowhere"),
+        ("calibrate s.parquet --by fake --plot nowhere/x.svg", "nowhere/x.svg: no folder nowhere"),
+    ],
+)
+def test_a_place_that_cannot_be_had_is_told_before_the_input_is_read(shell: Shell, words: str, line: str) -> None:
+    for path in ("p.parquet", "s.parquet"):
+        Path(path).write_text("no table at all")
+    before = digests(shell.folder)
+    code, said = shell(words)
+    assert code == 2
+    assert line in said
+    assert digests(shell.folder) == before

@@ -290,6 +290,8 @@ _TAKEN: dict[str, tuple[str, ...]] = {
 
 
 def _check_outputs(context: typer.Context) -> None:
+    from pairmine.files.partial import check_place
+
     values = context.params
     taken: dict[str, str] = {}
     for flag, name in (("--json", "as_json"), ("--plot", "picture"), ("--labels", "labels")):
@@ -302,6 +304,9 @@ def _check_outputs(context: typer.Context) -> None:
             taken[path] = flag
     if (picture := values["picture"]) and picture != "-" and not picture.lower().endswith(".svg"):
         raise PairmineError(f"--plot {picture}: the picture is an SVG; give the file that ending")
+    for path in (values["as_json"], picture):
+        if path:
+            check_place(path)
 
 
 def _calibrator(context: typer.Context, tell: Say) -> tuple[Calibrator, list[Entry]]:

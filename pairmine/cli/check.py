@@ -116,6 +116,7 @@ _NOT_LISTED = (
 def _check_options(context: typer.Context, source: str) -> None:
     from pairmine.cli.run import place_of
     from pairmine.errors import PairmineError
+    from pairmine.files.partial import check_place
 
     values: dict[str, Any] = context.params
     if not values["fix"]:
@@ -133,6 +134,8 @@ def _check_options(context: typer.Context, source: str) -> None:
     taken = {place_of(path) for path in (values["output"], values["rejects"]) if path}
     if values["junit"] and place_of(values["junit"]) in taken:
         raise PairmineError(f"--junit {values['junit']}: would take the place of the pairs; name another file")
+    if values["junit"]:
+        check_place(values["junit"])
     for flag, paths in (("--against", values["against"]), ("--splits", values["splits"])):
         for path in paths or []:
             if source != "-" and place_of(path) == place_of(source):

@@ -244,9 +244,6 @@ def mine(
         "--title-column": title_column,
         "--title" if title else "--no-title": title is not None,
     }
-    piped = [name for name, path in (("pairs", pairs), ("--corpus", corpus), ("--since", since)) if path == "-"]
-    if len(piped) > 1:
-        raise PairmineError(f"mine reads standard input once, and {' and '.join(piped)} both name it; pass a file")
     named = named_specs(retriever)
     if clusters is None:
         without_effect(context, "without --clusters", "within")

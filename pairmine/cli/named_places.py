@@ -16,7 +16,8 @@ from pairmine.errors import PairmineError
 _WRITTEN = {"output", "rejects", "summary", "groups_file", "junit", "sidecar", "card", "picture"}
 _READ_BY = {"rejects": ("stats", "report")}
 _WRITTEN_BY = {"as_json": ("calibrate",), "target": ("ledger export",)}
-_FILES = {"FILE", "PATH", "FOLDER", "DIR", "EVAL", "PAIRS", "CORPUS", "INPUT", "OUT", "RECIPE", "PAIRS...", "FILE..."}
+_FILES = {"FILE", "PATH", "FOLDER", "DIR", "EVAL", "PAIRS", "CORPUS", "INPUT", "OUT", "OLD", "RECIPE"}
+_FILES |= {"PAIRS...", "FILE..."}
 _FILE_NAMES = {"source", "pairs", "corpus"}
 _TELL = {"index", "scratch", "card"}
 """What says itself that it is empty."""
@@ -40,6 +41,8 @@ def check_places(context: Any) -> None:
     for option, values, is_file in options:
         if is_file and "" in values and option.name not in _TELL and _is_typed(context, option.name):
             raise PairmineError(f"{_flag(option)}: is empty; name a place, or leave it out")
+    files = [(option, values) for option, values, is_file in options if is_file]
+    _check_pipe(command, [(_flag(each), values) for each, values in files if not _is_written(each, command, True)])
     outputs = [(_flag(option), values) for option, values, is_file in options if _is_written(option, command, is_file)]
     if not any(values for _, values in outputs):
         return
@@ -58,6 +61,19 @@ def check_places(context: Any) -> None:
                 what = _WHAT.get(option.name, "an input too")
                 raise PairmineError(f"{flag} {path}: is {what} and would be lost; name another file")
     _check_folders(context, command, written)
+
+
+def _check_pipe(command: str, inputs: list[tuple[str, list[str]]]) -> None:
+    """Standard input is read once; `mix` may name it as NAME=-."""
+    piped = [flag for flag, values in inputs for value in values if value == "-" or re.fullmatch(r"[\w.-]+=-", value)]
+    if len(piped) > 1:
+        which = f"{piped[0]} names it {len(piped)} times" if len(set(piped)) == 1 else f"{_and(piped)} name it"
+        raise PairmineError(f"{command} reads standard input once, and {which}; name a file")
+
+
+def _and(words: list[str]) -> str:
+    several = list(dict.fromkeys(words))
+    return f"{', '.join(several[:-1])} and {several[-1]}"
 
 
 def _check_folders(context: Any, command: str, written: dict[str, tuple[str, str]]) -> None:

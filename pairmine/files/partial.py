@@ -192,6 +192,15 @@ def in_use() -> Iterator[None]:
         raise PairmineError(str(error), exit_code=GAVE_UP) from None
 
 
+def check_place(target: str) -> None:
+    """Raise PairmineError where no file `target` can be begun, before slow work; a pipe is not opened yet."""
+    if target == STDOUT or is_remote(target) or (os.path.exists(target) and not os.path.isfile(target)):
+        if os.path.isdir(target):
+            raise PairmineError(f"{target}: is a folder; name a file in it")
+        return
+    Partial(target).remove()
+
+
 def write_atomically(target: str, text: str) -> None:
     """`text` as the file `target`, or on standard output for "-"."""
     if target == STDOUT:
