@@ -331,7 +331,7 @@ def assert_nearly_same(one: pa.Table, other: pa.Table) -> None:
 def test_what_cannot_be_spread_is_refused_with_the_remedy(shell: RayShell) -> None:
     words = "mine pairs.jsonl --corpus corpus.jsonl -o out --engine ray"
     for options, line in (
-        ("--retriever fake: --index ivf", "--index ivf"),
+        ("--retriever fake: --index hnsw", "--index hnsw"),
         ("--retriever fake: --clusters 2", "--clusters 2"),
         ("--retriever openai:any", "write its vectors with 'pairmine embed'"),
     ):

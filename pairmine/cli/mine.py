@@ -252,7 +252,7 @@ def mine(
     indexing.check(context, named, index, recall, clusters)
     ray = engines.engine_of(context)
     if ray:
-        from pairmine.cli import mine_shards
+        from pairmine.cli import mine_indexes, mine_shards
 
         mine_shards.check(named, index, clusters, dry_run)
     strategy = _strategy(search_with, ranks, score_range, clusters, within, seed)
@@ -337,7 +337,8 @@ def mine(
         if ray:
             searches_on = search_device(device) or ("cuda" if gpus_per_worker else None)
             keeps = None if store == stored.NONE else store
-            cluster = mine_shards.Cluster(ray, run, room, settings, keeps, vector_type, threads, searches_on)
+            tuning = mine_indexes.Tuning(index, recall, depth, seed)
+            cluster = mine_shards.Cluster(ray, run, room, settings, keeps, vector_type, threads, searches_on, tuning)
         with run.progress.loading(*(spec for spec, _ in named)):
             opened = (
                 cluster.open(named, words)

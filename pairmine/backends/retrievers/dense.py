@@ -73,7 +73,7 @@ class DenseRetriever:
     def facts(self) -> dict[str, Any]:
         """What a lineage records of the model and, once there is one, of the index."""
         if self.lists is not None:
-            return {**self._encoder.facts, **({"index": "exact"} if self.lists.is_asked else {})}
+            return {**self._encoder.facts, **(self.lists.facts if self.lists.is_asked else {})}
         return {**self._encoder.facts, **(self._searcher.facts if self._searcher is not None else {})}
 
     def index(self, documents: Sequence[str], searchable: int, advance: Advance = nothing) -> None:
@@ -112,6 +112,11 @@ class DenseRetriever:
     def query_vectors(self) -> Vectors:
         """The vectors of all queries, unit length."""
         return self._queries
+
+    @property
+    def tuned_on(self) -> Vectors:
+        """What an index is tuned on: the vectors that are searched with."""
+        return self._tuned_on
 
     def over(self, documents: Vectors) -> DenseRetriever:
         """Another one that searches all of these vectors, exactly, with the same encoder and threads."""

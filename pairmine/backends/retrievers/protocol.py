@@ -15,9 +15,10 @@ __all__ = ["NOT_FOUND", "Hits", "Listed", "Retriever", "best"]
 
 
 class Listed(Protocol):
-    """What was searched before, or elsewhere; `is_asked` says whether anything was."""
+    """What was searched before, or elsewhere; `is_asked` says whether anything was, and `facts` how."""
 
     is_asked: bool
+    facts: dict[str, Any]
 
     def search(self, queries: np.ndarray, k: int) -> Hits:
         """As that of `Retriever`."""

@@ -28,7 +28,7 @@ class Recall:
 
     def __init__(self, queries: np.ndarray, exact: Searcher, depth: int) -> None:
         self.sample = len(queries)
-        self._depth = depth
+        self.depth = depth
         self._halves = (queries[::2], queries[1::2]) if len(queries) > 1 else (queries, queries)
         self._truth = tuple(exact.search(half, depth) for half in self._halves)
 
@@ -38,7 +38,7 @@ class Recall:
         By scores: of documents with equal vectors any will do.
         """
         least = self._truth[half][1][:, -1:]
-        return float((search(self._halves[half], self._depth)[1] >= least).mean())
+        return float((search(self._halves[half], self.depth)[1] >= least).mean())
 
     def choose(
         self,

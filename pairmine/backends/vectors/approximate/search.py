@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from pairmine.backends.precision import has_bfloat16
 from pairmine.backends.vectors.approximate.choice import FEWEST_DOCUMENTS, index_bytes, lists_for
 from pairmine.backends.vectors.approximate.faiss_indexes import Hnsw, Pq
 from pairmine.backends.vectors.approximate.ivf import Ivf
-from pairmine.backends.vectors.approximate.recall import SAMPLE, Recall
+from pairmine.backends.vectors.approximate.recall import SAMPLE, Effort, Recall
 from pairmine.backends.vectors.approximate.workers import cores
 from pairmine.backends.vectors.exact import ExactSearch, best, exact_products
 from pairmine.backends.vectors.matrix import Vectors, as_vectors
@@ -21,7 +22,7 @@ from pairmine.errors import PairmineError
 _AS_DEEP = 8
 _AS_MANY = 100
 """Up to so many times the depth at which it was measured, and so many more, a recall still says something."""
-_HIT_BYTES = 64
+HIT_BYTES = 64
 """What a proposed document takes while it is scored."""
 
 
@@ -86,39 +87,17 @@ class ApproximateSearch:
         """
         threads, queries = cores(threads), as_vectors(queries)
         exact = ExactSearch(vectors, searchable, threads=threads, budget_bytes=budget_bytes)
-        if why := _needless(searchable, len(queries), depth):
+        if why := needless(searchable, len(queries), depth):
             exact.facts = {"index": "exact", "asked_for": kind, "why": why}
             return exact
         _check_budget(kind, searchable, vectors.dim, budget_bytes)
         index = _build(kind, vectors, searchable, budget_bytes, threads, seed, advance)
         search = cls(kind, index, exact, vectors, searchable)
         search._threads, search._depth, search._room = threads, depth, budget_bytes // 4
-        search._measure(queries, depth, seed, target_recall)
+        measured = Recall(sample_of(queries, seed), exact, depth)
+        chosen, search.facts = settled(kind, index, measured, search._with, target_recall)
+        search._effort, search._widening = chosen.effort, chosen.widening
         return search
-
-    def _measure(self, queries: Vectors, depth: int, seed: int, target_recall: float) -> None:
-        generator = np.random.default_rng(seed)
-        sample = np.sort(generator.choice(len(queries), min(SAMPLE, len(queries)), replace=False))
-        measured = Recall(queries.take(sample), self._exact, depth)
-        index = self._index
-        chosen = measured.choose(
-            self._with,
-            index.first_effort,
-            index.largest_effort,
-            index.widenings,
-            target_recall,
-            index.effort_for if isinstance(index, Ivf) else None,
-        )
-        self._effort, self._widening = chosen.effort, chosen.widening
-        self.facts |= index.settings(chosen.effort)
-        if self._widening != index.widenings[0]:
-            self.facts["rescored"] = self._widening
-        self.facts |= {
-            "depth": depth,
-            "recall": round(chosen.recall, 4),
-            "measured_on": measured.sample,
-            "target_recall": target_recall,
-        }
 
     def search(self, queries: np.ndarray, k: int, advance: Advance = nothing) -> Hits:
         """The `k` best places for each query, as `Searcher` says.
@@ -126,7 +105,7 @@ class ApproximateSearch:
         Exactly, where `k` is a quarter of them and more, or far beyond the depth at which the recall was measured; and
         for each query for which the index finds too few.
         """
-        if 4 * k >= self._searchable or k > _AS_DEEP * self._depth + _AS_MANY:
+        if is_beyond(k, self._depth, self._searchable):
             return self._exact.search(queries, k, advance)
         places, scores = self._with(queries, k, self._effort, self._widening, advance)
         if len(short := np.flatnonzero((places == NOT_FOUND).any(axis=1))):
@@ -136,8 +115,8 @@ class ApproximateSearch:
     def _with(self, queries: np.ndarray, k: int, effort: int, widening: float, advance: Advance = nothing) -> Hits:
         places = np.full((len(queries), k), NOT_FOUND, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        wide = min(max(k + 16, int(k * widening)), self._searchable)
-        together = max(1, self._room // (_HIT_BYTES * wide))
+        wide = proposed(k, widening, self._searchable)
+        together = max(1, self._room // (HIT_BYTES * wide))
         for start in range(0, len(queries), together):
             rows = slice(start, start + together)
             found = self._index.candidates(queries[rows], wide, effort, nothing)
@@ -147,12 +126,48 @@ class ApproximateSearch:
         return places, scores
 
 
-def _needless(searchable: int, queries: int, depth: int) -> str | None:
+def needless(searchable: int, queries: int, depth: int) -> str | None:
+    """Why an index would make no sense, and None where it does."""
     if searchable < FEWEST_DOCUMENTS:
         return f"{searchable:,} documents are soon looked at"
     if 4 * depth >= searchable:
         return f"{depth:,} of {searchable:,} documents are wanted"
     return None if queries else "there are no queries"
+
+
+def is_beyond(k: int, depth: int, searchable: int) -> bool:
+    """Whether a list of `k` is to be exact, where the recall of an index was measured on `depth`."""
+    return 4 * k >= searchable or k > _AS_DEEP * depth + _AS_MANY
+
+
+def proposed(k: int, widening: float, searchable: int) -> int:
+    """How many documents an index proposes for a list of `k`."""
+    return min(max(k + 16, int(k * widening)), searchable)
+
+
+def sample_of(queries: Vectors, seed: int) -> np.ndarray:
+    """The queries that the recall is measured on, (n, dim) float32."""
+    generator = np.random.default_rng(seed)
+    return queries.take(np.sort(generator.choice(len(queries), min(SAMPLE, len(queries)), replace=False)))
+
+
+def settled(
+    kind: str, index: Index, measured: Recall, search: Callable[[np.ndarray, int, int, float], Hits], target: float
+) -> tuple[Effort, dict[str, Any]]:
+    """The effort with which `search(queries, k, effort, widening)` has the recall that is the target, and the facts."""
+    chosen = measured.choose(
+        search,
+        index.first_effort,
+        index.largest_effort,
+        index.widenings,
+        target,
+        index.effort_for if isinstance(index, Ivf) else None,
+    )
+    facts: dict[str, Any] = {"index": kind, **index.settings(chosen.effort)}
+    if chosen.widening != index.widenings[0]:
+        facts["rescored"] = chosen.widening
+    told = {"depth": measured.depth, "recall": round(chosen.recall, 4), "measured_on": measured.sample}
+    return chosen, {**facts, **told, "target_recall": target}
 
 
 def _check_budget(kind: str, searchable: int, dim: int, budget_bytes: int) -> None:
@@ -178,7 +193,7 @@ def _build(
         return Hnsw(vectors, searchable, threads=threads, advance=advance)
     if kind == "pq":
         return Pq(vectors, searchable, lists=lists, seed=seed, threads=threads, quick=quick, advance=advance)
-    return Ivf(
+    return Ivf.of(
         vectors,
         searchable,
         lists=lists,
