@@ -67,6 +67,9 @@ STAGES = {
     "dedup": Stage("dedup {corpus}", 2_000_000),
     "mine": Stage("mine {pairs} --corpus {corpus} --retriever bm25 --depth 50", 60_000),
     "mine-vectors": Stage("mine {pairs_of_vectors} --corpus {corpus_of_vectors} --retriever npy:{vectors}", 400_000),
+    "mine-ivf": Stage(
+        "mine {pairs_of_vectors} --corpus {corpus_of_vectors} --retriever npy:{vectors} --index ivf", 400_000
+    ),
     "filter": Stage("filter {candidates}", 30_000_000),
 }
 

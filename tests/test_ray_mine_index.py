@@ -147,6 +147,17 @@ def test_an_index_on_a_cluster_gives_the_rows_of_the_local_one(
     assert lineage("ray.parquet") == lineage("local.parquet")
 
 
+@pytest.mark.parametrize("options", ["", "--search-with positive"])
+def test_an_index_of_ready_vectors_is_tuned_on_what_the_local_one_is(shell: RayShell, options: str) -> None:
+    shell.write("pairs.jsonl", [row for row in positives(40) if not row["document"] and row["doc_id"] != "d20"])
+    assert shell("embed corpus.jsonl --encoder fake:8 --store none -o documents.npy") == 0, shell.said
+    assert shell("embed pairs.jsonl --side query --encoder fake:8 --store none -o queries.npy") == 0, shell.said
+    words = "mine pairs.jsonl --corpus corpus.jsonl --depth 5 --retriever npy:documents.npy,queries.npy --index ivf"
+    local, ray = shell.same(f"{words} {options}", rows=50)
+    assert counts(ray) == counts(local)
+    assert lineage("ray.parquet") == lineage("local.parquet")
+
+
 def test_an_index_that_makes_no_sense_is_left_out_on_a_cluster_too(shell: RayShell) -> None:
     words = "mine pairs.jsonl --corpus corpus.jsonl --depth 80 --store none --retriever fake: --index ivf"
     local, ray = shell.same(words, rows=40)

@@ -87,10 +87,10 @@ class InvertedSpans:
         self._documents, self._queries = documents, queries
         self._lists, self._nearest = lists, nearest
         self._before: dict[int, np.ndarray] = {}
-        so_far = np.zeros(len(lists), np.int64)
+        so_far = np.zeros(len(lists), np.int32)
         for first, stop in spans:
             self._before[first] = so_far
-            so_far = so_far + np.bincount(nearest[first:stop], minlength=len(lists))
+            so_far = so_far + np.bincount(nearest[first:stop], minlength=len(lists)).astype(np.int32)
         self._effort, self._proposals = effort, proposals
         self._threads, self._budget = threads, budget_bytes
         self._at_hand: tuple[Span, Ivf] | None = None
