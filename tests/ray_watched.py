@@ -18,16 +18,29 @@ def observe():
     """Write down what a worker has finished, just before its marker says so."""
     from pairmine.files import sharded
 
+    def note(name):
+        with open(os.environ["OBSERVED"], "a") as log:
+            log.write(f"{os.getpid()} {name}\\n")
+        time.sleep(float(os.environ["OBSERVED_S"]))
+
     def write(folder, name, text):
         if name.startswith("done/"):
-            with open(os.environ["OBSERVED"], "a") as log:
-                log.write(f"{os.getpid()} {name}\\n")
-            time.sleep(float(os.environ["OBSERVED_S"]))
+            note(name)
         return written(folder, name, text)
+
+    def put(path, content):
+        if os.environ["OBSERVED_PUTS"]:
+            note(path.rpartition(".ray/")[2].replace(" ", "-"))
+        return placed(path, content)
 
     def read(path):
         return None if os.environ["UNSEEN"] and path.startswith(os.environ["UNSEEN"]) else found(path)
 
+    from pairmine.backends.vectors import parts
+    from pairmine.engines import spool
+
+    placed = spool.put_bytes
+    spool.put_bytes = parts.put_bytes = put
     written, sharded.WorkFolder.write = sharded.WorkFolder.write, write
     found, sharded.read_text = sharded.read_text, read
 
@@ -46,15 +59,19 @@ class Watch:
         self.folder = folder
         self._log = folder / "observed"
 
-    def environment(self, seconds: float, unseen: str = "") -> dict[str, str]:
-        """Variables for the nodes: each shard takes so many seconds more, and nothing below `unseen` is there."""
+    def environment(self, seconds: float, unseen: str = "", *, puts: bool = False) -> dict[str, str]:
+        """Variables for the nodes: each shard takes so many seconds more, and nothing below `unseen` is there.
+
+        With `puts` what goes into a shuffle or is found by a search counts as well.
+        """
         path = os.pathsep.join(filter(None, [str(self.folder / "patch"), os.environ.get("PYTHONPATH", "")]))
-        return {"PYTHONPATH": path, "OBSERVED": str(self._log), "OBSERVED_S": str(seconds), "UNSEEN": unseen}
+        told = {"OBSERVED": str(self._log), "OBSERVED_S": str(seconds), "OBSERVED_PUTS": "yes" * puts}
+        return {"PYTHONPATH": path, "UNSEEN": unseen, **told}
 
     def lines(self) -> list[tuple[int, str]]:
         """A worker's process and the shard that it worked on, in the order of time."""
         text = self._log.read_text() if self._log.exists() else ""
-        return [(int(pid), name) for pid, name in (line.split() for line in text.splitlines())]
+        return [(int(pid), name) for pid, name in (line.split(" ", 1) for line in text.splitlines())]
 
     def shards(self) -> Counter[str]:
         """How often each shard was worked on."""

@@ -21,6 +21,7 @@ from ray_nodes import QUIET, STORE_BYTES, add_node, nodes
 from ray_watched import Watch, finished
 
 from pairmine.cli.main import main
+from pairmine.errors import GAVE_UP
 
 DOCUMENTS, ROWS = 600, 30
 SHARDS = DOCUMENTS // ROWS
@@ -118,6 +119,27 @@ class TestInTheMiddle:
         )
         self._goes_on(watch, cluster)
 
+    @pytest.mark.parametrize("lost", ["the cluster", "its process on this machine"])
+    def test_a_lost_cluster_is_said_in_a_line_and_another_one_goes_on(
+        self, watch: Watch, cluster: Any, lost: str
+    ) -> None:
+        """Ray ends the process with 1, half a minute or a minute later, and says nothing."""
+        run = derive(watch, cluster)
+        watch.until(lambda: len(finished(watch.folder / ".pairs.ray")) >= 6, run)
+        for node in cluster.list_all_nodes() if lost == "the cluster" else []:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+        if lost != "the cluster":
+            cluster.head_node.kill_raylet()
+        said, error = run.communicate(timeout=28)
+        assert (run.returncode, said) == (GAVE_UP, ""), error
+        (line,) = error.strip().splitlines()
+        assert line.startswith("pairmine: --engine ray: the cluster is gone (")
+        assert "finished shards are kept, run the same command again to continue" in line
+        assert not (watch.folder / "pairs").exists()
+        cluster.shutdown()
+        with nodes(1, 1) as another:
+            self._goes_on(watch, another)
+
     def _goes_on(self, watch: Watch, cluster: Any) -> None:
         """The next run does what was not finished, once, and nothing else."""
         before: set[str] = set()
@@ -130,6 +152,48 @@ class TestInTheMiddle:
         assert_as_local(watch)
         assert not before & set(watch.shards())
         assert len(watch.shards()) == SHARDS - len(before)
+
+
+PIPELINE = {
+    "dedup": ("dedup corpus.jsonl --rejects {engine}.rejects.parquet --ngram 2 --threshold 0.5", 25, 90),
+    "mine": ("mine pairs.parquet --corpus corpus.jsonl --retriever bm25 --depth 9", 25, 41),
+    "mix": ("mix one=pairs.parquet two=more.parquet --batches mixed --batch-size 8", 100, 345),
+}
+"""Commands with passes of several kinds, and after how many things done a worker is killed and a node is lost."""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("name", PIPELINE)
+def test_a_killed_worker_and_then_a_lost_node_change_no_row_of_what_is_shuffled_and_merged(
+    name: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, killed_after, lost_after = PIPELINE[name]
+    rows = [f'{{"id": "c{number}", "text": "{text(number)} And so on."}}\n' for number in range(0, DOCUMENTS, 3)]
+    with (watch.folder / "corpus.jsonl").open("a") as corpus:
+        corpus.writelines(rows)
+
+    def local(words: str) -> None:
+        subprocess.run([sys.executable, "-m", "pairmine", *words.split(), "-q"], cwd=watch.folder, check=True)
+
+    local("derive ict corpus.jsonl -o pairs.parquet")
+    local("derive ict corpus.jsonl --seed 1 -o more.parquet")
+    local(f"{words.format(engine='local')} -o local.parquet")
+    for variable, value in watch.environment(0.15, puts=True).items():
+        monkeypatch.setenv(variable, value)
+    with nodes(1, 1) as cluster:
+        on_ray = ["--engine", "ray", "--ray-address", cluster.address, "--shard-rows", "80"]
+        run = watch.start(*words.format(engine="ray").split(), "-o", "ray.parquet", *on_ray)
+        watch.until(lambda: len(watch.lines()) >= killed_after, run)
+        os.kill(watch.lines()[-1][0], signal.SIGKILL)
+        watch.until(lambda: len(watch.lines()) >= lost_after, run)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        add_node(cluster)
+        assert_done(run)
+    for one in watch.folder.glob("local*.parquet"):
+        other = one.with_name(one.name.replace("local", "ray"))
+        assert read(other).equals(read(one)), one.name
+    assert not (watch.folder / ".ray.parquet.ray").exists()
 
 
 @pytest.mark.slow

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Generic
+
+import numpy as np
 
 from pairmine.engines import kept
 from pairmine.engines.shards import Item, Make, Parcel, Pool, Result
-from pairmine.files.byte_ranges import ByteRanges, put_bytes
+from pairmine.files.byte_ranges import ByteRanges, put_bytes, whole_file
 from pairmine.files.places import remove_tree
-from pairmine.files.sharded import WorkFolder
+from pairmine.files.sharded import WorkFolder, exists
 
+_PLACES, _MARK_BYTES = "-places", 16
 Place = tuple[int, int, int]
 """The number of a file, and where in it a parcel begins and ends."""
 
@@ -31,22 +35,32 @@ def shuffle(
 ) -> Iterator[tuple[int, Result]]:
     """As `shards.Pool.shuffle`; parcels are what `kept.loads` reads, and lie in `folder` under `name` until the end."""
     files = folder.place(f"shuffled/{name}/file-")
-    yield from pool.shuffle(_Putting(split, files), list(enumerate(items)), _Taking(join, files), groups=groups)
+    put, take = _Putting(split, folder, files), _Taking(join, folder, files)
+    yield from pool.shuffle(put, list(enumerate(items)), take, groups=groups)
     remove_tree(files.rpartition("/")[0])
 
 
 @dataclass(frozen=True)
 class _Putting(Generic[Item, Parcel]):
-    """Makes what puts an item's parcels into a file, and says where in it each one lies."""
+    """Makes what puts an item's parcels into a file, and says where in it each one lies.
+
+    Beside it lies what was said: Ray does several items in one task, and again all of them where a worker is lost.
+    """
 
     split: Make[Item, Iterable[tuple[int, Parcel]]]
+    folder: WorkFolder
     files: str
 
     def __call__(self) -> Callable[[tuple[int, Item]], Sequence[tuple[int, Place]]]:
+        self.folder.check_seen()
         split = self.split()
 
         def put(numbered: tuple[int, Item]) -> Sequence[tuple[int, Place]]:
             number, item = numbered
+            path = _file(self.files, number)
+            mark = blake2b(kept.dumps(item), digest_size=_MARK_BYTES).digest()
+            if (before := _said(path, mark)) is not None:
+                return [(group, (number, start, stop)) for group, start, stop in before.tolist()]
             found: list[tuple[int, Place]] = []
 
             def parcels() -> Iterator[bytes]:
@@ -57,7 +71,9 @@ class _Putting(Generic[Item, Parcel]):
                     start += len(content)
                     yield content
 
-            put_bytes(_file(self.files, number), parcels())
+            put_bytes(path, parcels())
+            numbers = np.array([(group, start, stop) for group, (_, start, stop) in found], "<i8").reshape(-1, 3)
+            put_bytes(f"{path}{_PLACES}", [mark, numbers.tobytes()])
             return found
 
         return put
@@ -68,9 +84,11 @@ class _Taking(Generic[Parcel, Result]):
     """Makes what works on a group whose parcels lie at the places that it is given."""
 
     join: Make[tuple[int, Iterator[Parcel]], Result]
+    folder: WorkFolder
     files: str
 
     def __call__(self) -> Callable[[tuple[int, Iterator[Place]]], Result]:
+        self.folder.check_seen()
         join = self.join()
 
         def take(group: tuple[int, Iterator[Place]]) -> Result:
@@ -87,6 +105,14 @@ def _parcels(files: str, places: Iterable[Place]) -> Iterator[Any]:
         if file.path != path:
             file = ByteRanges(path)
         yield kept.loads(file.read(start, stop).data, path)
+
+
+def _said(path: str, mark: bytes) -> np.ndarray | None:
+    """The group of each parcel of a file and its place, (n, 3) int64, where the same item was put there before."""
+    if not exists(path + _PLACES):
+        return None
+    content = whole_file(path + _PLACES)
+    return np.frombuffer(content[_MARK_BYTES:], "<i8").reshape(-1, 3) if content.startswith(mark) else None
 
 
 def _file(files: str, number: int) -> str:

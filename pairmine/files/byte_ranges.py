@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pairmine.errors import GAVE_UP, PairmineError
-from pairmine.files.locations import filesystem_of, is_remote, remotely
+from pairmine.files.locations import cause, filesystem_of, is_remote, remotely
 from pairmine.files.partial import Partial, said_plainly
 
 
@@ -36,7 +37,7 @@ class ByteRanges:
             return
         view = into.data
         while len(view):
-            with said_plainly(self.path):
+            with _read_plainly(self.path):
                 count = os.preadv(self._opened(), [view], start)
             if not count:
                 raise _cut_short(self.path)
@@ -81,11 +82,21 @@ def _cut_short(path: str) -> PairmineError:
     return PairmineError(f"{path}: was cut short while it was read; run the same command again", exit_code=GAVE_UP)
 
 
+@contextmanager
+def _read_plainly(path: str) -> Iterator[None]:
+    """Turns the operating system's refusal to read into one line."""
+    try:
+        yield
+    except OSError as error:
+        line = f"{path}: cannot be read ({cause(error)}); mend that and run the same command again"
+        raise PairmineError(line, exit_code=GAVE_UP) from None
+
+
 def whole_file(path: str) -> bytes:
     """All bytes of a file."""
     if is_remote(path):
         filesystem, inner = filesystem_of(path)
         with remotely(path, "cannot be read"):
             return bytes(filesystem.cat_file(inner))
-    with said_plainly(path):
+    with _read_plainly(path):
         return Path(path).read_bytes()

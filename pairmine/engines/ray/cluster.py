@@ -13,6 +13,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any
 
+from pairmine.engines.ray.lookout import Lookout
 from pairmine.engines.ray.worker import Small, Stored, actor, answers, task
 from pairmine.engines.shards import Item, Listing, Make, Parcel, Result, Shared
 from pairmine.errors import GAVE_UP, PairmineError
@@ -25,7 +26,7 @@ _LARGE = 1 << 20
 _STARTED_AT_ONCE = 256
 _TASKS_A_WORKER = 4
 _MOST_BLOCKS = 256
-"""Of a shuffle, in which each block meets each."""
+"""Of a shuffle, in which each block meets each; more where there are more workers."""
 _ANSWERS_S = 10.0
 _LOOKS = (
     ("streaming_executor_state", "", "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S", 0.02),
@@ -53,8 +54,10 @@ class Cluster:
         self._ray = _load_ray()
         self._cpus, self._gpus = cpus_per_worker, gpus_per_worker
         self._is_ours = not self._ray.is_initialized()
+        self._lookout: Lookout | None = None
         if self._is_ours:
             self._connect(address, workers)
+            self._lookout = Lookout(self._ray)
         try:
             self.workers = workers or self._room()
             self._starting = self._start_processes()
@@ -72,6 +75,8 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster; one on this machine ends."""
+        if self._lookout is not None:
+            self._lookout.close()
         if self._is_ours and self._ray.is_initialized():
             self._ray.shutdown()
 
@@ -141,7 +146,7 @@ class Cluster:
         # Ray Data starts the next task only some time after one has ended: some items are one task.
         tasks = _TASKS_A_WORKER * self.workers
         parcels = self._map(Listing(split), items, min(len(items), tasks))
-        partitions = max(1, min(groups, tasks, _MOST_BLOCKS))
+        partitions = max(1, min(groups, tasks, max(_MOST_BLOCKS, self.workers)))
         with self._said_plainly():
             yield from shuffled(self._data(), parcels, self._sent(join), partitions=partitions, cpus=self._cpus)
 
