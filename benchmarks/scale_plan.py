@@ -79,7 +79,14 @@ WORK: dict[str, Constant] = {
         "dedup: millions of documents that share keys in a bundle, which are compared together",
         "a constant of ours",
     ),
-    "place_bytes": Constant(60, "dedup: bytes on the driver for what a shard has for a bundle", "counted"),
+    "bands": Constant(25, "dedup: bands of a sketch", "at a threshold of 0.8"),
+    "range": Constant(4.2, "dedup: millions of keys of a band that meet at once", "a constant of ours"),
+    "place_bytes": Constant(
+        128,
+        "dedup: bytes on the driver for what a shard has for a bundle, or a range of keys",
+        "1 to 4 million of them",
+    ),
+    "place_s": Constant(1.2e-6, "dedup: on the driver, for each of these", "1 to 4 million of them"),
     "dedup_bytes": Constant(140, "dedup: bytes on the driver, a document that shares a key", "1,000,000 passages"),
     "write_driver": Constant(
         51, "generate: on the driver, copies and the ledger", "39,000 queries, 40,000 replies a second"
@@ -177,15 +184,18 @@ def steps(documents: float, queries: float, c: Values) -> Iterator[Step]:
 
 def _dedup(documents: float, c: Values) -> Step:
     sharing = documents * c["sharing"]
-    places = documents * 1e6 / c["shard"] * sharing / c["bundle"]
+    # A row for each shard and range of keys, and then one for each shard and bundle.
+    shards = documents * 1e6 / c["shard"]
+    of_keys, of_bundles = shards * c["bands"] * documents / c["range"], shards * sharing / c["bundle"]
     return Step(
         "dedup",
         documents,
-        passes=6,
+        passes=8,
         cpu_s=documents * c["dedup"],
+        driver_s=(of_keys + of_bundles) * c["place_s"],
         moved_gb=2 * (documents * c["keys"] + sharing * c["bundles"]),
         written_gb=documents * c["text"],
-        driver_gb=sharing * c["dedup_bytes"] / 1e3 + places * c["place_bytes"] / 1e9,
+        driver_gb=sharing * c["dedup_bytes"] / 1e3 + max(of_keys, of_bundles) * c["place_bytes"] / 1e9,
     )
 
 

@@ -172,7 +172,7 @@ class Ivf:
 
     def candidates(self, queries: np.ndarray, wide: int, effort: int, advance: Advance) -> np.ndarray:
         """About the `wide` nearest of `effort` chunks, (n, wide) int64 in no order, -1 where there are fewer."""
-        return self.ranked(queries, wide, effort, advance)[0]
+        return self._found(queries, wide, effort, advance, with_ranks=False)[0]
 
     def ranked(self, queries: np.ndarray, wide: int, effort: int, advance: Advance) -> tuple[np.ndarray, np.ndarray]:
         """The same with the rank of each, (n, wide) int64: of several stretches those of the lowest ranks are taken.
@@ -180,14 +180,24 @@ class Ivf:
         A rank is the place of a score among those that bfloat16 has, highest first, and then that of the document among
         all that its query looks at; `NO_RANK` where there is none.
         """
+        return self._found(queries, wide, effort, advance, with_ranks=True)
+
+    def _found(
+        self, queries: np.ndarray, wide: int, effort: int, advance: Advance, *, with_ranks: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         effort = min(effort, self.chunks)
         row_chunks = min(effort, int(self._first_chunk[-1]))
-        row_bytes = row_chunks * (CHUNK * 2 + 8) + 32 * wide + 32 * self.lists + 6 * self._vectors.dim
+        row_bytes = (
+            row_chunks * (CHUNK * 2 + 4 + 4 * with_ranks)
+            + (24 + 8 * with_ranks) * wide
+            + 24 * self.lists
+            + 6 * self._vectors.dim
+        )
         step = max(1, min(self._block_bytes // self._threads // row_bytes, -(-len(queries) // self._threads)))
 
         def piece(start: int) -> tuple[np.ndarray, np.ndarray]:
             block = queries[start : start + step]
-            found = self._block(block, wide, effort)
+            found = self._block(block, wide, effort, with_ranks)
             advance(len(block))
             return found
 
@@ -197,7 +207,7 @@ class Ivf:
         places, ranks = zip(*in_threads(piece, range(0, len(queries), step), self._threads), strict=True)
         return np.concatenate(places), np.concatenate(ranks)
 
-    def _block(self, queries: np.ndarray, wide: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+    def _block(self, queries: np.ndarray, wide: int, effort: int, with_ranks: bool) -> tuple[np.ndarray, np.ndarray]:
         import torch
 
         vectors = whole_numbers(queries)
@@ -205,7 +215,7 @@ class Ivf:
         lines = vectors.view(torch.int16).numpy()
         bits = self._room(len(queries) * width)
         seen = np.full(len(queries) * width, NOT_FOUND, np.int32)
-        slot_of = np.zeros(len(queries) * width, np.int32)
+        slot_of = np.zeros(len(queries) * width if with_ranks else 0, np.int32)
         ends = np.searchsorted(probes.lists, np.arange(self.lists + 1))
         for number in np.flatnonzero(np.diff(ends)).tolist():
             mine = slice(ends[number], ends[number + 1])
@@ -216,16 +226,19 @@ class Ivf:
             scores = self._scores(torch.from_numpy(_take_lines(lines, asking)).view(torch.bfloat16), number)
             found = scores[: len(rows)].view(torch.int16).numpy().reshape(-1, CHUNK)
             chunk = np.broadcast_to(self._first_chunk[number] + taken, targets.shape)
-            slot = probes.slots[mine, None] + taken
+            slot = probes.slots[mine, None] + taken if with_ranks else targets
             if counts.min() < len(taken):
                 fits = taken < counts[:, None]
                 targets, chunk, slot, found = targets[fits], chunk[fits], slot[fits], found[fits.ravel()]
             as_lines(bits)[targets.ravel()] = as_lines(found)
             seen[targets.ravel()] = chunk.ravel()
-            slot_of[targets.ravel()] = slot.ravel()
+            if with_ranks:
+                slot_of[targets.ravel()] = slot.ravel()
         bits[seen == NOT_FOUND] = _MINUS_INFINITY
         shape = len(queries), width
-        return self._select(bits.reshape(len(queries), -1), seen.reshape(shape), slot_of.reshape(shape), wide)
+        return self._select(
+            bits.reshape(len(queries), -1), seen.reshape(shape), slot_of.reshape(len(queries), -1), wide
+        )
 
     def _room(self, chunks: int) -> np.ndarray:
         """Room for scores, (chunks, 64) int16; this thread uses it again, as new pages cost as much as a product."""
@@ -269,7 +282,7 @@ class Ivf:
     def _select(
         self, bits: np.ndarray, seen: np.ndarray, slot_of: np.ndarray, wide: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The places of the `wide` highest scores of each row, and their ranks; of equal ones the first."""
+        """The places of the `wide` highest scores of each row, of equal ones the first; their ranks with `slot_of`."""
         found = np.full((len(bits), wide), NOT_FOUND, np.int64)
         ranks = np.full((len(bits), wide), NO_RANK, np.int64)
 
@@ -280,10 +293,12 @@ class Ivf:
             chunk = np.take_along_axis(seen[rows], columns // CHUNK, axis=1)
             places = self._places[chunk * CHUNK + columns % CHUNK]
             places = np.where(chunk == NOT_FOUND, NOT_FOUND, places)
+            found[rows, : columns.shape[1]] = places
+            if not slot_of.shape[1]:
+                continue
             slot = np.take_along_axis(slot_of[rows], columns // CHUNK, axis=1).astype(np.int64)
             score = np.iinfo(np.int16).max - np.take_along_axis(keys, columns, axis=1).astype(np.int64)
             rank = (score << _POSITION_BITS) | (slot * CHUNK + columns % CHUNK)
-            found[rows, : columns.shape[1]] = places
             ranks[rows, : columns.shape[1]] = np.where(places == NOT_FOUND, NO_RANK, rank)
         return found, ranks
 
