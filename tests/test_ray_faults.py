@@ -164,7 +164,7 @@ PIPELINE = {
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.parametrize("name", PIPELINE)
+@pytest.mark.parametrize("name", ["dedup", "mine", pytest.param("mix", marks=pytest.mark.long)])
 def test_a_killed_worker_and_then_a_lost_node_change_no_row_of_what_is_shuffled_and_merged(
     name: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

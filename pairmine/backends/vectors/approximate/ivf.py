@@ -187,12 +187,8 @@ class Ivf:
     ) -> tuple[np.ndarray, np.ndarray]:
         effort = min(effort, self.chunks)
         row_chunks = min(effort, int(self._first_chunk[-1]))
-        row_bytes = (
-            row_chunks * (CHUNK * 2 + 4 + 4 * with_ranks)
-            + (24 + 8 * with_ranks) * wide
-            + 24 * self.lists
-            + 6 * self._vectors.dim
-        )
+        row_bytes = row_chunks * (CHUNK * 2 + 4) + 24 * wide + 24 * self.lists + 6 * self._vectors.dim
+        row_bytes += (4 * row_chunks + 8 * wide) * with_ranks
         step = max(1, min(self._block_bytes // self._threads // row_bytes, -(-len(queries) // self._threads)))
 
         def piece(start: int) -> tuple[np.ndarray, np.ndarray]:
